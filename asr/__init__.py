@@ -1,0 +1,3 @@
+"""Train, run and score your own speech recogniser."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""From emissions to text: greedy, prefix beam search, n-gram, hotwords, forced alignment."""

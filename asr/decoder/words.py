@@ -1,0 +1,52 @@
+"""Timed tokens -> timed words. Every decoder ends here, so that words mean the same everywhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from asr.tokenizer import WORD_START
+from asr.transcript import Word
+
+
+def words_of(
+    tokens: Sequence[int],
+    starts: Sequence[int],
+    ends: Sequence[int],
+    log_confidences: Sequence[float],
+    pieces: Sequence[str],
+    frame_s: float,
+) -> tuple[Word, ...]:
+    """Join tokens into words.
+
+    A word begins at each piece with the word-start mark. It lasts from the first frame of its first
+    token that carries text to the last frame of its last one; its confidence is the geometric mean
+    of its tokens' confidences.
+
+    tokens: (N,) ids without blanks; starts, ends: (N,) first frame, and frame after the last;
+    log_confidences: (N,) natural logs, at most 0; frame_s: seconds a frame.
+    """
+    words: list[Word] = []
+    text, start, end, logs = "", 0, 0, []
+
+    def close() -> None:
+        if text:
+            confidence = min(1.0, math.exp(sum(logs) / len(logs)))
+            words.append(Word(text, start * frame_s, end * frame_s, confidence))
+
+    for token, first, after, log_confidence in zip(
+        tokens, starts, ends, log_confidences, strict=True
+    ):
+        piece = pieces[token]
+        if piece.startswith(WORD_START):
+            close()
+            text, logs = "", []
+            piece = piece[len(WORD_START) :]
+        if not piece:
+            continue
+        if not text:
+            start = first
+        text, end = text + piece, after
+        logs.append(log_confidence)
+    close()
+    return tuple(words)

@@ -1,0 +1,135 @@
+"""Text <-> token ids: characters, or sentencepiece units (BPE, unigram).
+
+Every tokenizer speaks one dialect, so that a decoder needs to know only `pieces`:
+id 0 is the CTC blank, and a piece that begins with `WORD_START` (U+2581) begins a new word. For
+characters the mark is a piece of its own and stands between words.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import sentencepiece
+
+from asr.errors import UserError
+
+BLANK = 0  # id of the CTC blank
+WORD_START = "\u2581"  # ▁, the mark that sentencepiece writes for the space before a word
+
+
+class Tokenizer(Protocol):
+    """What the rest of the toolkit asks of a tokenizer."""
+
+    kind: str
+    pieces: list[str]  # by id; pieces[BLANK] is a name, not text
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text`; raises ValueError where a character is outside the alphabet."""
+        ...
+
+    def to_bytes(self) -> bytes:
+        """The file that `load` reads back."""
+        ...
+
+
+def decode(tokens: Iterable[int], pieces: Sequence[str]) -> str:
+    """Text of token ids (no blanks among them): words joined by one space."""
+    return " ".join("".join(pieces[token] for token in tokens).replace(WORD_START, " ").split())
+
+
+def unknown_characters(text: str, alphabet: set[str]) -> str:
+    """The characters of `text` that `alphabet` lacks, each once, in order of appearance."""
+    return "".join(dict.fromkeys(c for c in text if not c.isspace() and c not in alphabet))
+
+
+def _refuse_unknown(text: str, alphabet: set[str]) -> None:
+    unknown = unknown_characters(text, alphabet)
+    if unknown:
+        named = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in unknown[:5])
+        raise ValueError(f"characters outside the alphabet: {named}")
+
+
+class CharacterTokenizer:
+    """One token a character (a base letter with its combining marks in NFC is what the text has)."""
+
+    kind = "characters"
+
+    def __init__(self, characters: Sequence[str]):
+        self.pieces = ["<blank>", WORD_START, *characters]
+        self.alphabet = set(characters)
+        self._ids = {piece: i for i, piece in enumerate(self.pieces) if i != BLANK}
+
+    @classmethod
+    def train(cls, texts: Iterable[str]) -> CharacterTokenizer:
+        """The alphabet is every character of `texts`."""
+        characters = {c for text in texts for c in text if not c.isspace()}
+        if not characters:
+            raise UserError("cannot build a tokenizer: the training manifest has no text")
+        return cls(sorted(characters - {WORD_START}))
+
+    def encode(self, text: str) -> list[int]:
+        _refuse_unknown(text, self.alphabet)
+        return [self._ids[c] for c in WORD_START.join(text.split())]
+
+    def to_bytes(self) -> bytes:
+        return json.dumps({"characters": self.pieces[2:]}, ensure_ascii=False).encode()
+
+
+class SentencePieceTokenizer:
+    """Subword units of a sentencepiece model whose id 0, the unknown piece, serves as the blank."""
+
+    def __init__(self, model: bytes, kind: str):
+        self.kind = kind
+        self._model = model
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        count = self._processor.get_piece_size()
+        self.pieces = ["<blank>"] + [self._processor.id_to_piece(i) for i in range(1, count)]
+        self.alphabet = {piece for piece in self.pieces[1:] if len(piece) == 1} - {WORD_START}
+
+    @classmethod
+    def train(cls, texts: Iterable[str], kind: str, vocab_size: int) -> SentencePieceTokenizer:
+        """Learn `vocab_size` units (the blank among them), or as many as the text allows.
+
+        Raises `UserError` when there is no text or it has more distinct characters than units.
+        """
+        texts = [" ".join(text.split()) for text in texts]
+        counts = Counter(c for text in texts for c in text if c != " ")
+        if not counts:
+            raise UserError("cannot build a tokenizer: the training manifest has no text")
+        # One unit for each character, the word start and the blank is the least that can spell.
+        least = len(counts) + 2
+        if vocab_size < least:
+            raise UserError(
+                f"tokenizer.vocab_size: {vocab_size} is too small for the {len(counts)} distinct "
+                f"characters of the training text; give at least {least}, or tokenizer.kind=characters"
+            )
+        model = io.BytesIO()
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts),
+            model_writer=model,
+            model_type=kind,
+            vocab_size=vocab_size,
+            hard_vocab_limit=kind == "bpe",  # unigram stops below the limit by itself
+            character_coverage=1.0,
+            normalization_rule_name="identity",  # text.py has normalised already
+            unk_id=BLANK,
+            bos_id=-1,
+            eos_id=-1,
+            pad_id=-1,
+            num_threads=1,
+            minloglevel=2,
+            max_sentence_length=1 << 20,
+        )
+        return cls(model.getvalue(), kind)
+
+    def encode(self, text: str) -> list[int]:
+        _refuse_unknown(text, self.alphabet)
+        return self._processor.encode(" ".join(text.split()))
+
+    def to_bytes(self) -> bytes:
+        return self._model
