@@ -1,0 +1,276 @@
+"""Back-off automata: what an n-gram is while it scores, and what other fusion models look like too.
+
+A state is a context. It has arcs for the labels that were seen after it; any other label is scored
+in the next shorter context, at the cost of the state's back-off score. Labels are ids of words, or
+of tokens. All scores are natural logs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from asr.errors import UserError
+
+
+@dataclass(frozen=True)
+class Automaton:
+    """A back-off automaton of S states and A arcs over the labels 0 to V - 1.
+
+    State 0, the root, is the empty context; its arc `i` is label `i`, with the score NaN where the
+    model does not know the label. A state's back-off state always has the smaller number.
+    """
+
+    arc_start: np.ndarray  # (S + 1,) int64; the arcs of state s are arc_start[s]:arc_start[s + 1]
+    arc_label: np.ndarray  # (A,) int32, ascending within a state
+    arc_score: np.ndarray  # (A,) float32, log probability
+    arc_next: np.ndarray  # (A,) int32, state
+    backoff_score: np.ndarray  # (S,) float32, log weight
+    backoff_state: np.ndarray  # (S,) int32; 0 for the root
+    start: int  # the state at the beginning of an utterance
+    end_label: int  # the label that ends an utterance
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The first six arguments of `step`."""
+        return (
+            self.arc_start,
+            self.arc_label,
+            self.arc_score,
+            self.arc_next,
+            self.backoff_score,
+            self.backoff_state,
+        )
+
+    @property
+    def labels(self) -> int:
+        """V."""
+        return int(self.arc_start[1])
+
+    def step(self, state: int, label: int) -> tuple[float, int]:
+        """Score of `label` in `state`, and the state after it; (NaN, 0) for an unknown label."""
+        return step(*self.arrays, state, label)
+
+    def check(self, name: str) -> None:
+        """Raise `UserError` where scoring would run out of the arrays or in circles.
+
+        Automata come out of files, and the compiled loops do not check their bounds.
+        """
+        states, arcs = len(self.backoff_state), len(self.arc_label)
+        expected = {
+            "arc_start": (np.int64, states + 1),
+            "arc_label": (np.int32, arcs),
+            "arc_score": (np.float32, arcs),
+            "arc_next": (np.int32, arcs),
+            "backoff_score": (np.float32, states),
+            "backoff_state": (np.int32, states),
+        }
+        for field, (dtype, length) in expected.items():
+            array = getattr(self, field)
+            if array.dtype != dtype or array.shape != (length,):
+                raise UserError(f"{name}: {field} is {array.dtype} {array.shape}; make it again")
+        sound = (
+            states > 0
+            and self.arc_start[0] == 0
+            and self.arc_start[-1] == arcs
+            and bool((np.diff(self.arc_start) >= 0).all())
+            and np.array_equal(self.arc_label[: self.labels], np.arange(self.labels))
+            and bool(((self.arc_next >= 0) & (self.arc_next < states)).all())
+            and self.backoff_state[0] == 0
+            and bool((self.backoff_state >= 0).all())
+            and bool((self.backoff_state[1:] < np.arange(1, states)).all())
+            and 0 <= self.start < states
+            and 0 <= self.end_label < self.labels
+        )
+        if not sound:
+            raise UserError(f"{name}: the language model is damaged; make it again")
+
+
+@njit(nogil=True, cache=True)
+def find_arc(arc_start, arc_label, state, label):
+    """Number of the arc of `state` with `label`, or -1."""
+    low, after = arc_start[state], arc_start[state + 1]
+    high = after
+    while low < high:
+        middle = (low + high) >> 1
+        if arc_label[middle] < label:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < after and arc_label[low] == label else -1
+
+
+@njit(nogil=True, cache=True)
+def step(
+    arc_start, arc_label, arc_score, arc_next, backoff_score, backoff_state, state, label
+):  # -> (float64, int64)
+    """Score of `label` in `state`, and the state after it; (NaN, 0) for an unknown label."""
+    if label < 0 or label >= arc_start[1]:
+        return math.nan, 0
+    total = 0.0
+    while state != 0:
+        arc = find_arc(arc_start, arc_label, state, label)
+        if arc >= 0:
+            return total + arc_score[arc], np.int64(arc_next[arc])
+        total += backoff_score[state]
+        state = backoff_state[state]
+    return total + arc_score[label], np.int64(arc_next[label])
+
+
+def step_reference(automaton: Automaton, state: int, label: int) -> tuple[float, int]:
+    """What `step` computes, as the definition has it."""
+    total = 0.0
+    while True:
+        first, after = automaton.arc_start[state], automaton.arc_start[state + 1]
+        for arc in range(first, after):
+            if automaton.arc_label[arc] == label:
+                return total + float(automaton.arc_score[arc]), int(automaton.arc_next[arc])
+        if state == 0:
+            return math.nan, 0
+        total += float(automaton.backoff_score[state])
+        state = int(automaton.backoff_state[state])
+
+
+@njit(nogil=True, cache=True)
+def score_labels(
+    arc_start, arc_label, arc_score, arc_next, backoff_score, backoff_state, state, labels, scores
+):
+    """Write the score of each of `labels` (N,) after those before it into `scores` (N,) float64.
+
+    Returns the state after the last. An unknown label scores NaN and leads to the root.
+    """
+    for i in range(len(labels)):
+        scores[i], state = step(
+            arc_start,
+            arc_label,
+            arc_score,
+            arc_next,
+            backoff_score,
+            backoff_state,
+            state,
+            labels[i],
+        )
+    return state
+
+
+@dataclass(frozen=True)
+class NGrams:
+    """The n-grams of one order, as a model file lists them, sorted by their words."""
+
+    words: np.ndarray  # (N, order) int32, rows in ascending order, each once
+    score: np.ndarray  # (N,) float32, log probability of the last word after those before it
+    backoff: np.ndarray  # (N,) float32, log weight of the n-gram as a context; 0 in the last order
+
+
+def build(orders: Sequence[NGrams], labels: int, start_label: int, end_label: int) -> Automaton:
+    """The automaton of a back-off model.
+
+    orders: n-grams of order 1, 2, ...; each n-gram's words but the last must be an n-gram of the
+    order below. Raises `ValueError` where one is not. labels: V; start_label: the word before the
+    first, end_label: the word after the last.
+
+    Every n-gram is first a node of a trie, numbered by order and then by words, so that the arc
+    with the number `a` leads to node `a + 1`. Nodes that add nothing to a score, for they have
+    neither arcs nor a back-off weight, are then merged into their longest suffix.
+    """
+    unigrams = orders[0].words[:, 0]
+    # The root has an arc for every label, known or not, so that it can be indexed directly.
+    root_score = np.full(labels, np.nan, np.float32)
+    root_backoff = np.zeros(labels, np.float32)
+    root_score[unigrams], root_backoff[unigrams] = orders[0].score, orders[0].backoff
+    label, score = [np.arange(labels, dtype=np.int32)], [root_score]
+    backoff = [np.zeros(1, np.float32), root_backoff]
+    parent = [np.zeros(labels, np.int64)]  # of each arc, by order
+
+    lower, first_node = label[0][:, None], 1
+    for ngrams in orders[1:]:
+        rows = _find_contexts(lower, ngrams.words)
+        unknown = rows < 0
+        if len(orders[0].words) < labels and ngrams.words.shape[1] == 2:
+            unknown |= np.isnan(root_score[rows])
+        if unknown.any():
+            words = ngrams.words[unknown.argmax()].tolist()
+            raise ValueError(f"the n-gram {words} has no context of one word less in the model")
+        parent.append(first_node + rows)
+        label.append(ngrams.words[:, -1])
+        score.append(ngrams.score)
+        backoff.append(ngrams.backoff)
+        first_node += len(lower)
+        lower = ngrams.words
+
+    arc_label = np.concatenate(label).astype(np.int32, copy=False)
+    arc_score = np.concatenate(score).astype(np.float32, copy=False)
+    node_backoff = np.concatenate(backoff).astype(np.float32, copy=False)
+    arc_parent = np.concatenate(parent)
+    arcs_of = np.bincount(arc_parent, minlength=len(node_backoff))
+    arc_start = np.concatenate([np.zeros(1, np.int64), np.cumsum(arcs_of)])
+    suffix = _suffixes(arc_start, arc_label, arc_parent)
+    kept = (arcs_of > 0) | (node_backoff != 0)
+    kept[0] = True
+    state = _merge(kept, suffix)
+    return Automaton(
+        arc_start=np.append(arc_start[:-1][kept], arc_start[-1]),
+        arc_label=arc_label,
+        arc_score=arc_score,
+        arc_next=state[1:],
+        backoff_score=node_backoff[kept],
+        backoff_state=state[suffix[kept]],
+        start=int(state[start_label + 1]),
+        end_label=end_label,
+    )
+
+
+@njit(nogil=True, cache=True)
+def _find_contexts(lower, words):
+    """Row of `lower` (M, K) that each row of `words` (N, K + 1) begins with, or -1; both sorted."""
+    found = np.full(len(words), -1, np.int64)
+    row = 0
+    for i in range(len(words)):
+        while row < len(lower):
+            order = 0  # of lower[row] against the context: -1 before, 0 equal, 1 after
+            for k in range(lower.shape[1]):
+                if lower[row, k] != words[i, k]:
+                    order = -1 if lower[row, k] < words[i, k] else 1
+                    break
+            if order == 0:
+                found[i] = row
+            if order >= 0:
+                break
+            row += 1
+    return found
+
+
+@njit(nogil=True, cache=True)
+def _suffixes(arc_start, arc_label, arc_parent):
+    """The longest proper suffix of each trie node that is a node itself, (nodes,) int32."""
+    suffix = np.zeros(len(arc_label) + 1, np.int32)
+    for arc in range(arc_start[1], len(arc_label)):
+        label = arc_label[arc]
+        node = suffix[arc_parent[arc]]
+        while node != 0:
+            found = find_arc(arc_start, arc_label, node, label)
+            if found >= 0:
+                suffix[arc + 1] = found + 1
+                break
+            node = suffix[node]
+        if node == 0:
+            suffix[arc + 1] = label + 1
+    return suffix
+
+
+@njit(nogil=True, cache=True)
+def _merge(kept, suffix):
+    """State of each trie node: its own number among the kept, or its longest kept suffix's."""
+    state = np.zeros(len(kept), np.int32)
+    states = 0
+    for node in range(len(kept)):
+        if kept[node]:
+            state[node] = states
+            states += 1
+        else:
+            state[node] = state[suffix[node]]
+    return state
