@@ -41,7 +41,9 @@ def save_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
                     + bytes(padding)
                 )
                 with archive.open(member, "w", force_zip64=True) as file:
-                    np.lib.format.write_array(file, np.asarray(array, order="C"), allow_pickle=False)
+                    np.lib.format.write_array(
+                        file, np.asarray(array, order="C"), allow_pickle=False
+                    )
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
