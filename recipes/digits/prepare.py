@@ -1,0 +1,181 @@
+"""Make the digits corpus: strings of 1 to 7 digits, spoken by synthetic voices made up here.
+
+One small network (the PyPI package hibari-tts, Apache-2.0, no network access at run time) speaks
+all of it. It predicts the fundamental frequency and the spectral envelope apart, so a voice is a
+way to change both: pitch, vocal tract length, formant spacing, tilt, breathiness, rate, accent.
+Voices, not sentences, are split: nobody in dev or test is heard in train, nor anyone who sounds
+nearly alike.
+
+    python recipes/digits/prepare.py OUT [--hours H] [--voices N] [--seed S] [--processes P]
+
+writes OUT/{train,dev,test}.jsonl and 16 kHz, 16-bit WAV files in OUT/audio. The text is what the
+speaker meant ("three"), also where an accent makes it "tree". Voices that are already in OUT and
+whole are kept; the bytes depend on the options, never on the number of processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from rich.progress import track
+from voices import RATE_HZ, Voice, draw_utterance, draw_voices, synthesiser
+
+from asr.errors import UserError
+from asr.manifest import Utterance, write
+
+RECIPE_VERSION = 1  # a change of what is made must change this: it is part of the marker
+SPLITS = ("train", "dev", "test")
+HELD_OUT_UTTERANCES = 10  # of each voice of dev and test
+
+
+@dataclass(frozen=True)
+class Part:
+    """The recordings of one voice: a folder, with a record written last that says what is in it."""
+
+    folder: Path
+    voice: Voice
+    rng_seed: tuple[int, ...]
+    n_utterances: int | None  # or:
+    seconds: float  # stop when so much is spoken
+
+    def saved_rows(self) -> list[dict] | None:
+        """Id, duration and text of each recording if all are there and unchanged, else None."""
+        try:
+            record = json.loads((self.folder / "part.json").read_text("utf-8"))
+            digest = hashlib.sha256()
+            for row in record["rows"]:
+                digest.update((self.folder / f"{row['id']}.wav").read_bytes())
+        except (OSError, ValueError):
+            return None
+        return record["rows"] if digest.hexdigest() == record["sha256"] else None
+
+    def utterances(self) -> Iterator[tuple[np.ndarray, str]]:
+        rng = np.random.default_rng(self.rng_seed)
+        count, spoken_s = 0, 0.0
+        while count < self.n_utterances if self.n_utterances else spoken_s < self.seconds:
+            samples, text = draw_utterance(self.voice, rng)
+            yield samples, text
+            count, spoken_s = count + 1, spoken_s + len(samples) / RATE_HZ
+
+    def make(self) -> list[Utterance]:
+        """Speak the part, unless that is done already."""
+        rows = self.saved_rows() or self.speak()
+        return [
+            Utterance(
+                **row,
+                audio=str(self.folder / f"{row['id']}.wav"),
+                speaker=self.voice.name,
+                language="en",
+            )
+            for row in rows
+        ]
+
+    def speak(self) -> list[dict]:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        rows, digest = [], hashlib.sha256()
+        for i, (samples, text) in enumerate(self.utterances()):
+            name = f"{self.voice.name}-{i:03d}"
+            buffer = io.BytesIO()
+            soundfile.write(buffer, samples, RATE_HZ, subtype="PCM_16", format="WAV")
+            (self.folder / f"{name}.wav").write_bytes(buffer.getvalue())
+            digest.update(buffer.getvalue())
+            rows.append({"id": name, "duration_s": len(samples) / RATE_HZ, "text": text})
+        write_json(self.folder / "part.json", {"rows": rows, "sha256": digest.hexdigest()})
+        return rows
+
+
+def write_json(path: Path, content: dict) -> None:
+    beside = path.with_name(path.name + ".tmp")
+    beside.write_text(json.dumps(content), "utf-8")
+    os.replace(beside, path)
+
+
+def prepare(out: Path, hours: float, voices: int, seed: int, processes: int) -> None:
+    """Write the corpus below `out`; raises `UserError` where `out` holds audio that is not ours."""
+    synthesiser()  # a missing package is told before anything is touched
+    options = {
+        "recipe": f"digits {RECIPE_VERSION}",
+        "hibari-tts": metadata.version("hibari-tts"),
+        "hours": hours,
+        "voices": voices,
+        "seed": seed,
+    }
+    marker = out / "prepared.json"
+    audio = out / "audio"
+    if marker.exists():
+        if json.loads(marker.read_text("utf-8"))["options"] != options:
+            print(f"{out} holds a corpus of other options: made anew")
+            shutil.rmtree(audio, ignore_errors=True)
+    elif audio.exists():
+        raise UserError(f"{audio} exists and was not made by this recipe: give another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(marker, {"options": options, "complete": False})
+
+    parts = [
+        Part(
+            folder=audio / voice.name,
+            voice=voice,
+            rng_seed=(seed, *voice.name.encode()),
+            n_utterances=None if voice.split == "train" else HELD_OUT_UTTERANCES,
+            seconds=hours * 3600 / voices,
+        )
+        for voice in draw_voices(seed, voices)
+    ]
+    if processes == 1:
+        done = list(track(map(Part.make, parts), "speaking", len(parts)))
+    else:
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            done = list(track(pool.map(Part.make, parts), "speaking", len(parts)))
+
+    for split in SPLITS:
+        utterances = [
+            utterance
+            for part, spoken in zip(parts, done, strict=True)
+            if part.voice.split == split
+            for utterance in spoken
+        ]
+        write(out / f"{split}.jsonl", utterances)
+        spoken_h = sum(utterance.duration_s for utterance in utterances) / 3600
+        print(f"{split}: {len(utterances)} utterances, {spoken_h:.2f} h")
+    write_json(marker, {"options": options, "complete": True})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path, help="folder to write into")
+    parser.add_argument(
+        "--hours", type=float, default=1.2, help="at least, to train on (%(default)s)"
+    )
+    parser.add_argument("--voices", type=int, default=300, help="to train on (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="another corpus for each (%(default)s)")
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="(%(default)s)")
+    options = parser.parse_args()
+    for name in ("hours", "voices", "processes"):
+        if not getattr(options, name) > 0:
+            parser.exit(2, f"--{name}: {getattr(options, name)} is not above 0\n")
+    if options.seed < 0:
+        parser.exit(2, f"--seed: {options.seed} is below 0\n")
+    try:
+        prepare(**vars(options))
+    except UserError as error:
+        parser.exit(2, f"{error}\n")
+    except (OSError, RuntimeError) as error:
+        parser.exit(1, f"failed: {error}\n")
+
+
+if __name__ == "__main__":
+    main()
