@@ -1,0 +1,175 @@
+"""The best CTC path through a known token sequence: a numba kernel and a plain reference.
+
+The trellis has, for each token n, a label state and before it a gap state (a blank, optional unless
+two equal tokens meet), and one gap after the last token. A path moves at most one token a frame, so
+of the T x N pairs of states only a parallelogram of N (T - N) can lie on a complete path, and a
+path known to be at token n was at token n - K or later K frames before. The second fact makes exact
+alignment cheap in memory: one forward pass keeps the scores of every K-th frame, and walking back
+recomputes each block of K frames for the K tokens it can reach, not for all of them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+from asr.tokenizer import BLANK
+
+
+def best_path(
+    log_probs: np.ndarray,
+    tokens: np.ndarray,
+    wild_gaps: np.ndarray,
+    wild_scores: np.ndarray,
+    block_frames: int | None = None,
+) -> np.ndarray:
+    """States of the likeliest path; exact, scores are summed in float64.
+
+    log_probs: (T, V) float32 natural logs, C-contiguous; tokens: (N,) ids without blanks, T >= N +
+    adjacent repeats; wild_gaps: sorted numbers of the gaps (n: the one before token n; N: the last)
+    in which frame t scores `wild_scores[t]` instead of the blank's log-prob; wild_scores: (T,)
+    float32; block_frames: K of the module's text, by default the one that needs least memory.
+    Returns (T,) int64 in order: 2n in the gap before token n, 2n + 1 in token n.
+    """
+    frames, count = len(log_probs), len(tokens)
+    if block_frames is None:
+        # Kept are T / K frames of min(N, T - N) pairs, and one block of K frames of K pairs.
+        block_frames = max(1, round((frames * min(count, frames - count) / 2) ** (1 / 3)))
+    # Unsigned ids spare the loop a test for negative indices. The ends are there to be read, not
+    # used: nothing comes before token 0, and no path leaves the label after the last gap.
+    padded = np.array([BLANK, *tokens, BLANK], np.uint32)
+    return _best_path(log_probs, padded, wild_gaps.astype(np.int64), wild_scores, block_frames)
+
+
+@numba.njit(cache=True, nogil=True)
+def _step(before, after, tokens, row, first, last):
+    """Scores of one frame for the pairs n in [first, last].
+
+    before, after: (gaps, labels) with gaps[n] and labels[n + 1] the scores of pair n;
+    tokens[n + 1] is token n; row: (V,) log-probs of the frame.
+    """
+    gaps, labels, previous = before[0][first:], before[1][first + 1 :], before[1][first:]
+    next_gaps, next_labels = after[0][first : last + 1], after[1][first + 1 : last + 2]
+    token, previous_token = tokens[first + 1 :], tokens[first:]
+    blank = row[BLANK]
+    # Slices that all begin at pair `first`, and no branches: the compiler makes vectors of this.
+    for i in range(next_gaps.shape[0]):
+        gap, label, passed = gaps[i], labels[i], previous[i]
+        next_gaps[i] = (gap if gap > passed else passed) + blank
+        best = label if label > gap else gap
+        skip = passed if token[i] != previous_token[i] else -np.inf
+        next_labels[i] = (best if best > skip else skip) + row[token[i]]
+
+
+@numba.njit(cache=True, nogil=True)
+def _step_wild(before, after, wild_gaps, offset, wild_score, first, last):
+    """Score the wild gaps of one frame again; gap n of the arrays is gap `offset` + n of all."""
+    at = np.searchsorted(wild_gaps, offset + first)
+    while at < len(wild_gaps) and wild_gaps[at] <= offset + last:
+        n = wild_gaps[at] - offset
+        after[0][n] = max(before[0][n], before[1][n]) + wild_score
+        at += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _lowest(frame, frames, count):
+    """The first pair from which a path can still end in time."""
+    return max(0, count - frames + frame)
+
+
+@numba.njit(cache=True, nogil=True)
+def _best_path(log_probs, tokens, wild_gaps, wild_scores, block):
+    frames, count = len(log_probs), len(tokens) - 2
+    blocks = (frames + block - 1) // block
+    width = min(count, frames - count) + 1
+    kept = np.full((blocks, 2, width), -np.inf)  # scores before the first frame of each block
+    gaps, labels = np.full((2, count + 1), -np.inf), np.full((2, count + 2), -np.inf)
+    gaps[0, 0] = 0.0
+    for frame in range(frames):
+        before, after = (
+            (gaps[frame % 2], labels[frame % 2]),
+            (gaps[1 - frame % 2], labels[1 - frame % 2]),
+        )
+        if frame % block == 0:
+            low = _lowest(frame - 1, frames, count)
+            size = min(width, count + 1 - low)
+            kept[frame // block, 0, :size] = before[0][low : low + size]
+            kept[frame // block, 1, :size] = before[1][low + 1 : low + 1 + size]
+        first, last = _lowest(frame, frames, count), min(frame, count)
+        _step(before, after, tokens, log_probs[frame], first, last)
+        _step_wild(before, after, wild_gaps, 0, wild_scores[frame], first, last)
+
+    path = np.empty(frames, np.int64)
+    state = 2 * count if gaps[frames % 2, count] >= labels[frames % 2, count] else 2 * count - 1
+    reach = min(block, count) + 1  # pairs that one block can pass, the last included
+    block_gaps = np.empty((block + 1, reach))
+    block_labels = np.empty((block + 1, reach + 1))
+    for number in range(blocks - 1, -1, -1):
+        start = number * block
+        size = min(block, frames - start)
+        pair = state // 2  # where the path is at the end of the block
+        low = max(_lowest(start - 1, frames, count), pair - size)
+        kept_low = _lowest(start - 1, frames, count)
+        block_gaps[:], block_labels[:] = -np.inf, -np.inf
+        for n in range(low, min(pair + 1, kept_low + width)):
+            block_gaps[0, n - low] = kept[number, 0, n - kept_low]
+            block_labels[0, n - low + 1] = kept[number, 1, n - kept_low]
+        window = tokens[low:]
+        for i in range(size):
+            frame = start + i
+            first = max(_lowest(frame, frames, count), pair - (size - 1 - i), low) - low
+            last = min(frame, pair) - low
+            before, after = (
+                (block_gaps[i], block_labels[i]),
+                (block_gaps[i + 1], block_labels[i + 1]),
+            )
+            _step(before, after, window, log_probs[frame], first, last)
+            _step_wild(before, after, wild_gaps, low, wild_scores[frame], first, last)
+        for i in range(size - 1, -1, -1):
+            path[start + i] = state
+            n = state // 2 - low
+            gap, passed = block_gaps[i, n], block_labels[i, n]
+            if state % 2 == 0:
+                if passed > gap:
+                    state -= 1
+            else:
+                label = block_labels[i, n + 1]
+                best = label if label > gap else gap
+                if window[n + 1] != window[n] and passed > best:
+                    state -= 2
+                elif gap > label:
+                    state -= 1
+    return path
+
+
+def best_path_reference(
+    log_probs: np.ndarray, tokens: np.ndarray, wild_gaps: np.ndarray, wild_scores: np.ndarray
+) -> np.ndarray:
+    """What `best_path` computes, by the textbook: the whole trellis, one state at a time."""
+    frames, states = len(log_probs), 2 * len(tokens) + 1
+    wild = {2 * n for n in wild_gaps.tolist()}
+    scores = {0: 0.0}  # before the first frame only the first gap, or the token after it
+    came_from: list[list[int]] = []
+    for t in range(frames):
+        new, back = {}, []
+        for s in range(states):
+            steps = [s, s - 1]
+            if s % 2 == 1 and s >= 3 and tokens[s // 2] != tokens[s // 2 - 1]:
+                steps.append(s - 2)
+            best = max(steps, key=lambda step: scores.get(step, -math.inf))
+            if s % 2 == 1:
+                emission = float(log_probs[t, tokens[s // 2]])
+            else:
+                emission = float(wild_scores[t] if s in wild else log_probs[t, BLANK])
+            new[s] = scores.get(best, -math.inf) + emission
+            back.append(best)
+        scores = new
+        came_from.append(back)
+    state = max((states - 1, states - 2), key=lambda s: scores.get(s, -math.inf))
+    path = []
+    for back in reversed(came_from):
+        path.append(state)
+        state = back[state]
+    return np.array(path[::-1], np.int64)
