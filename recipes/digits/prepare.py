@@ -58,7 +58,7 @@ class Part:
             digest = hashlib.sha256()
             for row in record["rows"]:
                 digest.update((self.folder / f"{row['id']}.wav").read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, KeyError):
             return None
         return record["rows"] if digest.hexdigest() == record["sha256"] else None
 
@@ -114,16 +114,16 @@ def prepare(out: Path, hours: float, voices: int, seed: int, processes: int) -> 
         "voices": voices,
         "seed": seed,
     }
-    marker = out / "prepared.json"
-    audio = out / "audio"
-    if marker.exists():
-        if json.loads(marker.read_text("utf-8"))["options"] != options:
-            print(f"{out} holds a corpus of other options: made anew")
-            shutil.rmtree(audio, ignore_errors=True)
-    elif audio.exists():
+    marker, audio = out / "prepared.json", out / "audio"
+    if audio.exists() and not marker.exists():
         raise UserError(f"{audio} exists and was not made by this recipe: give another folder")
+    if marker.exists() and json.loads(marker.read_text("utf-8")) != options:
+        print(f"{out} holds a corpus of other options, which is made anew")
+        for split in SPLITS:
+            (out / f"{split}.jsonl").unlink(missing_ok=True)
+        shutil.rmtree(audio, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
-    write_json(marker, {"options": options, "complete": False})
+    write_json(marker, options)
 
     parts = [
         Part(
@@ -151,7 +151,6 @@ def prepare(out: Path, hours: float, voices: int, seed: int, processes: int) -> 
         write(out / f"{split}.jsonl", utterances)
         spoken_h = sum(utterance.duration_s for utterance in utterances) / 3600
         print(f"{split}: {len(utterances)} utterances, {spoken_h:.2f} h")
-    write_json(marker, {"options": options, "complete": True})
 
 
 def main() -> None:
@@ -165,8 +164,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="(%(default)s)")
     options = parser.parse_args()
     for name in ("hours", "voices", "processes"):
-        if not getattr(options, name) > 0:
-            parser.exit(2, f"--{name}: {getattr(options, name)} is not above 0\n")
+        if not 0 < getattr(options, name) < float("inf"):
+            parser.exit(2, f"--{name}: {getattr(options, name)} is not a number above 0\n")
     if options.seed < 0:
         parser.exit(2, f"--seed: {options.seed} is below 0\n")
     try:

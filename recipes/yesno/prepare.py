@@ -1,0 +1,121 @@
+"""Prepare yesno: 60 recordings of one man saying "yes" or "no" in Hebrew, eight words in each.
+
+The smallest real corpus of the field and Kaldi's first recipe; CC0, from https://www.openslr.org/1.
+A recording is named after what is said in it: 0_1_0_0_1_0_1_1 is "no yes no no yes no yes yes". We
+write the two words in English, as the peers do; the words spoken are ken and lo.
+
+    python recipes/yesno/prepare.py OUT [--audio FOLDER]
+
+downloads the archive (5 MB) into OUT, or takes a copy that is on disk already, in any format that
+asr reads, and writes OUT/{train,dev,test}.jsonl and OUT/audio. In sorted order the first 30
+recordings are for training, as with Kaldi and icefall, but 4 of them are kept back as dev; the last
+30 are the test set, and nothing is tuned on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+from pathlib import Path
+
+from rich.progress import track
+
+from asr import audio as audio_file
+from asr.download import download, extract
+from asr.errors import UserError
+from asr.manifest import Utterance, write
+
+URL = "https://www.openslr.org/resources/1/waves_yesno.tar.gz"
+SHA256 = "c3f49e0cca421f96b75b41640749167b52118f232498667ca7a5f9416aef8e73"  # as torchaudio has it
+# The eight words of each recording as the bits of one byte.
+RECORDINGS = bytes.fromhex(
+    "0f111622262728292b3134363738393c3e44464a4b505a5c666770727"
+    "57a7f8081838997a9b7babdc1c7cacbced4d6d9dbdee1e5e7eaebf2f4f8fcff"
+)
+WORDS = {"1": "yes", "0": "no"}
+N_TRAIN = 30
+DEV_EVERY = 8  # of the training recordings
+
+
+def expected_ids() -> list[str]:
+    return sorted("_".join(f"{recording:08b}") for recording in RECORDINGS)
+
+
+def find_recordings(folder: Path) -> dict[str, Path]:
+    """Path of each recording below `folder`; raises `UserError` naming what is missing or wrong."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if not re.fullmatch(r"[01](_[01])+", path.stem) or not path.is_file():
+            continue  # a README, a manifest
+        if path.stem in found:
+            raise UserError(f"{path}: the same recording as {found[path.stem]}; remove one")
+        found[path.stem] = path
+    wrong = sorted(set(found) - set(expected_ids()))
+    if wrong:
+        raise UserError(f"{found[wrong[0]]}: not a recording of yesno ({len(wrong)} such)")
+    missing = [name for name in expected_ids() if name not in found]
+    if missing:
+        named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise UserError(f"{folder}: {len(missing)} of the 60 recordings are missing: {named}")
+    return found
+
+
+def split_of(index: int) -> str:
+    """Of the recording at this place in sorted order."""
+    if index >= N_TRAIN:
+        return "test"
+    return "dev" if index % DEV_EVERY == 3 else "train"
+
+
+def prepare(out: Path, audio: Path | None) -> None:
+    """Write the corpus below `out`; raises `UserError` where `audio` is not the 60 recordings."""
+    if audio is None:
+        archive = download(URL, out / "waves_yesno.tar.gz", SHA256)
+        audio = extract(archive, out / "waves_yesno")
+    recordings = find_recordings(audio)
+    (out / "audio").mkdir(parents=True, exist_ok=True)
+    splits: dict[str, list[Utterance]] = {"train": [], "dev": [], "test": []}
+    for index, name in enumerate(track(expected_ids(), "checking")):
+        source = recordings[name]
+        target = out / "audio" / source.name
+        info = audio_file.info(source)
+        audio_file.read(source, info.rate_hz)  # raises where the file is cut off
+        beside = target.with_name(target.name + ".part")
+        shutil.copyfile(source, beside)
+        os.replace(beside, target)
+        splits[split_of(index)].append(
+            Utterance(
+                id=name,
+                audio=str(target),
+                duration_s=info.duration_s,
+                text=" ".join(WORDS[bit] for bit in name.split("_")),
+                speaker="anonymous",
+                language="he",
+            )
+        )
+    for split, utterances in splits.items():
+        write(out / f"{split}.jsonl", utterances)
+        print(
+            f"{split}: {len(utterances)} utterances, {sum(u.duration_s for u in utterances):.0f} s"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path, help="folder to write into")
+    parser.add_argument("--audio", type=Path, help="folder with the 60 recordings (no download)")
+    options = parser.parse_args()
+    try:
+        prepare(**vars(options))
+    except UserError as error:
+        parser.exit(2, f"{error}\n")
+    except OSError as error:
+        parser.exit(1, f"failed: {error}\n")
+
+
+if __name__ == "__main__":
+    main()

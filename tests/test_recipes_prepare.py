@@ -1,0 +1,444 @@
+"""What the recipes' prepare.py and the downloads below them promise."""
+
+import contextlib
+import hashlib
+import http.server
+import importlib.util
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import threading
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from asr import download as downloads
+from asr import manifest
+from asr.download import DownloadError, download, extract, sha256_of
+from asr.errors import UserError
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+BODY = np.random.default_rng(0).bytes(3_000_000)
+SHA256 = hashlib.sha256(BODY).hexdigest()
+
+
+def load(name: str, file: str, monkeypatch):
+    monkeypatch.syspath_prepend(RECIPES / name)
+    spec = importlib.util.spec_from_file_location(f"{name}_{file}", RECIPES / name / f"{file}.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(name: str, *arguments) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, RECIPES / name / "prepare.py", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): sha256_of(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+# --- downloads
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Serves BODY; `breaks` says after how many bytes each of the first requests is cut off."""
+
+    breaks: tuple[int, ...] = ()
+    honours_range = True
+
+    def do_GET(self):
+        asked = self.headers.get("Range")
+        self.server.asked.append(asked)
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+        if self.path != "/corpus":
+            return self.send_error(404)
+        if not self.honours_range:
+            start = 0
+        if start >= len(BODY):
+            return self.send_error(416)
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(BODY) - start))
+        self.end_headers()
+        number = len(self.server.asked) - 1
+        stop = start + self.breaks[number] if number < len(self.breaks) else len(BODY)
+        with contextlib.suppress(ConnectionError):
+            self.wfile.write(BODY[start:stop])
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    monkeypatch.setattr(downloads.time, "sleep", lambda seconds: None)
+    servers = []
+
+    def start(**attributes):
+        handler = type("Handler", (Server,), attributes)
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server.asked = []
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return server, f"http://127.0.0.1:{server.server_port}/corpus"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_download_is_checked_and_not_repeated(serve, tmp_path):
+    server, url = serve()
+    path = download(url, tmp_path / "new" / "corpus.tar", SHA256)
+    assert path.read_bytes() == BODY
+    download(url, path, SHA256)
+    assert server.asked == [None]
+    assert [p.name for p in path.parent.iterdir()] == ["corpus.tar"]
+
+
+def test_a_broken_download_goes_on_where_it_stopped(serve, tmp_path):
+    server, url = serve(breaks=(1_000_000, 500_000))
+    assert download(url, tmp_path / "corpus.tar", SHA256).read_bytes() == BODY
+    assert server.asked == [None, "bytes=1000000-", "bytes=1500000-"]
+
+
+def test_a_broken_download_goes_on_in_the_next_run(serve, tmp_path):
+    path = tmp_path / "corpus.tar"
+    _, url = serve(breaks=(700_000, 0, 0, 0))
+    with pytest.raises(DownloadError, match="700000 bytes are kept, run again"):
+        download(url, path, SHA256)
+    assert not path.exists()
+    server, url = serve()
+    assert download(url, path, SHA256).read_bytes() == BODY
+    assert server.asked == ["bytes=700000-"]
+
+
+def test_a_server_that_cannot_resume_is_asked_for_all(serve, tmp_path):
+    (tmp_path / "corpus.tar.part").write_bytes(b"an older beginning")
+    _, url = serve(honours_range=False)
+    assert download(url, tmp_path / "corpus.tar", SHA256).read_bytes() == BODY
+
+
+def test_a_whole_part_is_taken_and_a_longer_one_dropped(serve, tmp_path):
+    _, url = serve()
+    part = tmp_path / "corpus.tar.part"
+    part.write_bytes(BODY + b"x")
+    with pytest.raises(DownloadError, match="nothing was kept"):
+        download(url, tmp_path / "corpus.tar", SHA256)
+    part.write_bytes(BODY)
+    assert download(url, tmp_path / "corpus.tar", SHA256).read_bytes() == BODY
+
+
+def test_a_wrong_checksum_keeps_nothing(serve, tmp_path):
+    _, url = serve()
+    with pytest.raises(DownloadError, match=f"sha256 is {SHA256}, expected 0000"):
+        download(url, tmp_path / "corpus.tar", "0" * 64)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_file_of_that_name_is_not_overwritten(serve, tmp_path):
+    _, url = serve()
+    (tmp_path / "corpus.tar").write_text("mine")
+    with pytest.raises(UserError, match=r"corpus\.tar: sha256 is .* delete it"):
+        download(url, tmp_path / "corpus.tar", SHA256)
+    assert (tmp_path / "corpus.tar").read_text() == "mine"
+
+
+def test_a_missing_page_is_asked_for_once(serve, tmp_path):
+    server, url = serve()
+    with pytest.raises(DownloadError, match="the server answers 404"):
+        download(url + "s", tmp_path / "corpus.tar", SHA256)
+    assert len(server.asked) == 1
+
+
+def test_only_web_addresses_are_downloaded(tmp_path):
+    with pytest.raises(UserError, match="not an http"):
+        download("file:///etc/passwd", tmp_path / "x", SHA256)
+
+
+# --- archives
+
+
+def member(name: str, **attributes) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    for key, value in attributes.items():
+        setattr(info, key, value)
+    return info
+
+
+def tar(path: Path, *members: tarfile.TarInfo, mode="w:gz") -> Path:
+    with tarfile.open(path, mode) as file:
+        for info in members:
+            info.size = 5 if info.isfile() else 0
+            file.addfile(info, io.BytesIO(b"12345") if info.isfile() else None)
+    return path
+
+
+def test_extract_writes_files_and_folders_only_once(tmp_path):
+    archive = tar(
+        tmp_path / "a.tar.gz", member("d", type=tarfile.DIRTYPE), member("d/e/f", mode=0o6777)
+    )
+    folder = extract(archive, tmp_path / "out")
+    assert (folder / "d/e/f").read_bytes() == b"12345"
+    assert (folder / "d/e/f").stat().st_mode & 0o7111 == 0
+    (folder / "d/e/f").write_text("mine")
+    extract(archive, folder)
+    assert (folder / "d/e/f").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (member("../out2"), "leads out"),
+        (member("a/../../out2"), "leads out"),
+        (member("/tmp/absolute"), "leads out"),
+        (member("C:\\windows"), "leads out"),
+        (member("..\\out2"), "leads out"),
+        (member("link", type=tarfile.SYMTYPE, linkname="/etc"), "link or a device"),
+        (member("link", type=tarfile.LNKTYPE, linkname="good"), "link or a device"),
+        (member("device", type=tarfile.CHRTYPE), "link or a device"),
+        (member("pipe", type=tarfile.FIFOTYPE), "link or a device"),
+        (member("good"), "stands twice"),
+        (member("good/below"), "stands twice"),
+    ],
+)
+def test_a_malicious_member_leaves_nothing_behind(tmp_path, bad, said):
+    archive = tar(tmp_path / "a.tar", member("good"), bad, mode="w")
+    with pytest.raises(DownloadError, match=said) as raised:
+        extract(archive, tmp_path / "in" / "out")
+    assert repr(bad.name) in str(raised.value)
+    assert not list((tmp_path / "in").iterdir())
+
+
+def test_a_truncated_archive_leaves_nothing_behind(tmp_path):
+    archive = tar(tmp_path / "a.tar.gz", member("one"), member("two"))
+    archive.write_bytes(archive.read_bytes()[:-40])
+    with pytest.raises(DownloadError, match=r"a\.tar\.gz: cannot be unpacked"):
+        extract(archive, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar.gz"]
+
+
+# --- recipes/yesno
+
+
+@pytest.fixture
+def recordings(tmp_path, monkeypatch) -> Path:
+    """Sixty files with the names of the corpus, a beep in each."""
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    beep = np.sin(np.arange(4000)).astype(np.float32) / 2
+    for name in load("yesno", "prepare", monkeypatch).expected_ids():
+        soundfile.write(folder / f"{name}.flac", beep, 8000)
+    (folder / "README").write_text("not a recording")
+    return folder
+
+
+def test_yesno_splits_and_texts(recordings, tmp_path):
+    out = tmp_path / "out"
+    assert run("yesno", out, "--audio", recordings).returncode == 0
+    sets = {s: manifest.read(out / f"{s}.jsonl") for s in ("train", "dev", "test")}
+    assert {s: len(utterances) for s, utterances in sets.items()} == {
+        "train": 26,
+        "dev": 4,
+        "test": 30,
+    }
+    ids = {s: [utterance.id for utterance in utterances] for s, utterances in sets.items()}
+    assert sorted(ids["train"] + ids["dev"]) + ids["test"] == sorted(chain(*ids.values()))
+    for utterance in chain(*sets.values()):
+        assert utterance.text.split() == [
+            {"0": "no", "1": "yes"}[bit] for bit in utterance.id.split("_")
+        ]
+        assert soundfile.info(utterance.audio).duration == utterance.duration_s == 0.5
+        assert out / "audio" in Path(utterance.audio).parents
+    before = tree(out)
+    assert run("yesno", out, "--audio", recordings).returncode == 0
+    assert tree(out) == before
+
+
+def test_yesno_from_the_archive(recordings, tmp_path, serve, monkeypatch):
+    with tarfile.open(tmp_path / "waves.tar.gz", "w:gz") as file:
+        file.add(recordings, "waves_yesno")
+    body = (tmp_path / "waves.tar.gz").read_bytes()
+    _, url = serve()
+    monkeypatch.setattr(sys.modules[__name__], "BODY", body)
+    prepare = load("yesno", "prepare", monkeypatch)
+    monkeypatch.setattr(prepare, "URL", url)
+    monkeypatch.setattr(prepare, "SHA256", hashlib.sha256(body).hexdigest())
+    prepare.prepare(tmp_path / "out", None)
+    assert len(manifest.read(tmp_path / "out" / "test.jsonl")) == 30
+
+
+def test_yesno_names_what_is_wrong(recordings, tmp_path):
+    out = tmp_path / "out"
+    first = recordings / "0_0_0_0_1_1_1_1.flac"
+
+    def said() -> str:
+        done = run("yesno", out, "--audio", recordings)
+        assert done.returncode == 2
+        assert not list(out.glob("*.jsonl"))
+        assert done.stderr.count("\n") == 1
+        return done.stderr
+
+    whole = first.read_bytes()
+    first.write_bytes(whole[:-2000])
+    assert first.name in said()
+    first.unlink()
+    assert "1 of the 60 recordings are missing: 0_0_0_0_1_1_1_1" in said()
+    first.write_bytes(whole)
+    shutil.copy(first, recordings / "sub_0_0.flac")  # not a name of the corpus: ignored
+    shutil.copy(first, recordings / "0_0_0.flac")
+    assert "0_0_0.flac: not a recording of yesno" in said()
+    (recordings / "0_0_0.flac").unlink()
+    shutil.copy(first, first.with_suffix(".wav"))
+    assert "the same recording as" in said()
+
+
+@pytest.mark.skipif("ASR_CORPORA" not in os.environ, reason="ASR_CORPORA is not set")
+def test_yesno_from_the_real_recordings(tmp_path):
+    corpus = Path(os.environ["ASR_CORPORA"]) / "yesno_he"
+    assert run("yesno", tmp_path, "--audio", corpus).returncode == 0
+    spoken_s = sum(
+        utterance.duration_s
+        for split in ("train", "dev", "test")
+        for utterance in manifest.read(tmp_path / f"{split}.jsonl")
+    )
+    assert 360 < spoken_s < 380
+
+
+# --- recipes/digits
+
+SMALL = ("--hours", "0.01", "--voices", "3")
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory) -> Path:
+    pytest.importorskip("hibari")
+    out = tmp_path_factory.mktemp("digits") / "made"
+    done = run("digits", out, *SMALL, "--processes", "1")
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_digits_are_whole_recordings_of_what_the_text_says(digits):
+    for split, least in (("train", 3), ("dev", 10), ("test", 10)):
+        utterances = manifest.read(digits / f"{split}.jsonl")
+        assert len(utterances) >= least
+        for utterance in utterances:
+            samples, rate_hz = soundfile.read(utterance.audio, dtype="int16")
+            assert rate_hz == 16000 and samples.ndim == 1
+            assert len(samples) / rate_hz == pytest.approx(utterance.duration_s, abs=1e-4)
+            words = utterance.text.split()
+            assert 1 <= len(words) <= 7
+            assert set(words) <= set("zero one two three four five six seven eight nine".split())
+            assert 1000 < np.abs(samples.astype(int)).max() < 32000  # no silence, no clipping
+            loud = np.flatnonzero(np.abs(samples.astype(int)) > 30)
+            assert (loud[-1] - loud[0]) / rate_hz > 0.15 * len(words)
+    assert sum(u.duration_s for u in manifest.read(digits / "train.jsonl")) >= 36
+
+
+def test_digits_voices_are_split(digits):
+    speakers = [
+        {utterance.speaker for utterance in manifest.read(digits / f"{split}.jsonl")}
+        for split in ("train", "dev", "test")
+    ]
+    assert [len(s) for s in speakers] == [3, 1, 1]
+    assert len(set.union(*speakers)) == 5
+
+
+def test_digits_bytes_do_not_depend_on_the_processes(digits, tmp_path):
+    assert run("digits", tmp_path / "two", *SMALL, "--processes", "2").returncode == 0
+    assert tree(tmp_path / "two") == tree(digits)
+
+
+def test_digits_mends_what_is_damaged_and_keeps_the_rest(digits, tmp_path):
+    out = tmp_path / "copy"
+    shutil.copytree(digits, out)
+    (out / "audio/train-0000/train-0000-000.wav").write_bytes(b"damaged")
+    (out / "audio/test-0000/part.json").unlink()
+    (out / "dev.jsonl").unlink()
+    kept = out / "audio/train-0001/train-0001-000.wav"
+    written = kept.stat().st_mtime_ns
+    assert run("digits", out, *SMALL, "--processes", "1").returncode == 0
+    assert tree(out) == tree(digits)
+    assert kept.stat().st_mtime_ns == written
+
+
+def test_digits_of_other_options_replace_the_old(digits, tmp_path):
+    out = tmp_path / "copy"
+    shutil.copytree(digits, out)
+    options = ("--hours", "0.001", "--voices", "1", "--seed", "7", "--processes", "1")
+    assert run("digits", out, *options).returncode == 0
+    assert len({u.speaker for u in manifest.read(out / "train.jsonl")}) == 1
+    assert not (out / "audio/train-0001").exists()
+    assert tree(out) != tree(digits)
+    assert json.loads((out / "prepared.json").read_text())["seed"] == 7
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [("--hours", "0"), ("--hours", "inf"), ("--voices", "-1"), ("--seed", "-1")],
+)
+def test_digits_refuses_in_one_line(tmp_path, mistake):
+    pytest.importorskip("hibari")
+    done = run("digits", tmp_path, *mistake)
+    assert done.returncode == 2
+    assert mistake[0] in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_digits_leaves_the_audio_of_others_alone(tmp_path):
+    pytest.importorskip("hibari")
+    (tmp_path / "audio").mkdir()
+    done = run("digits", tmp_path, *SMALL)
+    assert done.returncode == 2 and "not made by this recipe" in done.stderr
+
+
+def test_held_out_voices_are_not_near_those_in_training(monkeypatch):
+    voices = load("digits", "voices", monkeypatch).draw_voices(seed=0, count=300)
+    places = {
+        split: np.stack([voice.place() for voice in voices if voice.split == split])
+        for split in ("train", "dev", "test")
+    }
+    assert [len(p) for p in places.values()] == [300, 20, 40]
+    held_out = np.concatenate([places["dev"], places["test"]])
+    apart = np.abs(places["train"][:, None] - held_out[None]).max(axis=2)
+    assert apart.min() >= 1
+    for voice in voices:
+        assert 0.5 <= voice.f0 <= 1.4 and 0.83 <= voice.formants <= 1.2
+        assert voice.f0 > 0.6 or voice.formants > 0.86
+
+
+def test_single_digits_are_frequent_and_digits_equally_so(monkeypatch):
+    voices = load("digits", "voices", monkeypatch)
+    monkeypatch.setattr(voices, "speak", lambda *_: np.ones(160, np.float32))
+    rng = np.random.default_rng(0)
+    (voice, *_) = voices.draw_voices(seed=0, count=1)
+    texts = [voices.draw_utterance(voice, rng)[1].split() for _ in range(3000)]
+    assert np.mean([len(text) == 1 for text in texts]) > 1 / 3
+    assert {len(text) for text in texts} == set(range(1, 8))
+    counts = [sum(text.count(digit) for text in texts) for digit in voices.DIGITS]
+    assert max(counts) < 1.15 * min(counts)
+
+
+def test_silence_from_the_network_is_a_failure(monkeypatch):
+    voices = load("digits", "voices", monkeypatch)
+    for samples in (np.zeros(1600, np.float32), np.full(1600, np.nan, np.float32)):
+        with pytest.raises(RuntimeError, match="silence or no numbers"):
+            voices.cut_to_sound(samples)
