@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import io
 import json
-import unicodedata
+import logging
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -17,6 +18,8 @@ from typing import Protocol
 import sentencepiece
 
 from asr.errors import UserError
+
+log = logging.getLogger("asr")
 
 BLANK = 0  # id of the CTC blank
 WORD_START = "\u2581"  # ▁, the mark that sentencepiece writes for the space before a word
@@ -55,7 +58,7 @@ def _refuse_unknown(text: str, alphabet: set[str]) -> None:
 
 
 class CharacterTokenizer:
-    """One token a character (a base letter with its combining marks in NFC is what the text has)."""
+    """One token a character, and one for the gap between words."""
 
     kind = "characters"
 
@@ -108,24 +111,21 @@ class SentencePieceTokenizer:
                 f"tokenizer.vocab_size: {vocab_size} is too small for the {len(counts)} distinct "
                 f"characters of the training text; give at least {least}, or tokenizer.kind=characters"
             )
-        model = io.BytesIO()
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(texts),
-            model_writer=model,
-            model_type=kind,
-            vocab_size=vocab_size,
-            hard_vocab_limit=kind == "bpe",  # unigram stops below the limit by itself
-            character_coverage=1.0,
-            normalization_rule_name="identity",  # text.py has normalised already
-            unk_id=BLANK,
-            bos_id=-1,
-            eos_id=-1,
-            pad_id=-1,
-            num_threads=1,
-            minloglevel=2,
-            max_sentence_length=1 << 20,
-        )
-        return cls(model.getvalue(), kind)
+        try:
+            model = _train_sentencepiece(texts, kind, vocab_size)
+        except RuntimeError as error:  # BPE runs out of pairs to merge, and says at what size
+            most = re.search(r"value <= (\d+)", str(error))
+            if not most:
+                raise
+            model = _train_sentencepiece(texts, kind, int(most[1]))
+        trained = cls(model, kind)
+        if len(trained.pieces) < vocab_size:
+            log.warning(
+                "tokenizer.vocab_size lowered from %d to %d: the training text has no more units",
+                vocab_size,
+                len(trained.pieces),
+            )
+        return trained
 
     def encode(self, text: str) -> list[int]:
         _refuse_unknown(text, self.alphabet)
@@ -133,3 +133,38 @@ class SentencePieceTokenizer:
 
     def to_bytes(self) -> bytes:
         return self._model
+
+
+def _train_sentencepiece(texts: list[str], kind: str, vocab_size: int) -> bytes:
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_writer=model,
+        model_type=kind,
+        vocab_size=vocab_size,
+        hard_vocab_limit=kind == "bpe",  # unigram stops below the limit by itself
+        character_coverage=1.0,
+        normalization_rule_name="identity",  # text.py has normalised already
+        unk_id=BLANK,
+        bos_id=-1,
+        eos_id=-1,
+        pad_id=-1,
+        num_threads=1,
+        minloglevel=2,
+        max_sentence_length=1 << 20,
+    )
+    return model.getvalue()
+
+
+def train(texts: Iterable[str], kind: str, vocab_size: int) -> Tokenizer:
+    """A tokenizer of the kind that the configuration names, learned from normalised texts."""
+    if kind == CharacterTokenizer.kind:
+        return CharacterTokenizer.train(texts)
+    return SentencePieceTokenizer.train(texts, kind, vocab_size)
+
+
+def from_bytes(data: bytes, kind: str) -> Tokenizer:
+    """The tokenizer that `to_bytes` wrote."""
+    if kind == CharacterTokenizer.kind:
+        return CharacterTokenizer(json.loads(data)["characters"])
+    return SentencePieceTokenizer(data, kind)

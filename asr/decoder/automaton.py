@@ -136,25 +136,30 @@ def step_reference(automaton: Automaton, state: int, label: int) -> tuple[float,
 
 
 @njit(nogil=True, cache=True)
-def score_labels(
-    arc_start, arc_label, arc_score, arc_next, backoff_score, backoff_state, state, labels, scores
+def score_text(
+    arc_start,
+    arc_label,
+    arc_score,
+    arc_next,
+    backoff_score,
+    backoff_state,
+    start,
+    end_label,
+    labels,
+    scores,
 ):
     """Write the score of each of `labels` (N,) after those before it into `scores` (N,) float64.
 
-    Returns the state after the last. An unknown label scores NaN and leads to the root.
+    `end_label` ends a sentence: the label after it is scored in the state `start`.
     """
+    state = np.int64(start)
     for i in range(len(labels)):
+        label = labels[i]
         scores[i], state = step(
-            arc_start,
-            arc_label,
-            arc_score,
-            arc_next,
-            backoff_score,
-            backoff_state,
-            state,
-            labels[i],
+            arc_start, arc_label, arc_score, arc_next, backoff_score, backoff_state, state, label
         )
-    return state
+        if label == end_label:
+            state = np.int64(start)
 
 
 @dataclass(frozen=True)
@@ -166,11 +171,19 @@ class NGrams:
     backoff: np.ndarray  # (N,) float32, log weight of the n-gram as a context; 0 in the last order
 
 
+class MissingContext(ValueError):
+    """An n-gram, in labels, whose words but the last are no n-gram of the model."""
+
+    def __init__(self, labels: list[int]):
+        super().__init__(f"the n-gram {labels} has no context in the order below")
+        self.labels = labels
+
+
 def build(orders: Sequence[NGrams], labels: int, start_label: int, end_label: int) -> Automaton:
     """The automaton of a back-off model.
 
     orders: n-grams of order 1, 2, ...; each n-gram's words but the last must be an n-gram of the
-    order below. Raises `ValueError` where one is not. labels: V; start_label: the word before the
+    order below. Raises `MissingContext` where one is not. labels: V; start_label: the word before the
     first, end_label: the word after the last.
 
     Every n-gram is first a node of a trie, numbered by order and then by words, so that the arc
@@ -193,8 +206,7 @@ def build(orders: Sequence[NGrams], labels: int, start_label: int, end_label: in
         if len(orders[0].words) < labels and ngrams.words.shape[1] == 2:
             unknown |= np.isnan(root_score[rows])
         if unknown.any():
-            words = ngrams.words[unknown.argmax()].tolist()
-            raise ValueError(f"the n-gram {words} has no context of one word less in the model")
+            raise MissingContext(ngrams.words[unknown.argmax()].tolist())
         parent.append(first_node + rows)
         label.append(ngrams.words[:, -1])
         score.append(ngrams.score)
@@ -222,6 +234,30 @@ def build(orders: Sequence[NGrams], labels: int, start_label: int, end_label: in
         start=int(state[start_label + 1]),
         end_label=end_label,
     )
+
+
+def ngrams_of(automaton: Automaton) -> list[NGrams]:
+    """The n-grams that `build` made an automaton of, and that a model file lists."""
+    # The states of one order follow each other, and so do their arcs. A state is numbered after all
+    # shorter ones, so the first arc to it is the one that spells it; later ones have merged into it.
+    reached, entry = np.unique(automaton.arc_next, return_index=True)
+    spells = np.zeros(len(automaton.arc_next), bool)
+    spells[entry[reached != 0]] = True
+    orders = []
+    state, after, context = 0, 1, np.zeros((1, 0), np.int32)
+    while automaton.arc_start[state] < automaton.arc_start[after]:
+        arcs = slice(automaton.arc_start[state], automaton.arc_start[after])
+        source = np.repeat(
+            np.arange(after - state), np.diff(automaton.arc_start[state : after + 1])
+        )
+        words = np.column_stack([context[source], automaton.arc_label[arcs]])
+        backoff = automaton.backoff_score[automaton.arc_next[arcs]]
+        score = automaton.arc_score[arcs]
+        known = ~np.isnan(score)
+        orders.append(NGrams(words[known], score[known], np.where(spells[arcs], backoff, 0)[known]))
+        context = words[spells[arcs]]
+        state, after = after, after + len(context)
+    return orders
 
 
 @njit(nogil=True, cache=True)

@@ -1,0 +1,186 @@
+"""What a manifest holds, and what is wrong with it, before hours are spent on training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from asr import audio
+from asr.config import Config, TextConfig
+from asr.errors import UserError
+from asr.features import Features
+from asr.loss import frames_needed
+from asr.manifest import Utterance
+from asr.model import ConvFrontEnd
+from asr.text import normalise
+from asr.tokenizer import Tokenizer
+
+DURATION_TOLERANCE_S = 0.1  # a manifest's duration may differ so much from the file's
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why an utterance cannot be used, or what is odd about it."""
+
+    utterance: str  # id
+    kind: str
+    detail: str
+    usable: bool = False  # true: a warning, the utterance stays
+
+
+@dataclass(frozen=True)
+class Statistics:
+    utterances: int
+    hours: float
+    speakers: int
+    duration_s: tuple[float, float, float]  # shortest, median, longest
+    words: int
+    words_a_second: float
+    vocabulary: int  # distinct words
+    characters: Counter  # of the normalised texts
+    duplicate_texts: int  # utterances whose text another one has too
+    duplicate_audio: int  # utterances that point to the same stretch of a file as another
+    rates_hz: Counter  # of the files
+
+
+@dataclass(frozen=True)
+class Report:
+    usable: list[Utterance]  # every duration measured
+    problems: list[Problem]
+    statistics: Statistics
+
+    @property
+    def errors(self) -> list[Problem]:
+        return [problem for problem in self.problems if not problem.usable]
+
+
+def model_frames(config: Config) -> Callable[[float], int]:
+    """Seconds of audio -> model frames, by the configuration alone."""
+    features = Features(config.features)
+    front_end = ConvFrontEnd(
+        features.size, config.model.channels, config.model.subsampling, 1, causal=False
+    )
+    rate_hz = config.features.rate_hz
+    return lambda duration_s: front_end.frames(features.frames(round(duration_s * rate_hz)))
+
+
+def check(
+    utterances: Iterable[Utterance],
+    config: Config,
+    tokenizer: Tokenizer | None = None,
+    *,
+    training: bool = False,
+    progress: Callable[[], None] = lambda: None,
+) -> Report:
+    """Look at every utterance: its file, its duration, its text, and whether CTC can align it.
+
+    Without a tokenizer, texts are not held against an alphabet, and a token is taken to be a
+    character. With `training`, the duration limits hold too, and CTC is checked at the highest
+    speed that augmentation may play. `progress` is called after each utterance.
+    """
+    utterances = list(utterances)
+    frames_of = model_frames(config)
+    fastest = max(config.augment.speed, default=1.0) if training else 1.0
+    problems: list[Problem] = []
+    usable: list[Utterance] = []
+    rates: Counter = Counter()
+
+    def measured(utterance: Utterance) -> audio.AudioInfo | UserError:
+        try:
+            return audio.info(utterance.audio)
+        except UserError as error:
+            return error
+
+    with ThreadPoolExecutor(4) as pool:
+        for utterance, found in zip(utterances, pool.map(measured, utterances), strict=True):
+            progress()
+            if isinstance(found, UserError):
+                problems.append(Problem(utterance.id, "audio", str(found)))
+                continue
+            rates[found.rate_hz] += 1
+            seen = _check_duration(utterance, found.duration_s)
+            duration_s = max(0.0, found.duration_s - utterance.start_s)
+            if utterance.duration_s is not None:
+                duration_s = min(duration_s, utterance.duration_s)
+            utterance = utterance.lasting(duration_s)
+            if training:
+                seen += _check_limits(utterance, config)
+            seen += _check_text(utterance, config.text, tokenizer, frames_of, fastest)
+            problems += seen
+            if all(problem.usable for problem in seen):
+                usable.append(utterance)
+    return Report(usable, problems, _statistics(usable, config.text, rates))
+
+
+def _check_duration(utterance: Utterance, file_s: float) -> list[Problem]:
+    left_s = file_s - utterance.start_s
+    if left_s <= 0:
+        detail = f"starts at {utterance.start_s:.2f} s, {utterance.audio} ends at {file_s:.2f} s"
+        return [Problem(utterance.id, "duration", detail)]
+    if utterance.duration_s is not None and utterance.duration_s > left_s + DURATION_TOLERANCE_S:
+        detail = (
+            f"the manifest says {utterance.duration_s:.2f} s, {utterance.audio} has {left_s:.2f} s"
+        )
+        return [Problem(utterance.id, "duration", detail)]
+    return []
+
+
+def _check_limits(utterance: Utterance, config: Config) -> list[Problem]:
+    low, high = config.data.min_duration_s, config.data.max_duration_s
+    if low <= utterance.duration_s <= high:
+        return []
+    detail = (
+        f"{utterance.duration_s:.2f} s, outside data.min_duration_s {low:g} "
+        f"to data.max_duration_s {high:g}"
+    )
+    return [Problem(utterance.id, "limits", detail)]
+
+
+def _check_text(
+    utterance: Utterance,
+    config: TextConfig,
+    tokenizer: Tokenizer | None,
+    frames_of: Callable[[float], int],
+    fastest: float,
+) -> list[Problem]:
+    text = normalise(utterance.text or "", config)
+    if not text:
+        return [Problem(utterance.id, "text", f"no text is left of {utterance.text!r}")]
+    try:
+        tokens = tokenizer.encode(text) if tokenizer else [ord(c) for c in text]
+    except ValueError as error:
+        return [Problem(utterance.id, "alphabet", str(error))]
+    needed, frames = frames_needed(tokens), frames_of(utterance.duration_s / fastest)
+    if needed > frames:
+        at_speed = f" at speed {fastest:g}" if fastest != 1 else ""
+        detail = (
+            f"{utterance.duration_s:.2f} s give {frames} frames{at_speed}, its {len(tokens)} tokens "
+            f"and {needed - len(tokens)} repeats need {needed}: lower model.subsampling, or mend "
+            "the text"
+        )
+        return [Problem(utterance.id, "ctc", detail)]
+    return []
+
+
+def _statistics(utterances: list[Utterance], config: TextConfig, rates: Counter) -> Statistics:
+    texts = [normalise(utterance.text or "", config) for utterance in utterances]
+    durations = np.array([utterance.duration_s for utterance in utterances] or [0.0])
+    words = Counter(word for text in texts for word in text.split())
+    stretches = Counter((u.audio, u.start_s, u.duration_s) for u in utterances)
+    return Statistics(
+        utterances=len(utterances),
+        hours=durations.sum() / 3600,
+        speakers=len({u.speaker for u in utterances if u.speaker is not None}),
+        duration_s=(durations.min(), float(np.median(durations)), durations.max()),
+        words=words.total(),
+        words_a_second=words.total() / max(durations.sum(), 1e-9),
+        vocabulary=len(words),
+        characters=Counter(c for text in texts for c in text if c != " "),
+        duplicate_texts=sum(count for count in Counter(texts).values() if count > 1),
+        duplicate_audio=sum(count for count in stretches.values() if count > 1),
+        rates_hz=rates,
+    )

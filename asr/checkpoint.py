@@ -1,0 +1,162 @@
+"""What is kept of a training run: checkpoints to resume from, and the model file to use.
+
+Both are written beside their place and renamed, so that a kill leaves the old one whole. Neither
+holds a pickle: tensors are safetensors, the rest is JSON or YAML, and reading runs no code.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+import yaml
+from torch import Tensor, nn
+
+from asr import __version__, files, tokenizer
+from asr.config import Config, parse, to_yaml
+from asr.errors import UserError
+from asr.features import Features
+from asr.model import AcousticModel
+from asr.tokenizer import Tokenizer
+
+MODEL_FORMAT = 1  # of the model file; a reader refuses what is newer than it knows
+
+
+# ---- checkpoints -------------------------------------------------------------------------------
+
+
+def save_checkpoint(
+    path: str | Path,
+    modules: dict[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
+) -> None:
+    """Modules, optimizer and plain-typed `state` in one safetensors file."""
+    tensors = {
+        f"{name}.{key}": value
+        for name, module in modules.items()
+        for key, value in module.state_dict().items()
+    }
+    optimizer_state = optimizer.state_dict()
+    for index, slots in optimizer_state["state"].items():
+        for key, value in slots.items():
+            tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
+    meta = {"state": state, "param_groups": optimizer_state["param_groups"]}
+    contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    files.write(path, safetensors.torch.save(contiguous, {"asr": json.dumps(meta)}))
+
+
+def load_checkpoint(
+    path: str | Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer | None = None
+) -> dict[str, Any]:
+    """Put modules and optimizer back as they were saved; returns the `state`.
+
+    Raises `UserError` when the file is damaged or belongs to another model.
+    """
+    try:
+        with safetensors.safe_open(str(path), "pt") as file:
+            meta = json.loads(file.metadata()["asr"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+    except (safetensors.SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+        raise UserError(f"{path}: not a checkpoint, or damaged: {error}") from None
+    for name, module in modules.items():
+        _load_tensors(module, _below(tensors, f"{name}."), path)
+    if optimizer is not None:
+        slots: dict[int, dict[str, Tensor]] = {}
+        for key, value in _below(tensors, "optimizer.").items():
+            index, _, slot = key.partition(".")
+            slots.setdefault(int(index), {})[slot] = value
+        optimizer.load_state_dict({"state": slots, "param_groups": meta["param_groups"]})
+    return meta["state"]
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _load_tensors(module: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        first = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: its weights do not fit the configured model: {first}") from None
+
+
+# ---- model file --------------------------------------------------------------------------------
+
+
+@dataclass
+class Model:
+    """All that a model file holds."""
+
+    config: Config
+    features: Features
+    acoustic: AcousticModel
+    tokenizer: Tokenizer
+
+    @classmethod
+    def build(cls, config: Config, tokens: Tokenizer) -> Model:
+        """Untrained, its weights drawn from torch's generator."""
+        features = Features(config.features)
+        acoustic = AcousticModel(config.model, features.size, len(tokens.pieces))
+        return cls(config, features, acoustic, tokens)
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """What has state, by the name it is saved under."""
+        return {"features": self.features, "acoustic": self.acoustic}
+
+
+def save_model(path: str | Path, model: Model, card: str) -> None:
+    """Write `NAME.asr`: a stored zip of configuration, weights, tokenizer and model card."""
+    tensors = {
+        f"{name}.{key}": value.detach().cpu().contiguous()
+        for name, module in model.modules.items()
+        for key, value in module.state_dict().items()
+    }
+    with (
+        files.replacing(path) as beside,
+        zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive,
+    ):
+        archive.writestr("format.json", json.dumps({"format": MODEL_FORMAT, "asr": __version__}))
+        archive.writestr("README.md", card)
+        archive.writestr("config.yaml", to_yaml(model.config))
+        archive.writestr("tokenizer", model.tokenizer.to_bytes())
+        archive.writestr("weights.safetensors", safetensors.torch.save(tensors))
+
+
+def load_model(path: str | Path) -> Model:
+    """Read a model file. Raises `UserError` when it is missing, damaged, newer, or something else."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such model file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            stamp = json.loads(archive.read("format.json"))
+            if stamp["format"] > MODEL_FORMAT:
+                raise UserError(
+                    f"{path}: written by asr {stamp['asr']}, which is newer than this {__version__}; "
+                    "upgrade asr"
+                )
+            config = parse(yaml.safe_load(archive.read("config.yaml")), f"{path}: config.yaml")
+            tokens = tokenizer.from_bytes(archive.read("tokenizer"), config.tokenizer.kind)
+            tensors = safetensors.torch.load(archive.read("weights.safetensors"))
+    except (
+        zipfile.BadZipFile,
+        KeyError,
+        ValueError,
+        OSError,
+        safetensors.SafetensorError,
+    ) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not a model file, or damaged: {reason}") from None
+    model = Model.build(config, tokens)
+    for name, module in model.modules.items():
+        _load_tensors(module, _below(tensors, f"{name}."), path)
+    return model

@@ -1,0 +1,260 @@
+"""The command line: reads arguments, calls one function, prints. Heavy imports wait for a command.
+
+Exit status: 0 done, 1 a failure (also of one file among many), 2 the user's mistake, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+from asr import __version__
+from asr.errors import UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console(soft_wrap=True)  # results
+err = Console(stderr=True, soft_wrap=True)  # progress and messages
+
+RecipeArgument = Annotated[Path, typer.Argument(help="A recipe folder, or a configuration file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Changes to the configuration, as section.key=value.", show_default=False),
+]
+Runs = Annotated[Path, typer.Option(help="The folder of run folders.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Train anew instead of resuming.")]
+ModelArgument = Annotated[Path, typer.Argument(help="A model file, NAME.asr.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"asr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Train, run and score your own speech recogniser."""
+
+
+@app.command()
+def run(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    fresh: Fresh = False,
+) -> None:
+    """Follow a recipe: prepare, tokenizer, train, score. What is done and unchanged is skipped."""
+    from asr.run import Run, load_recipe
+
+    this = Run(load_recipe(recipe, overrides or ()), runs, err)
+    this.prepare()
+    this.train(fresh)
+    evaluations = this.score()
+    out.print(f"model: {this.model_file}", highlight=False)
+    if any(evaluation.failures for evaluation in evaluations.values()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    fresh: Fresh = False,
+) -> None:
+    """Train a model on manifests that exist already, or go on with a run that was cut off."""
+    from asr.run import Run, load_recipe
+
+    this = Run(load_recipe(recipe, overrides or ()), runs, err)
+    this.train(fresh)
+    out.print(f"model: {this.model_file}", highlight=False)
+
+
+class Format(str, Enum):
+    txt = "txt"
+    jsonl = "jsonl"
+
+
+@app.command()
+def transcribe(
+    model: ModelArgument,
+    audio: Annotated[list[Path], typer.Argument(help="Files, folders, manifests.")],
+    format: Annotated[
+        Format, typer.Option(help="Text, or JSON lines with word times.")
+    ] = Format.txt,
+    to: Annotated[
+        Path | None, typer.Option(help="Write one file for each recording into this folder.")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Write down what is said in recordings."""
+    from asr import files
+    from asr.recognizer import load
+    from asr.transcribe import Failure, sources, transcribe_many
+
+    recognizer = load(model, device)
+    utterances = sources(audio)
+    failures = []
+    for utterance, result in transcribe_many(recognizer, utterances):
+        if isinstance(result, Failure):
+            failures.append(result)
+            err.print(f"[red]failed[/red] {result.reason}", highlight=False)
+            continue
+        if format is Format.jsonl:
+            text = json.dumps({"id": utterance.id} | result.to_dict(), ensure_ascii=False)
+        else:
+            text = result.text
+        if to is not None:
+            files.write(to / f"{utterance.id}.{format.value}", text + "\n")
+        elif format is Format.txt and len(utterances) > 1:
+            print(f"{utterance.id}\t{text}", flush=True)
+        else:
+            print(text, flush=True)
+    if failures:
+        err.print(f"{len(failures)} of {len(utterances)} could not be transcribed (see above)")
+        raise typer.Exit(1)
+
+
+@app.command()
+def score(
+    reference: Annotated[Path, typer.Argument(help="A model file, or a file of reference texts.")],
+    hypothesis: Annotated[
+        Path, typer.Argument(help="A manifest for the model, or a file of recognised texts.")
+    ],
+    to: Annotated[
+        Path | None, typer.Option(help="Write score.json and hypotheses.jsonl into this folder.")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Word error rate with its interval: MODEL MANIFEST, or REFERENCES HYPOTHESES."""
+    from asr import manifest
+    from asr import score as scoring
+    from asr.config import TextConfig
+
+    failures = []
+    if reference.suffix == ".asr":
+        from asr.evaluate import evaluate
+        from asr.recognizer import load
+
+        evaluation = evaluate(load(reference, device), manifest.read(hypothesis))
+        pairs, result, failures = evaluation.pairs, evaluation.score, evaluation.failures
+    else:
+        pairs = scoring.pair_files(reference, hypothesis, TextConfig())
+        result = scoring.score(pairs)
+    if to is not None:
+        scoring.write_results(to, pairs, result)
+    out.print(str(result), highlight=False)
+    for failure in failures:
+        err.print(f"[red]failed, scored as empty[/red] {failure.reason}", highlight=False)
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def check(
+    manifest: Annotated[Path, typer.Argument(help="A manifest: .jsonl, .tsv or .csv.")],
+    config: Annotated[
+        Path | None,
+        typer.Option(help="A recipe, a configuration or a model file to check it against."),
+    ] = None,
+) -> None:
+    """Statistics of a manifest, and every utterance that cannot be used, with the reason."""
+    from asr import check as checking
+    from asr import checkpoint, run
+    from asr import manifest as manifests
+    from asr.config import Config
+
+    tokens, settings = None, Config(name="default")
+    if config is not None and config.suffix == ".asr":
+        model = checkpoint.load_model(config)
+        tokens, settings = model.tokenizer, model.config
+    elif config is not None:
+        settings = run.load_recipe(config).config
+    report = checking.check(manifests.read(manifest), settings, tokens, training=config is not None)
+    out.print(_statistics(report.statistics))
+    if report.problems:
+        for problem in report.problems:
+            out.print(f"{problem.utterance}: {problem.detail}", highlight=False, markup=False)
+        out.print(f"{len(report.problems)} problems, {len(report.usable)} utterances can be used")
+        raise typer.Exit(1)
+    out.print("no problem found")
+
+
+def _statistics(s) -> Table:
+    table = Table(show_header=False, box=None)
+    shortest, median, longest = s.duration_s
+    rows = {
+        "utterances": str(s.utterances),
+        "hours": f"{s.hours:.2f}",
+        "speakers": str(s.speakers),
+        "duration": f"{shortest:.2f} to {longest:.2f} s, median {median:.2f} s",
+        "words": f"{s.words}, {s.vocabulary} distinct, {s.words_a_second:.2f} a second",
+        "characters": f"{len(s.characters)} distinct: {''.join(sorted(s.characters))}",
+        "texts that repeat": str(s.duplicate_texts),
+        "audio that repeats": str(s.duplicate_audio),
+        "sample rates": ", ".join(f"{rate} Hz: {n}" for rate, n in s.rates_hz.most_common()),
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+@app.command()
+def doctor() -> None:
+    """What is installed, on what device it runs, what is missing and how to mend it."""
+    from asr.doctor import examine
+
+    table = Table(show_header=False, box=None)
+    findings = examine()
+    for finding in findings:
+        table.add_row("ok" if finding.ok else "[red]mend[/red]", finding.what, finding.found)
+    out.print(table)
+    broken = [finding for finding in findings if not finding.ok]
+    for finding in broken:
+        out.print(f"{finding.what}: {finding.mend}", highlight=False, markup=False)
+    if broken:
+        raise typer.Exit(1)
+    out.print("all is well")
+
+
+def main() -> None:
+    """The console script: turns exceptions into one line and an exit status."""
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=err, show_time=False, show_path=False, markup=False)],
+    )
+    logging.getLogger("asr").setLevel(logging.INFO)
+    try:
+        app()
+    except UserError as error:
+        err.print(f"asr: {error}", highlight=False, markup=False, style="red")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("interrupted")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,246 @@
+"""Typed configuration: a YAML file, `section.key=value` overrides, nothing unknown let through.
+
+Every default here is a choice that can be read; a recipe states only what differs.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from asr.errors import UserError
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(Section):
+    folder: str | None = None  # where prepare.py writes; data/NAME when not given
+    train: str = "train.jsonl"  # manifests, relative to the folder: .jsonl, .tsv or .csv
+    dev: str = "dev.jsonl"
+    test: list[str] = ["test.jsonl"]  # scored at the end, each under its file's name
+    prepare: dict[str, str | int | float | bool] = {}  # options of the recipe's prepare.py
+    min_duration_s: float = Field(0.05, ge=0)  # of training utterances; the rest is listed
+    max_duration_s: float = Field(30.0, gt=0)  # one long clip decides the memory of its batch
+
+
+class TextConfig(Section):
+    unicode: Literal["NFC", "NFKC"] = "NFC"
+    lowercase: bool = True
+    punctuation: Literal["keep", "remove"] = "remove"  # apostrophes and hyphens inside words stay
+
+
+class FeatureConfig(Section):
+    rate_hz: int = Field(16000, ge=4000, le=96000)
+    kind: Literal["spectrogram", "log_mel", "mfcc"] = "log_mel"
+    window_ms: float = Field(25.0, gt=0)
+    hop_ms: float = Field(10.0, gt=0)
+    n_mels: int = Field(80, ge=1)
+    n_mfcc: int = Field(40, ge=1)  # used by mfcc only
+    low_hz: float = Field(20.0, ge=0)
+    high_hz: float | None = None  # half the rate when not given
+    cmvn: Literal["utterance", "global", "none"] = "utterance"
+    dither: float = Field(1e-5, ge=0)  # amplitude of white noise in training; 1.0 is full scale
+
+    @model_validator(mode="after")
+    def _fits(self) -> FeatureConfig:
+        if self.hop_ms > self.window_ms:
+            raise ValueError(
+                f"hop_ms {self.hop_ms} leaves gaps between windows of {self.window_ms} ms"
+            )
+        if self.high_hz is not None and not self.low_hz < self.high_hz <= self.rate_hz / 2:
+            raise ValueError(f"high_hz must lie between low_hz and {self.rate_hz / 2:g} Hz")
+        if self.kind == "mfcc" and self.n_mfcc > self.n_mels:
+            raise ValueError(f"n_mfcc {self.n_mfcc} is more than n_mels {self.n_mels}")
+        return self
+
+
+class TokenizerConfig(Section):
+    kind: Literal["characters", "bpe", "unigram"] = "characters"
+    vocab_size: int = Field(500, ge=4)  # used by bpe and unigram; lowered when the text is small
+
+
+class AugmentConfig(Section):
+    """Waveform augmentation: each value named _p is the share of utterances that get it."""
+
+    speed: list[float] = []  # factors, one drawn for each utterance; [0.9, 1.0, 1.1] is usual
+    gain_db: float = Field(0.0, ge=0)  # level changed by up to so many dB, up or down
+    noise_p: float = Field(0.0, ge=0, le=1)
+    noise_snr_db: tuple[float, float] = (5.0, 30.0)
+    reverb_p: float = Field(0.0, ge=0, le=1)
+    reverb_s: tuple[float, float] = (0.1, 0.6)  # time to fall by 60 dB
+    telephone_p: float = Field(0.0, ge=0, le=1)  # 8 kHz, about 300 to 3400 Hz, 8-bit mu-law
+
+    @model_validator(mode="after")
+    def _speeds(self) -> AugmentConfig:
+        if any(not 0.5 <= factor <= 2 for factor in self.speed):
+            raise ValueError(f"speed factors must lie in 0.5 to 2, not {self.speed}")
+        return self
+
+
+class SpecAugmentConfig(Section):
+    """Park et al. 2019, with time masks as a share of the length (Park et al. 2020)."""
+
+    freq_masks: int = Field(2, ge=0)
+    freq_share: float = Field(0.25, ge=0, le=1)  # widest frequency mask, share of the bins
+    time_masks: int = Field(5, ge=0)
+    time_share: float = Field(0.05, ge=0, le=1)  # widest time mask, share of the frames
+
+
+PRESETS = {  # name: layers, units a direction, dropout; parameters when bidirectional on 80 mels
+    "tiny": {"layers": 2, "hidden": 128, "dropout": 0.1},  # 1.0 M
+    "small": {"layers": 3, "hidden": 256, "dropout": 0.1},  # 5.1 M
+    "base": {"layers": 4, "hidden": 384, "dropout": 0.15},  # 14.7 M
+    "large": {"layers": 6, "hidden": 640, "dropout": 0.2},  # 60 M
+}
+
+
+class ModelConfig(Section):
+    preset: Literal["tiny", "small", "base", "large"] = "small"
+    subsampling: Literal[2, 4, 8] = 4  # feature frames a model frame
+    channels: int = Field(32, ge=1)  # of the convolutions
+    rnn: Literal["lstm", "gru"] = "lstm"
+    layers: int | None = Field(None, ge=1)  # what is not given comes from the preset
+    hidden: int | None = Field(None, ge=1)
+    dropout: float | None = Field(None, ge=0, lt=1)
+    bidirectional: bool = True  # false: causal, each output depends on the past alone
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        preset = PRESETS.get(values.get("preset", "small"), {})
+        return {**values, **{k: v for k, v in preset.items() if values.get(k) is None}}
+
+
+class TrainConfig(Section):
+    epochs: int = Field(30, ge=1)
+    batch_s: float = Field(160.0, gt=0)  # seconds of audio a batch, padding counted
+    learning_rate: float = Field(1e-3, gt=0)  # the peak
+    weight_decay: float = Field(1e-2, ge=0)
+    warmup: float = Field(0.1, ge=0, le=1)  # share of all steps
+    schedule: Literal["cosine", "plateau"] = "cosine"
+    patience: int = Field(2, ge=1)  # plateau: epochs without gain before the rate is halved
+    clip_norm: float = Field(5.0, gt=0)
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    workers: int = Field(1, ge=0)  # processes that read and augment audio
+    threads: int | None = Field(None, ge=1)  # of torch on a CPU; all cores when not given
+    checkpoint_minutes: float = Field(5.0, gt=0)  # besides one at each epoch's end
+    validate_every: int = Field(1, ge=1)  # epochs
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+
+class Config(Section):
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")  # of the run folder runs/NAME
+    seed: int = Field(0, ge=0)
+    data: DataConfig = DataConfig()
+    text: TextConfig = TextConfig()
+    features: FeatureConfig = FeatureConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    augment: AugmentConfig = AugmentConfig()
+    spec_augment: SpecAugmentConfig = SpecAugmentConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Config:
+        if self.train.batch_s < self.data.max_duration_s:
+            raise ValueError(
+                f"train.batch_s {self.train.batch_s:g} is less than "
+                f"data.max_duration_s {self.data.max_duration_s:g}: one utterance must fit a batch"
+            )
+        return self
+
+    @property
+    def data_folder(self) -> Path:
+        return Path(self.data.folder or f"data/{self.name}")
+
+
+def to_yaml(config: BaseModel) -> str:
+    """The resolved configuration: every key, presets spelled out."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a YAML file, then apply `section.key=value` overrides, later ones winning.
+
+    Raises `UserError` that names the file (or the override), the key, and the nearest valid key.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    return parse(values if values is not None else {}, str(path), overrides)
+
+
+def parse(values: Any, source: str, overrides: Iterable[str] = ()) -> Config:
+    """`load` for values at hand; `source` names them in errors."""
+    if not isinstance(values, dict):
+        raise UserError(f"{source}: expected `key: value` lines, found {type(values).__name__}")
+    overridden: dict[str, str] = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise UserError(f"override {override!r}: write it as section.key=value")
+        try:
+            _put(values, key.split("."), yaml.safe_load(text))
+        except yaml.YAMLError:
+            raise UserError(f"override {override!r}: the value is not valid YAML") from None
+        overridden[key] = override
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise UserError(_explain(error, source, overridden)) from None
+
+
+def _put(values: dict, keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        if not isinstance(values.get(key), dict):
+            values[key] = {}
+        values = values[key]
+    values[keys[-1]] = value
+
+
+def _explain(error: ValidationError, source: str, overridden: Mapping[str, str]) -> str:
+    """One line for the first thing that is wrong."""
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    where = f"override {overridden[key]!r}" if key in overridden else source
+    if first["type"] == "extra_forbidden":
+        near = _nearest(key)
+        return f"{where}: unknown key {key!r}" + (f"; did you mean {near!r}?" if near else "")
+    if first["type"] == "missing":
+        return f"{where}: key {key!r} is missing"
+    what = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":  # ours: it names its values
+        return f"{where}: {key + ': ' if key else ''}{what}"
+    return f"{where}: {key}: {what}, not {first['input']!r}"
+
+
+def _nearest(key: str) -> str | None:
+    """The valid dotted key that `key` was probably meant to be."""
+    valid = []
+    for name, field in Config.model_fields.items():
+        valid.append(name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            valid += [f"{name}.{sub}" for sub in field.annotation.model_fields]
+    section, _, last = key.rpartition(".")
+    siblings = {v.rpartition(".")[2]: v for v in valid if v.rpartition(".")[0] == section}
+    near = difflib.get_close_matches(last, siblings, n=1, cutoff=0.5)
+    if near:
+        return siblings[near[0]]
+    near = difflib.get_close_matches(last, {v.rpartition(".")[2]: v for v in valid}, n=1)
+    by_last = {v.rpartition(".")[2]: v for v in valid}
+    return by_last[near[0]] if near else None

@@ -1,0 +1,233 @@
+"""Prefix beam search with language model, hotwords and lexicon, at once or as the audio comes in."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import numpy as np
+
+from asr.decoder import fusion as fuse
+from asr.decoder import search
+from asr.decoder.automaton import Automaton
+from asr.decoder.hotwords import build_hotwords
+from asr.decoder.lexicon import Spelling, read_lexicon
+from asr.decoder.words import words_of
+from asr.errors import UserError
+from asr.tokenizer import decode
+from asr.transcript import Hypothesis
+
+FIRST_ROOM = 1 << 12  # prefixes; grows when they are all in use
+
+
+class LanguageModel(Protocol):
+    """What the decoder asks of an n-gram."""
+
+    automaton: Automaton
+    vocabulary: Sequence[str]  # by label: words, or pieces
+    unit: str  # "word" or "token"
+
+
+class BeamDecoder:
+    """Prefix beam search (Hannun et al. 2014) on CTC emissions; `reference.py` is its definition.
+
+    A hypothesis scores the log of the summed probability of all its paths, and for its text
+    `lm_weight` x ln P(text) of the language model, `word_bonus` a word, and the weights of the
+    hotwords in it. A word that the model does not know has `unknown_score` in place of its ln P.
+
+    beam: prefixes kept after each frame; token_min_logp: tokens below that natural log-prob are not
+    emitted in a frame (the blank, and the likeliest of each frame, always are); tokens_per_frame:
+    nor are more than so many; beam_margin: prefixes that are so much worse than the best are
+    dropped; hotwords: {phrase: weight}; lexicon: the only words that may be written; n_best: how
+    many texts are returned. Raises `UserError` for values that make no sense.
+
+    A decoder is not changed by decoding, and may be shared by threads.
+    """
+
+    def __init__(
+        self,
+        pieces: Sequence[str],
+        *,
+        beam: int = 50,
+        token_min_logp: float = -7.0,
+        tokens_per_frame: int = 40,
+        beam_margin: float = 15.0,
+        lm: LanguageModel | None = None,
+        lm_weight: float = 0.5,
+        word_bonus: float = 0.0,
+        unknown_score: float = -15.0,
+        hotwords: Mapping[str, float] | None = None,
+        lexicon: Iterable[str] | None = None,
+        n_best: int = 1,
+    ):
+        _require("beam", beam, beam >= 1, "at least 1")
+        _require("tokens_per_frame", tokens_per_frame, tokens_per_frame >= 1, "at least 1")
+        _require("beam_margin", beam_margin, beam_margin >= 0, "a number from 0 up")
+        _require("n_best", n_best, 1 <= n_best <= beam, f"1 to the beam, {beam}")
+        _require("lm_weight", lm_weight, 0 <= lm_weight < np.inf, "a number from 0 up")
+        _require("word_bonus", word_bonus, np.isfinite(word_bonus), "a finite number")
+        _require("unknown_score", unknown_score, -np.inf < unknown_score <= 0, "at most 0")
+        self.pieces = list(pieces)
+        self.n_best = n_best
+        self.limits = search.Limits(
+            int(beam), float(token_min_logp), int(tokens_per_frame), float(beam_margin)
+        )
+        spelling = Spelling.of(self.pieces)
+        on_words = lm is not None and lm.unit == "word"
+        if lm is not None and not on_words and list(lm.vocabulary[: len(pieces)]) != self.pieces:
+            raise UserError("the language model is on other tokens than the recogniser's")
+        self.fusion = fuse.build(
+            spelling,
+            word_lm=lm.automaton if on_words else None,
+            token_lm=lm.automaton if lm is not None and not on_words else None,
+            vocabulary=list(lm.vocabulary) if on_words else [],
+            lm_weight=lm_weight,
+            word_bonus=word_bonus,
+            unknown_score=unknown_score,
+            hotwords=build_hotwords(hotwords or {}, spelling),
+            lexicon=None if lexicon is None else read_lexicon(list(lexicon), spelling),
+        )
+        _compile_once(self)
+
+    def decode(self, log_probs: np.ndarray, frame_s: float) -> list[Hypothesis]:
+        """The likeliest texts of an utterance, best first, each text once; never an empty list.
+
+        log_probs: (T, V) natural logs; frame_s: seconds a frame.
+        """
+        stream = self.stream(frame_s)
+        stream.feed(log_probs)
+        return stream.finish()
+
+    def decode_batch(
+        self, batch: Iterable[np.ndarray], frame_s: float, threads: int = 1
+    ) -> list[list[Hypothesis]]:
+        """`decode` of many utterances (T, V), on so many threads; the same whatever their number."""
+        if threads == 1:
+            return [self.decode(log_probs, frame_s) for log_probs in batch]
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(lambda log_probs: self.decode(log_probs, frame_s), batch))
+
+    def stream(self, frame_s: float) -> Stream:
+        """Decode an utterance while its emissions come in. frame_s: seconds a frame."""
+        return Stream(self, frame_s)
+
+
+class Stream:
+    """An utterance under way. Fed in pieces of any size, it ends as it does when fed at once.
+
+    Its memory does not grow with time, only with the text: about 100 bytes a token.
+    """
+
+    def __init__(self, decoder: BeamDecoder, frame_s: float):
+        self._decoder, self._frame_s = decoder, frame_s
+        self._arrays = _new_arrays(decoder.limits.beam, len(decoder.pieces))
+        search.start(decoder.fusion, self._arrays)
+
+    def feed(self, log_probs: np.ndarray) -> None:
+        """Search the next frames. log_probs: (T, V) natural logs, T from 0 up."""
+        decoder = self._decoder
+        log_probs = np.ascontiguousarray(log_probs, np.float32)
+        if log_probs.ndim != 2 or log_probs.shape[1] != len(decoder.pieces):
+            raise ValueError(
+                f"emissions have the shape {log_probs.shape}, not (frames, {len(decoder.pieces)})"
+            )
+        log_probs = log_probs.view()
+        log_probs.flags.writeable = False  # numba compiles for those apart from writable ones
+        done = search.advance(log_probs, decoder.limits, decoder.fusion, self._arrays)
+        while done < len(log_probs):
+            self._arrays = _make_room(self._arrays)
+            done += search.advance(log_probs[done:], decoder.limits, decoder.fusion, self._arrays)
+        head = self._arrays.head[0]
+        best = self._arrays.beams[head["side"], self._arrays.orders[head["side"], 0]]
+        if np.isnan(head["base"]) or (head["size"] and np.isnan(best["score"])):
+            raise ValueError("the emissions contain NaN")
+
+    def best(self) -> Hypothesis:
+        """The likeliest text so far; its last word may be unfinished."""
+        head = self._arrays.head[0]
+        if not head["size"]:
+            return Hypothesis((), "", -np.inf)
+        entry = self._arrays.beams[head["side"], self._arrays.orders[head["side"], 0]]
+        return self._hypothesis(0, float(head["base"] + entry["score"]))
+
+    def finish(self) -> list[Hypothesis]:
+        """The likeliest texts, the last word and the end of the utterance scored."""
+        size = int(self._arrays.head[0]["size"])
+        scores = np.empty(size)
+        search.final_scores(self._decoder.fusion, self._arrays, scores)
+        found: dict[str, Hypothesis] = {}
+        for rank in np.argsort(-scores, kind="stable"):
+            if len(found) == self._decoder.n_best or scores[rank] == -np.inf:
+                break
+            hypothesis = self._hypothesis(rank, float(scores[rank]))
+            found.setdefault(hypothesis.text, hypothesis)
+        return list(found.values()) or [self._unfinished()]
+
+    def _unfinished(self) -> Hypothesis:
+        """The best prefix without its last word, which the lexicon knows only the beginning of."""
+        best = self.best()
+        begins = self._decoder.fusion.begins
+        last = max((i for i, token in enumerate(best.tokens) if begins[token]), default=0)
+        text = decode(best.tokens[:last], self._decoder.pieces)
+        return Hypothesis(best.tokens[:last], text, -np.inf, best.words[: len(text.split())])
+
+    def _hypothesis(self, rank: int, score: float) -> Hypothesis:
+        pieces = self._decoder.pieces
+        tokens, starts, ends, peaks = (array.tolist() for array in search.trace(self._arrays, rank))
+        words = words_of(tokens, starts, ends, peaks, pieces, self._frame_s)
+        return Hypothesis(tuple(tokens), decode(tokens, pieces), score, words)
+
+
+def _require(name: str, value: float, sensible: bool, mend: str) -> None:
+    if not sensible:
+        raise UserError(f"decoder.{name}: {value}; give {mend}")
+
+
+def _new_arrays(beam: int, vocabulary: int) -> search.Arrays:
+    room = max(FIRST_ROOM, 4 * beam)
+    return search.Arrays(
+        head=np.zeros(1, search.HEAD),
+        beams=np.empty((2, 2 * beam + 1), search.ENTRY),
+        orders=np.zeros((2, beam), np.int32),
+        nodes=np.empty(room, search.NODE),
+        times=np.empty(2 * room, search.TIME),
+        emit=np.empty(vocabulary),
+        kept=np.empty(vocabulary, np.int32),
+        mark=np.empty(vocabulary, np.int64),
+        child=np.empty((2, 2 * beam + 1), np.int32),
+    )
+
+
+def _make_room(arrays: search.Arrays) -> search.Arrays:
+    """Drop what no prefix needs any more; double an array of which that leaves half in use."""
+    search.compact(arrays)
+    head = arrays.head[0]
+    for name in ("nodes", "times"):
+        array = getattr(arrays, name)
+        if head[name] > len(array) // 2:
+            larger = np.empty(2 * len(array), array.dtype)
+            larger[: head[name]] = array[: head[name]]
+            arrays = arrays._replace(**{name: larger})
+    return arrays
+
+
+_compiling = threading.Lock()
+
+
+def _compile_once(decoder: BeamDecoder) -> None:
+    """Run each compiled loop: numba reads it from its cache on disk, which the first use fills."""
+    with _compiling:
+        if search.trace.signatures:
+            return
+        message = "compiling the decoder, once after installation (at most 30 s)"
+        timer = threading.Timer(1.5, lambda: print(message, file=sys.stderr))
+        timer.daemon = True
+        timer.start()
+        stream = decoder.stream(0.0)
+        stream.feed(np.zeros((1, len(decoder.pieces))))
+        stream._arrays = _make_room(stream._arrays)
+        stream.finish()
+        timer.cancel()

@@ -1,0 +1,237 @@
+"""What a prefix scores beside its emissions: language model, word bonus, hotwords, lexicon.
+
+All of it is a function of the prefix alone, so the beam search adds it to the prefix' log
+probability. Scores that are certain only later are lent: a partial word is charged the best that any
+word with that beginning could score (language-model look-ahead, Ortmanns and Ney 2000), a partial
+hotword is paid in advance, and both are settled when the word or phrase ends. The sum of a finished
+text is therefore exact, and hopeless prefixes leave the beam early.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from asr.decoder.automaton import Automaton, find_arc, step
+from asr.decoder.lexicon import NOT_A_WORD, SPACE, Spelling, spell_words
+
+LOST = -1  # the place of a partial word that no known word begins with
+PENDING = -1  # close_state of a prefix whose last word has not been closed yet
+
+PREFIX_FUSION = [
+    ("fused", "f8"),  # everything here summed up
+    ("ahead", "f8"),  # the part of `fused` that is lent for the partial word
+    ("closing", "f8"),  # score of ending the last word here
+    ("close_state", "i4"),  # language-model state then; PENDING until it is asked for
+    ("lm_state", "i4"),
+    ("spelled", "i4"),  # place of the partial word in the spelling trie
+    ("hot_state", "i4"),
+    ("in_word", "i4"),  # whether any character stands after the last word start
+]
+
+
+class Fusion(NamedTuple):
+    """What the compiled loops read. One shape for every use, so that they are compiled once."""
+
+    active: bool  # whether anything below can change a score
+    word_lm: bool
+    token_lm: bool
+    known_words: bool  # whether there is a spelling trie
+    closed: bool  # only words of the trie
+    hot: bool
+    lm_weight: float
+    word_bonus: float
+    unknown_score: float
+    hot_gain: float  # the most that one piece can gain from hotwords
+    begins: np.ndarray  # (V,) bool, the piece begins a word
+    char_start: np.ndarray  # (V + 1,) int64; the text of piece k is chars[char_start[k]:...[k + 1]]
+    chars: np.ndarray  # int32, ids of characters
+    trie_start: np.ndarray  # spelling trie: its arcs, as in an automaton
+    trie_char: np.ndarray
+    trie_next: np.ndarray
+    trie_word: np.ndarray  # (nodes,) int32, label of the word that ends here, or NOT_A_WORD
+    trie_ahead: np.ndarray  # (nodes,) float64, weighted score of the best word below
+    lm: tuple[np.ndarray, ...]  # Automaton.arrays
+    lm_start: int
+    lm_end: int
+    hotwords: tuple[np.ndarray, ...]  # Automaton.arrays over characters
+    hot_start: int
+
+
+def build(
+    spelling: Spelling,
+    *,
+    word_lm: Automaton | None,
+    token_lm: Automaton | None,
+    vocabulary: list[str],
+    lm_weight: float,
+    word_bonus: float,
+    unknown_score: float,
+    hotwords: Automaton | None,
+    lexicon: list[str] | None,
+) -> Fusion:
+    """Arrays of everything that is fused. vocabulary: the words of `word_lm`, by label."""
+    labels = {word: label for label, word in enumerate(vocabulary)} if lexicon is not None else {}
+    if lexicon is not None:
+        known, numbers = lexicon, [labels.get(word, len(vocabulary)) for word in lexicon]
+    else:
+        known, numbers = vocabulary, list(range(len(vocabulary)))
+    unigrams = np.full(len(vocabulary) + 1, np.nan)
+    if word_lm is not None:
+        unigrams[: word_lm.labels] = word_lm.arc_score[: word_lm.labels]
+    # A word that the model does not know scores `unknown_score`; so may any other by its spelling.
+    word_scores = lm_weight * np.fmax(unigrams, unknown_score)
+    if word_lm is None:
+        word_scores[:] = 0.0
+    trie = spell_words(spelling, known, np.array(numbers, np.int32), word_scores)
+    lm = word_lm or token_lm
+    return Fusion(
+        active=bool(lm or hotwords or lexicon is not None or word_bonus),
+        word_lm=word_lm is not None,
+        token_lm=token_lm is not None,
+        known_words=word_lm is not None or lexicon is not None,
+        closed=lexicon is not None,
+        hot=hotwords is not None,
+        lm_weight=float(lm_weight),
+        word_bonus=float(word_bonus),
+        unknown_score=float(unknown_score),
+        hot_gain=_most_gain(hotwords, spelling),
+        begins=spelling.begins,
+        char_start=spelling.char_start,
+        chars=spelling.chars,
+        trie_start=trie.arc_start,
+        trie_char=trie.arc_char,
+        trie_next=trie.arc_next,
+        trie_word=trie.word,
+        trie_ahead=trie.ahead,
+        lm=_frozen(lm),
+        lm_start=lm.start if lm else 0,
+        lm_end=lm.end_label if lm else 0,
+        hotwords=_frozen(hotwords),
+        hot_start=hotwords.start if hotwords else 0,
+    )
+
+
+def _frozen(automaton: Automaton | None) -> tuple[np.ndarray, ...]:
+    """Read-only views: numba compiles for those apart from writable ones, as for mapped files."""
+    if automaton is None:
+        empty = [np.int64, np.int32, np.float32, np.int32, np.float32, np.int32]
+        arrays = [np.zeros(2 if dtype is np.int64 else 0, dtype) for dtype in empty]
+    else:
+        arrays = [np.require(array, requirements="CA").view() for array in automaton.arrays]
+        arrays = [np.asarray(array) for array in arrays]
+    for array in arrays:
+        array.flags.writeable = False
+    return tuple(arrays)
+
+
+def _most_gain(hotwords: Automaton | None, spelling: Spelling) -> float:
+    if hotwords is None:
+        return 0.0
+    longest = int(np.diff(spelling.char_start).max()) + 1  # and the end of the word before
+    return longest * max(0.0, float(hotwords.arc_score.max()))
+
+
+@numba.njit(cache=True, nogil=True)
+def follow(arrays, state, label):
+    """Score of `label` in `state` of an automaton, and the state after it."""
+    return step(arrays[0], arrays[1], arrays[2], arrays[3], arrays[4], arrays[5], state, label)
+
+
+@numba.njit(cache=True, nogil=True)
+def begin(fusion, prefix):
+    """Write the fused score of the empty prefix."""
+    prefix.fused, prefix.ahead, prefix.closing = 0.0, 0.0, 0.0
+    prefix.close_state, prefix.lm_state = PENDING, fusion.lm_start
+    prefix.spelled, prefix.hot_state, prefix.in_word = 0, fusion.hot_start, 0
+
+
+@numba.njit(cache=True, nogil=True)
+def close(fusion, prefix):
+    """Score of ending the last word of `prefix`, computed once; -inf where no word ends so."""
+    if prefix.close_state == PENDING:
+        label = NOT_A_WORD if prefix.spelled == LOST else fusion.trie_word[prefix.spelled]
+        score, state = fusion.word_bonus, 0
+        if fusion.closed and label == NOT_A_WORD:
+            score = -math.inf
+        elif fusion.word_lm:
+            log_prob, state = follow(fusion.lm, prefix.lm_state, label)
+            # No model tells what follows an unknown word, so the context is empty again.
+            score += fusion.lm_weight * (fusion.unknown_score if math.isnan(log_prob) else log_prob)
+        prefix.closing, prefix.close_state = score, state
+    return prefix.closing
+
+
+@numba.njit(cache=True, nogil=True)
+def most_gain(fusion, prefix):
+    """No less than `extend` can add to the fused score of `prefix`, whatever the piece."""
+    gain = 0.0
+    if prefix.in_word:
+        gain = max(gain, close(fusion, prefix) - prefix.ahead)
+    return gain + fusion.hot_gain
+
+
+@numba.njit(cache=True, nogil=True)
+def extend(fusion, prefix, token):
+    """The fused fields of `prefix` + `token`: fused, ahead, lm_state, spelled, hot_state, in_word.
+
+    The first is -inf where the lexicon has no such word.
+    """
+    fused, ahead, lm_state = prefix.fused, prefix.ahead, prefix.lm_state
+    spelled, hot_state, in_word = prefix.spelled, prefix.hot_state, prefix.in_word
+    if fusion.begins[token] and in_word:
+        fused += close(fusion, prefix) - ahead
+        if fusion.word_lm:
+            lm_state = prefix.close_state
+        if fusion.hot:
+            credit, hot_state = follow(fusion.hotwords, hot_state, SPACE)
+            fused += credit
+        ahead, spelled, in_word = 0.0, 0, 0
+    for at in range(fusion.char_start[token], fusion.char_start[token + 1]):
+        char = fusion.chars[at]
+        in_word = 1
+        if fusion.known_words and spelled != LOST:
+            arc = find_arc(fusion.trie_start, fusion.trie_char, spelled, char)
+            spelled = LOST if arc < 0 else fusion.trie_next[arc]
+        if fusion.hot:
+            credit, hot_state = follow(fusion.hotwords, hot_state, char)
+            fused += credit
+    if fusion.known_words and in_word:
+        before = ahead
+        if spelled != LOST:
+            ahead = fusion.trie_ahead[spelled]
+        else:
+            ahead = -math.inf if fusion.closed else fusion.lm_weight * fusion.unknown_score
+        fused += ahead - before
+    if fusion.token_lm:
+        log_prob, lm_state = follow(fusion.lm, lm_state, token)
+        fused += fusion.lm_weight * (fusion.unknown_score if math.isnan(log_prob) else log_prob)
+    return fused, ahead, np.int64(lm_state), np.int64(spelled), np.int64(hot_state), in_word
+
+
+@numba.njit(cache=True, nogil=True)
+def finish(fusion, prefix):
+    """The fused score of `prefix` as a whole text: all that was lent is settled.
+
+    -inf where the lexicon does not have the last word.
+    """
+    if not fusion.active:
+        return 0.0
+    fused, lm_state, hot_state = prefix.fused, prefix.lm_state, prefix.hot_state
+    if prefix.in_word:
+        fused += close(fusion, prefix) - prefix.ahead
+        if fusion.word_lm:
+            lm_state = prefix.close_state
+        if fusion.hot:
+            credit, hot_state = follow(fusion.hotwords, hot_state, SPACE)
+            fused += credit
+    if fusion.word_lm or fusion.token_lm:
+        log_prob, _ = follow(fusion.lm, lm_state, fusion.lm_end)
+        fused += fusion.lm_weight * (fusion.unknown_score if math.isnan(log_prob) else log_prob)
+    while hot_state != 0:
+        fused += fusion.hotwords[4][hot_state]
+        hot_state = fusion.hotwords[5][hot_state]
+    return fused

@@ -1,0 +1,229 @@
+"""Prefix beam search in plain Python: the definition that the compiled search is held to.
+
+It is slow and says everything once: what a prefix scores (`fused`), which tokens a frame may emit
+(`kept_tokens`), how paths are summed (`search`), and what is returned (`decode`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from asr.decoder.automaton import step_reference
+from asr.decoder.hotwords import credit_of
+from asr.tokenizer import BLANK, WORD_START, decode
+
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The arguments of `BeamDecoder`."""
+
+    pieces: Sequence[str]
+    beam: int = 50
+    token_min_logp: float = -7.0
+    tokens_per_frame: int = 40
+    beam_margin: float = 15.0
+    lm: object = None
+    lm_weight: float = 0.5
+    word_bonus: float = 0.0
+    unknown_score: float = -15.0
+    hotwords: Mapping[str, float] = field(default_factory=dict)
+    lexicon: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
+class Path:
+    """A single path through the frames: its log-prob, and (start, end, peak) of each token."""
+
+    log_prob: float = -math.inf
+    spans: tuple[tuple[int, int, float], ...] = ()
+
+    def blank(self, value: float) -> Path:
+        return Path(self.log_prob + value, self.spans)
+
+    def repeat(self, value: float, frame: int) -> Path:
+        if self.log_prob == -math.inf:
+            return self
+        start, _, peak = self.spans[-1]
+        return Path(
+            self.log_prob + value, (*self.spans[:-1], (start, frame + 1, max(peak, value)))
+        )
+
+    def token(self, value: float, frame: int) -> Path:
+        return Path(self.log_prob + value, (*self.spans, (frame, frame + 1, value)))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """All paths to a prefix: log sums, and the likeliest one; by whether a blank comes last."""
+
+    p_blank: float = -math.inf
+    p_token: float = -math.inf
+    best_blank: Path = Path()
+    best_token: Path = Path()
+
+    @property
+    def total(self) -> float:
+        return float(np.logaddexp(self.p_blank, self.p_token))
+
+    @property
+    def best(self) -> Path:
+        return best_of(self.best_blank, self.best_token)
+
+
+def best_of(first: Path, second: Path) -> Path:
+    """The first of two equals, so that the search has no choice left open."""
+    return second if second.log_prob > first.log_prob else first
+
+
+def kept_tokens(rules: Rules, row: np.ndarray) -> list[int]:
+    """Tokens that a frame (V,) may emit; to all others it gives the probability 0.
+
+    The likeliest `tokens_per_frame` of those from `token_min_logp` up, and in any case the blank,
+    which is not listed, and the likeliest of all.
+    """
+    able = [k for k in range(1, len(row)) if row[k] >= rules.token_min_logp]
+    if not able and row.argmax() != BLANK and row[BLANK] < rules.token_min_logp:
+        able = [int(row.argmax())]
+    return sorted(able, key=lambda k: -row[k])[: rules.tokens_per_frame]
+
+
+def words_in(rules: Rules, tokens: Tokens) -> tuple[list[str], str]:
+    """The words that ended, and what stands after the last word start.
+
+    A word ends where the next one starts. Between two starts there may be nothing: no word.
+    """
+    text = "".join(rules.pieces[token] for token in tokens)
+    *ended, last = text.split(WORD_START)
+    return [word for word in ended if word], last
+
+
+def lm_score(rules: Rules, words: Sequence[str | int]) -> float:
+    """Weighted ln P of words (or tokens) from the start of the utterance; "" ends it."""
+    automaton, total = rules.lm.automaton, 0.0
+    state = automaton.start
+    labels = {word: label for label, word in enumerate(rules.lm.vocabulary)}
+    for word in words:
+        label = automaton.end_label if word == "" else labels.get(word, -1)
+        score, state = step_reference(automaton, state, label)
+        if math.isnan(score):  # unknown: a score of its own, and the context is empty after it
+            score, state = rules.unknown_score, 0
+        total += rules.lm_weight * score
+    return total
+
+
+def look_ahead(rules: Rules, partial: str) -> float:
+    """What a partial word is charged until it ends: no less than the best it may become."""
+    if rules.lexicon is not None and not any(word.startswith(partial) for word in rules.lexicon):
+        return -math.inf
+    if rules.lm is None or rules.lm.unit != "word":
+        return 0.0
+    best = rules.unknown_score
+    for label, word in enumerate(rules.lm.vocabulary):
+        if word.startswith(partial) and (rules.lexicon is None or word in rules.lexicon):
+            best = max(best, np.nan_to_num(rules.lm.automaton.arc_score[label], nan=-np.inf))
+    return rules.lm_weight * float(best)
+
+
+def hotword_score(rules: Rules, text: str, advance: bool) -> float:
+    """Weights of all phrases in `text`, which has spaces around each whole word.
+
+    advance: and the largest part of a weight that the end of the text has earned.
+    """
+    total, credit = 0.0, 0.0
+    for phrase, weight in rules.hotwords.items():
+        spaced = f" {' '.join(phrase.split())} "
+        total += weight * sum(text.startswith(spaced, i) for i in range(len(text)))
+        for spelt in range(1, len(spaced)):
+            if text.endswith(spaced[:spelt]):
+                credit = max(credit, credit_of(weight, spelt - 1, len(spaced) - 2))
+    return total + credit * advance
+
+
+def fused(rules: Rules, tokens: Tokens, finished: bool) -> float:
+    """What a prefix scores beside its emissions; `finished`: as the text of the whole utterance.
+
+    -inf where the lexicon does not have a word.
+    """
+    ended, partial = words_in(rules, tokens)
+    if finished and partial:
+        ended, partial = [*ended, partial], ""
+    if rules.lexicon is not None and not rules.lexicon.issuperset(ended):
+        return -math.inf
+    total = rules.word_bonus * len(ended)
+    if rules.lm is not None and rules.lm.unit == "word":
+        total += lm_score(rules, ended + [""] * finished)
+    elif rules.lm is not None:
+        total += lm_score(rules, [rules.pieces[token] for token in tokens] + [""] * finished)
+    if partial:
+        total += look_ahead(rules, partial)
+    text = " ".join(["", *ended, partial])
+    return total + hotword_score(rules, text, advance=not finished)
+
+
+def search(rules: Rules, log_probs: np.ndarray) -> dict[Tokens, Entry]:
+    """The beam after the last frame, best first. log_probs: (T, V) natural logs."""
+    beam = {(): Entry(p_blank=0.0, best_blank=Path(0.0))}
+    for frame, row in enumerate(log_probs.astype(np.float64)):
+        emit = {token: float(row[token]) for token in kept_tokens(rules, row)}
+        after = {}
+        for prefix, entry in beam.items():
+            p_token, best_token = -math.inf, Path()
+            if prefix and prefix[-1] in emit:
+                value = emit[prefix[-1]]
+                p_token = entry.p_token + value
+                best_token = entry.best_token.repeat(value, frame)
+                if prefix[:-1] in beam:
+                    new = one_longer(beam, prefix, value, frame)
+                    p_token = float(np.logaddexp(p_token, new.p_token))
+                    best_token = best_of(best_token, new.best_token)
+            blank = float(row[BLANK])
+            after[prefix] = Entry(entry.total + blank, p_token, entry.best.blank(blank), best_token)
+        for prefix in beam:
+            for token, value in emit.items():
+                if (*prefix, token) not in beam:
+                    after[(*prefix, token)] = one_longer(beam, (*prefix, token), value, frame)
+        beam = prune(rules, after)
+    return beam
+
+
+def one_longer(beam: dict[Tokens, Entry], prefix: Tokens, value: float, frame: int) -> Entry:
+    """The paths that write the last token of `prefix` in this frame: with a blank between equals."""
+    parent = beam[prefix[:-1]]
+    if prefix[:-1] and prefix[-2] == prefix[-1]:
+        p_token, best = parent.p_blank, parent.best_blank
+    else:
+        p_token, best = parent.total, parent.best
+    return Entry(p_token=p_token + value, best_token=best.token(value, frame))
+
+
+def prune(rules: Rules, entries: dict[Tokens, Entry]) -> dict[Tokens, Entry]:
+    """The best `beam` prefixes, without those `beam_margin` worse than the best, or impossible."""
+    score = {p: entry.total + fused(rules, p, finished=False) for p, entry in entries.items()}
+    ranked = sorted(entries, key=lambda prefix: -score[prefix])[: rules.beam]
+    least = score[ranked[0]] - rules.beam_margin if ranked else -math.inf
+    return {p: entries[p] for p in ranked if score[p] >= least and score[p] > -math.inf}
+
+
+def decode_reference(
+    rules: Rules, log_probs: np.ndarray
+) -> list[tuple[Tokens, float, tuple[tuple[int, int, float], ...]]]:
+    """(tokens, score, spans) of the prefixes in the beam as whole texts, best first, each text once.
+
+    Empty where the lexicon has none of them.
+    """
+    found = []
+    for prefix, entry in search(rules, log_probs).items():
+        score = entry.total + fused(rules, prefix, finished=True)
+        if score > -math.inf:
+            found.append((prefix, score, entry.best.spans))
+    found.sort(key=lambda one: -one[1])
+    by_text: dict[str, tuple] = {}
+    for one in found:
+        by_text.setdefault(decode(one[0], rules.pieces), one)
+    return list(by_text.values())

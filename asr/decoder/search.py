@@ -1,0 +1,468 @@
+"""CTC prefix beam search, compiled: `reference.py` says what it computes, here it is made fast.
+
+Prefixes are nodes of a trie in one array, and the beam is an array of entries that point to them.
+Beyond that, four things make it fast, all exact:
+- tokens are pruned before anything is expanded, and a frame in which only the blank is left adds
+  one number to all prefixes at once;
+- every prefix of the beam finds its parent there (`slot`), so that merging needs no look-up;
+- a prefix that is not in the beam has a single parent and thus its final score at once; it is not
+  even built when that is below the worst that the beam can already be filled with;
+- the score of ending a word is asked of the language model once a prefix.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from asr.decoder import fusion as fuse
+from asr.tokenizer import BLANK
+
+NONE = -1
+
+NODE = np.dtype(  # a prefix
+    [
+        ("parent", "i4"),
+        ("token", "i4"),  # its last token
+        ("child", "i4"),  # one of its children, and
+        ("sibling", "i4"),  # the next child of its parent
+        ("slot", "i4"),  # its place in the beam
+        *fuse.PREFIX_FUSION,
+    ],
+    align=True,
+)
+ENTRY = np.dtype(  # a prefix in the beam: all paths to it that end in a blank, or in its last token
+    [
+        ("p_blank", "f8"),  # log sum over those that end in a blank
+        ("p_token", "f8"),
+        ("p_total", "f8"),
+        ("score", "f8"),  # p_total and what is fused; the beam is ordered by it
+        ("best_blank", "f8"),  # the likeliest single path, which gives the times
+        ("best_token", "f8"),
+        ("peak_blank", "f8"),  # on that path, the highest log-prob of the last token
+        ("peak_token", "f8"),
+        ("time_blank", "i4"),  # when that path wrote its tokens, a TIME
+        ("time_token", "i4"),
+        ("end_blank", "i4"),  # frame after the last token's last one; this frame for `token`
+        ("node", "i4"),
+        ("via", "i4"),  # slot of the parent that a new prefix comes from, or NONE
+        ("token", "i4"),  # of a new prefix
+    ],
+    align=True,
+)
+TIME = np.dtype(  # the start of a token on a path, and the end of the one before
+    [("before", "i4"), ("start", "i4"), ("end_before", "i4"), ("peak_before", "f4")], align=True
+)
+HEAD = np.dtype(  # the numbers of a search under way
+    [
+        ("frame", "i8"),  # frames seen
+        ("size", "i8"),  # prefixes in the beam
+        ("side", "i8"),  # which of the two beams is the current one
+        ("nodes", "i8"),
+        ("times", "i8"),
+        ("stamp", "i8"),
+        ("resting", "i8"),  # whether all paths end in a blank
+        ("base", "f8"),  # log-prob to be added to every path
+    ],
+    align=True,
+)
+
+
+class Limits(NamedTuple):
+    """What is pruned."""
+
+    beam: int
+    token_min_logp: float
+    tokens_per_frame: int
+    beam_margin: float
+
+
+class Arrays(NamedTuple):
+    """Memory of a search under way."""
+
+    head: np.ndarray  # (1,) HEAD
+    beams: np.ndarray  # (2, 2 * beam + 1) ENTRY
+    orders: np.ndarray  # (2, beam) int32, slots of a beam, best first
+    nodes: np.ndarray  # (room,) NODE; node 0 is the empty prefix
+    times: np.ndarray  # (room,) TIME
+    emit: np.ndarray  # (V,) float64, the kept tokens' log-probs of a frame, else -inf
+    kept: np.ndarray  # (V,) int32, likeliest first
+    mark: np.ndarray  # (V,) int64
+    child: np.ndarray  # (2, 2 * beam + 1) int32, children in the beam as linked lists of slots
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def log_add(a, b):
+    """ln(e^a + e^b)."""
+    high, low = (a, b) if a >= b else (b, a)
+    if low - high > -40.0:  # nothing below changes a float64; false for -inf twice
+        return high + math.log1p(math.exp(low - high))
+    return high
+
+
+@numba.njit(cache=True, nogil=True)
+def start(fusion, arrays):
+    """Put the empty prefix into the beam."""
+    head = arrays.head[0]
+    head.frame, head.size, head.side, head.nodes, head.times = 0, 1, 0, 1, 0
+    head.stamp, head.resting, head.base = 0, 1, 0.0
+    root = arrays.nodes[0]
+    root.parent, root.token, root.child, root.sibling, root.slot = NONE, BLANK, NONE, NONE, 0
+    fuse.begin(fusion, root)
+    entry = arrays.beams[0][0]
+    entry.node, entry.via = 0, NONE
+    entry.p_blank, entry.p_token, entry.p_total, entry.score = 0.0, -math.inf, 0.0, 0.0
+    entry.best_blank, entry.best_token = 0.0, -math.inf
+    entry.peak_blank, entry.peak_token = 0.0, 0.0
+    entry.time_blank, entry.time_token, entry.end_blank = NONE, NONE, 0
+    arrays.orders[0][0] = 0
+    arrays.emit[:] = -math.inf
+    arrays.mark[:] = 0
+
+
+@numba.njit(cache=True, nogil=True)
+def keep_tokens(row, limits, kept):
+    """Write the tokens that a frame (V,) may emit into `kept`, likeliest first; returns how many."""
+    floor, room = limits.token_min_logp, limits.tokens_per_frame
+    above = 0
+    for token in range(1, len(row)):  # no branch in here, so that it becomes vector instructions
+        above += row[token] >= floor
+    if above == 0:
+        if row[BLANK] >= floor:
+            return 0
+        best = BLANK
+        for token in range(1, len(row)):
+            if row[token] > row[best]:
+                best = token
+        kept[0] = best
+        return 0 if best == BLANK else 1
+    count = 0
+    for token in range(1, len(row)):
+        value = row[token]
+        if value >= floor and (count < room or value > row[kept[count - 1]]):
+            at = min(count, room - 1)
+            count = at + 1
+            while at > 0 and row[kept[at - 1]] < value:
+                kept[at] = kept[at - 1]
+                at -= 1
+            kept[at] = token
+    return count
+
+
+@numba.njit(cache=True, nogil=True)
+def rest(head, beam, order):
+    """Let every path end in a blank."""
+    for rank in range(head.size):
+        entry = beam[order[rank]]
+        entry.p_blank, entry.p_token = entry.p_total, -math.inf
+        if entry.best_token > entry.best_blank:
+            entry.best_blank, entry.peak_blank = entry.best_token, entry.peak_token
+            entry.time_blank, entry.end_blank = entry.time_token, head.frame
+        entry.best_token = -math.inf
+    head.resting = 1
+
+
+@numba.njit(cache=True, nogil=True)
+def write_time(head, times, parent, repeats):
+    """Record that a token starts in this frame after the best path to `parent`; returns its number.
+
+    repeats: the token equals the parent's last one, so that there must be a blank between them.
+    """
+    time = times[head.times]
+    time.start = head.frame
+    if repeats or parent.best_blank >= parent.best_token:
+        time.before, time.end_before = parent.time_blank, parent.end_blank
+        time.peak_before = parent.peak_blank
+    else:
+        time.before, time.end_before = parent.time_token, head.frame
+        time.peak_before = parent.peak_token
+    head.times += 1
+    return head.times - 1
+
+
+@numba.njit(cache=True, nogil=True)
+def insert(beam, order, size, slot):
+    """Put `slot` into `order`, whose first `size` are sorted, after those of the same score."""
+    score = beam[slot].score
+    while size > 0 and beam[order[size - 1]].score < score:
+        order[size] = order[size - 1]
+        size -= 1
+    order[size] = slot
+
+
+@numba.njit(cache=True, nogil=True)
+def stay(row, arrays, beam, order, after, new_order):
+    """Carry the prefixes of the beam over a frame: blank, last token again, and merging.
+
+    Returns how many have any path left.
+    """
+    head, nodes, emit = arrays.head[0], arrays.nodes, arrays.emit
+    blank = np.float64(row[BLANK])
+    alive = 0
+    for rank in range(head.size):
+        old, new = beam[order[rank]], after[rank]
+        node = nodes[old.node]
+        new.node, new.via = old.node, NONE
+        new.p_blank = old.p_total + blank
+        if old.best_token > old.best_blank:
+            new.best_blank, new.peak_blank = old.best_token + blank, old.peak_token
+            new.time_blank, new.end_blank = old.time_token, head.frame
+        else:
+            new.best_blank, new.peak_blank = old.best_blank + blank, old.peak_blank
+            new.time_blank, new.end_blank = old.time_blank, old.end_blank
+        new.p_token, new.best_token, new.peak_token = -math.inf, -math.inf, -math.inf
+        new.time_token = old.time_token
+        value = emit[node.token]
+        if value > -math.inf:
+            new.p_token, new.best_token = old.p_token + value, old.best_token + value
+            new.peak_token = max(old.peak_token, value)
+            slot = nodes[node.parent].slot
+            if slot != NONE:
+                parent = beam[slot]
+                repeats = nodes[parent.node].token == node.token
+                if repeats:
+                    incoming, best = parent.p_blank, parent.best_blank
+                else:
+                    incoming, best = parent.p_total, max(parent.best_blank, parent.best_token)
+                new.p_token = log_add(new.p_token, incoming + value)
+                if best + value > new.best_token:
+                    new.best_token, new.peak_token = best + value, value
+                    new.time_token = write_time(head, arrays.times, parent, repeats)
+            new.p_total = log_add(new.p_blank, new.p_token)
+        else:
+            new.p_total = new.p_blank
+        new.score = new.p_total + node.fused
+        if new.score > -math.inf:
+            insert(after, new_order, alive, rank)
+            alive += 1
+    return alive
+
+
+@numba.njit(cache=True, nogil=True)
+def expand(row, count, limits, fusion, arrays, beam, order, after, new_order, alive):
+    """Enter the prefixes that are one token longer than one of the beam and not in it.
+
+    alive: how many are in `new_order` already. Returns how many are then.
+    """
+    head, nodes, kept, mark = arrays.head[0], arrays.nodes, arrays.kept, arrays.mark
+    free = head.size
+    for rank in range(head.size):
+        slot = order[rank]
+        parent = beam[slot]
+        prefix = nodes[parent.node]
+        head.stamp += 1
+        child = arrays.child[0, slot]
+        while child != NONE:
+            mark[nodes[beam[child].node].token] = head.stamp
+            child = arrays.child[1, child]
+        highest = parent.score
+        if fusion.active:
+            highest += fuse.most_gain(fusion, prefix)
+        for i in range(count):
+            token = kept[i]
+            value = np.float64(row[token])
+            worst = after[new_order[limits.beam - 1]].score if alive == limits.beam else -math.inf
+            least = after[new_order[0]].score - limits.beam_margin if alive else -math.inf
+            if highest + value <= worst or highest + value < least:
+                break  # nor will any of the tokens after it do
+            if mark[token] == head.stamp:
+                continue
+            total = (parent.p_blank if token == prefix.token else parent.p_total) + value
+            score = total + prefix.fused
+            if fusion.active:
+                score = total + fuse.extend(fusion, prefix, token)[0]
+            if score <= worst or score < least:
+                continue
+            if alive == limits.beam:
+                alive -= 1
+                place = new_order[alive]
+            else:
+                place, free = free, free + 1
+            new = after[place]
+            new.p_token, new.p_total, new.score = total, total, score
+            new.via, new.token = slot, token
+            insert(after, new_order, alive, place)
+            alive += 1
+    while alive > 0 and after[new_order[alive - 1]].score < (
+        after[new_order[0]].score - limits.beam_margin
+    ):
+        alive -= 1
+    return alive
+
+
+@numba.njit(cache=True, nogil=True)
+def node_of(fusion, head, nodes, parent, token):
+    """The node of the prefix `parent` + `token`, made if there is none."""
+    number = nodes[parent].child
+    while number != NONE:
+        if nodes[number].token == token:
+            return number
+        number = nodes[number].sibling
+    number = head.nodes
+    head.nodes += 1
+    node, prefix = nodes[number], nodes[parent]
+    node.parent, node.token, node.child = parent, token, NONE
+    node.sibling, prefix.child = prefix.child, number
+    node.fused, node.close_state = 0.0, fuse.PENDING
+    if fusion.active:
+        fused, ahead, lm_state, spelled, hot_state, in_word = fuse.extend(fusion, prefix, token)
+        node.fused, node.ahead, node.lm_state, node.spelled = fused, ahead, lm_state, spelled
+        node.hot_state, node.in_word = hot_state, in_word
+    return number
+
+
+@numba.njit(cache=True, nogil=True)
+def settle(fusion, arrays, beam, order, after, new_order, alive):
+    """Make the new prefixes of the new beam nodes of the trie, and give all nodes their slots."""
+    head, nodes, emit = arrays.head[0], arrays.nodes, arrays.emit
+    for rank in range(head.size):
+        nodes[beam[order[rank]].node].slot = NONE
+    for rank in range(alive):
+        slot = new_order[rank]
+        new = after[slot]
+        if new.via != NONE:
+            parent = beam[new.via]
+            repeats = nodes[parent.node].token == new.token
+            new.node = node_of(fusion, head, nodes, parent.node, new.token)
+            best = parent.best_blank if repeats else max(parent.best_blank, parent.best_token)
+            value = emit[new.token]
+            new.p_blank, new.best_blank = -math.inf, -math.inf
+            new.best_token, new.peak_token = best + value, value
+            new.time_token = write_time(head, arrays.times, parent, repeats)
+            new.time_blank, new.end_blank, new.peak_blank = NONE, 0, 0.0
+        nodes[new.node].slot = slot
+    head.size = alive
+
+
+@numba.njit(cache=True, nogil=True)
+def advance(log_probs, limits, fusion, arrays):
+    """Search the frames (T, V) in order; returns how many were, fewer when memory ran out."""
+    head = arrays.head[0]
+    for t in range(len(log_probs)):
+        row = log_probs[t]
+        count = keep_tokens(row, limits, arrays.kept)
+        side = head.side
+        beam, order = arrays.beams[side], arrays.orders[side]
+        if count == 0:
+            if not head.resting:
+                rest(head, beam, order)
+            head.base += row[BLANK]
+            if row[BLANK] == -math.inf:
+                head.size = 0
+            head.frame += 1
+            continue
+        if (
+            head.nodes + limits.beam > len(arrays.nodes)
+            or head.times + 2 * limits.beam > len(arrays.times)
+        ):
+            return t
+        for i in range(count):
+            arrays.emit[arrays.kept[i]] = row[arrays.kept[i]]
+        first, following = arrays.child[0], arrays.child[1]
+        for rank in range(head.size):
+            first[order[rank]] = NONE
+        for rank in range(head.size):
+            parent = arrays.nodes[beam[order[rank]].node].parent
+            slot = arrays.nodes[parent].slot if parent != NONE else NONE
+            if slot != NONE:
+                following[order[rank]], first[slot] = first[slot], order[rank]
+        after, new_order = arrays.beams[1 - side], arrays.orders[1 - side]
+        alive = stay(row, arrays, beam, order, after, new_order)
+        alive = expand(
+            row, count, limits, fusion, arrays, beam, order, after, new_order, alive
+        )
+        settle(fusion, arrays, beam, order, after, new_order, alive)
+        for i in range(count):
+            arrays.emit[arrays.kept[i]] = -math.inf
+        head.side, head.resting = 1 - side, 0
+        head.frame += 1
+    return len(log_probs)
+
+
+@numba.njit(cache=True, nogil=True)
+def compact(arrays):
+    """Drop the nodes and times that no prefix of the beam rests on; order is kept."""
+    head, nodes, times = arrays.head[0], arrays.nodes, arrays.times
+    beam, order = arrays.beams[head.side], arrays.orders[head.side]
+    node_to = np.full(head.nodes, NONE, np.int32)
+    time_to = np.full(head.times, NONE, np.int32)
+    node_to[0] = 0
+    for rank in range(head.size):
+        entry = beam[order[rank]]
+        number = entry.node
+        while node_to[number] == NONE:
+            node_to[number] = 0
+            number = nodes[number].parent
+        for time in (entry.time_blank, entry.time_token):
+            while time != NONE and time_to[time] == NONE:
+                time_to[time] = 0
+                time = times[time].before
+    count = 0
+    for number in range(head.nodes):
+        if node_to[number] != NONE:
+            node_to[number] = count
+            nodes[count] = nodes[number]
+            node = nodes[count]
+            node.child = NONE
+            if count > 0:
+                node.parent = node_to[node.parent]
+                node.sibling = nodes[node.parent].child
+                nodes[node.parent].child = count
+            count += 1
+    head.nodes = count
+    count = 0
+    for time in range(head.times):
+        if time_to[time] != NONE:
+            time_to[time] = count
+            times[count] = times[time]
+            if times[count].before != NONE:
+                times[count].before = time_to[times[count].before]
+            count += 1
+    head.times = count
+    for rank in range(head.size):
+        entry = beam[order[rank]]
+        entry.node = node_to[entry.node]
+        if entry.time_blank != NONE:
+            entry.time_blank = time_to[entry.time_blank]
+        if entry.time_token != NONE:
+            entry.time_token = time_to[entry.time_token]
+
+
+@numba.njit(cache=True, nogil=True)
+def final_scores(fusion, arrays, scores):
+    """Write the score of each prefix of the beam as a whole text into `scores` (size,)."""
+    head = arrays.head[0]
+    beam, order = arrays.beams[head.side], arrays.orders[head.side]
+    for rank in range(head.size):
+        entry = beam[order[rank]]
+        fused = fuse.finish(fusion, arrays.nodes[entry.node])
+        scores[rank] = head.base + entry.p_total + fused
+
+
+@numba.njit(cache=True, nogil=True)
+def trace(arrays, rank):
+    """Tokens of a prefix of the beam, and on its best path their times.
+
+    Returns tokens, starts, ends (N,) int64 in frames, end exclusive, and peaks (N,) float64.
+    """
+    head, nodes, times = arrays.head[0], arrays.nodes, arrays.times
+    entry = arrays.beams[head.side][arrays.orders[head.side][rank]]
+    count, number = 0, entry.node
+    while nodes[number].parent != NONE:
+        count += 1
+        number = nodes[number].parent
+    tokens, peaks = np.empty(count, np.int64), np.empty(count)
+    starts, ends = np.empty(count, np.int64), np.empty(count, np.int64)
+    if entry.best_token > entry.best_blank:
+        time, end, peak = entry.time_token, head.frame, entry.peak_token
+    else:
+        time, end, peak = entry.time_blank, np.int64(entry.end_blank), entry.peak_blank
+    number = entry.node
+    for at in range(count - 1, -1, -1):
+        tokens[at], starts[at], ends[at], peaks[at] = nodes[number].token, times[time].start, end, peak
+        end, peak = np.int64(times[time].end_before), np.float64(times[time].peak_before)
+        number, time = nodes[number].parent, times[time].before
+    return tokens, starts, ends, peaks

@@ -1,0 +1,96 @@
+"""One screen that says what is installed, what is missing, and how to mend it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import platform
+import re
+import sys
+from dataclasses import dataclass
+
+from packaging.requirements import Requirement
+
+from asr import __version__
+
+EXTRAS = {  # distribution: what it is for
+    "hibari-tts": "the digits recipe speaks its corpus with it",
+    "pytest": "runs the tests",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    what: str
+    found: str
+    mend: str = ""  # empty: all is well
+
+    @property
+    def ok(self) -> bool:
+        return not self.mend
+
+
+def examine() -> list[Finding]:
+    """Look at the interpreter, each dependency, the torch pair, and the device."""
+    findings = [
+        Finding("asr", __version__),
+        Finding("python", f"{platform.python_version()} ({sys.executable})"),
+    ]
+    for text in importlib.metadata.requires("asr") or []:
+        requirement = Requirement(text)
+        if requirement.marker is None:
+            findings.append(_requirement(requirement))
+    findings.append(_torch_pair())
+    findings += [_extra(name, purpose) for name, purpose in EXTRAS.items()]
+    findings.append(_device())
+    return findings
+
+
+def _requirement(requirement: Requirement) -> Finding:
+    mend = f"pip install '{requirement}'"
+    try:
+        version = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(requirement.name, "missing", mend)
+    if not requirement.specifier.contains(version, prereleases=True):
+        return Finding(requirement.name, f"{version}, wanted {requirement.specifier}", mend)
+    return Finding(requirement.name, version)
+
+
+def _torch_pair() -> Finding:
+    """torch and torchaudio are compiled against each other: only importing them tells."""
+    try:
+        torch = importlib.import_module("torch")
+        torchaudio = importlib.import_module("torchaudio")
+    except (ImportError, OSError) as error:
+        reason = re.split(r"[\n.]", str(error))[0]
+        return Finding(
+            "torch with torchaudio",
+            f"do not load together: {reason}",
+            "install both from one index: pip install 'torch>=2.11,<2.15' 'torchaudio>=2.11,<2.12' "
+            "(a CPU-only torch needs the CPU-only torchaudio)",
+        )
+    return Finding("torch with torchaudio", f"{torch.__version__} with {torchaudio.__version__}")
+
+
+def _extra(name: str, purpose: str) -> Finding:
+    try:
+        return Finding(name, importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, f"not installed, optional: {purpose}")
+
+
+def _device() -> Finding:
+    try:
+        torch = importlib.import_module("torch")
+    except (ImportError, OSError):
+        return Finding("device", "unknown: torch does not load", "mend torch first")
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        return Finding("device", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
+    if torch.backends.mps.is_available():
+        return Finding("device", "Apple GPU (MPS)")
+    return Finding(
+        "device", f"CPU, {os.cpu_count()} cores, {torch.get_num_threads()} torch threads"
+    )

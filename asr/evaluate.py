@@ -1,0 +1,39 @@
+"""A recogniser on a manifest -> score. Validation in training and `asr score` are this function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from asr.manifest import Utterance
+from asr.recognizer import Recognizer
+from asr.score import Pair, Score, score
+from asr.text import normalise
+from asr.transcribe import Failure, transcribe_many
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    score: Score
+    pairs: list[Pair]
+    failures: list[Failure]  # unreadable audio: scored as if nothing had been heard
+
+
+def evaluate(
+    recognizer: Recognizer,
+    utterances: Iterable[Utterance],
+    progress: Callable[[], None] = lambda: None,
+) -> Evaluation:
+    """Transcribe every utterance and compare it with its text, both normalised as in training."""
+    text = recognizer.config.text
+    pairs, failures = [], []
+    for utterance, result in transcribe_many(recognizer, utterances):
+        progress()
+        heard = ""
+        if isinstance(result, Failure):
+            failures.append(result)
+        else:
+            heard = normalise(result.text, text)
+        said = normalise(utterance.text or "", text)
+        pairs.append(Pair(utterance.id, said, heard, utterance.speaker))
+    return Evaluation(score(pairs), pairs, failures)

@@ -1,0 +1,285 @@
+"""A recipe from its corpus to its score: stages that are skipped when nothing they need has changed.
+
+prepare -> tokenizer -> train -> score, in the run folder `runs/NAME`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from asr import __version__, checkpoint, config, files, manifest, tokenizer
+from asr.check import Report, check
+from asr.checkpoint import Model
+from asr.config import Config
+from asr.errors import UserError
+from asr.evaluate import Evaluation, evaluate
+from asr.manifest import Utterance
+from asr.recognizer import load
+from asr.score import write_results
+from asr.text import normalise
+from asr.train import State, train
+
+log = logging.getLogger("asr")
+
+NAMED_PROBLEMS = 10  # printed; all of them are in the run folder
+
+
+@dataclass(frozen=True)
+class Recipe:
+    config: Config
+    prepare: Path | None  # the script that makes the corpus
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe folder (recipe.yaml, prepare.py) or a configuration file alone."""
+    path = Path(path)
+    if path.is_dir():
+        if not (path / "recipe.yaml").is_file():
+            raise UserError(f"{path}: no recipe.yaml in this folder")
+        path = path / "recipe.yaml"
+    script = path.parent / "prepare.py"
+    return Recipe(config.load(path, overrides), script if script.is_file() else None)
+
+
+class Run:
+    """A run folder and the ledger of its stages."""
+
+    def __init__(self, recipe: Recipe, runs: str | Path, console: Console):
+        self.recipe, self.config, self.console = recipe, recipe.config, console
+        self.folder = Path(runs) / self.config.name
+        self.data = self.config.data_folder
+        self.model_file = self.folder / "model.asr"
+        self._ledger_file = self.folder / "stages.json"
+        try:
+            self._ledger: dict[str, Any] = json.loads(self._ledger_file.read_text())
+        except FileNotFoundError:
+            self._ledger = {}
+
+    # ---- stages --------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Run the recipe's prepare.py: it writes the manifests and the audio they name."""
+        wanted = [self.data / self.config.data.train, self.data / self.config.data.dev]
+        wanted += [self.data / name for name in self.config.data.test]
+        script = self.recipe.prepare
+        if script is None:
+            missing = [path for path in wanted if not path.is_file()]
+            if missing:
+                raise UserError(
+                    f"{missing[0]}: no such manifest, and the recipe has no prepare.py to make it"
+                )
+            return self._say("prepare", "skipped: the manifests are there")
+        inputs = {"script": _digest(script), "options": self.config.data.prepare}
+        if self._done("prepare", inputs, wanted):
+            return
+        command = [sys.executable, str(script), str(self.data)]
+        for key, value in self.config.data.prepare.items():
+            command += [f"--{key.replace('_', '-')}", str(value)]
+        status = subprocess.run(command).returncode
+        if status == 2:
+            raise UserError(f"{script}: could not prepare the corpus (see above)")
+        if status != 0:
+            raise RuntimeError(f"{script} failed with exit status {status}")
+        self._finish("prepare", inputs)
+
+    def tokenizer(self) -> tokenizer.Tokenizer:
+        """Learn the tokenizer from the training texts."""
+        c = self.config
+        path = self.folder / "tokenizer"
+        manifest_file = self.data / c.data.train
+        inputs = {
+            "tokenizer": c.tokenizer.model_dump(),
+            "text": c.text.model_dump(),
+            "train": _digest(manifest_file),
+        }
+        if not self._done("tokenizer", inputs, [path]):
+            texts = [normalise(u.text or "", c.text) for u in manifest.read(manifest_file)]
+            learned = tokenizer.train(texts, c.tokenizer.kind, c.tokenizer.vocab_size)
+            files.write(path, learned.to_bytes())
+            self._say(
+                "tokenizer", f"{len(learned.pieces)} {c.tokenizer.kind}, the blank among them"
+            )
+            self._finish("tokenizer", inputs)
+        return tokenizer.from_bytes(path.read_bytes(), c.tokenizer.kind)
+
+    def train(self, fresh: bool = False) -> None:
+        """Check the manifests, train or resume, write the model file."""
+        c = self.config
+        tokens = self.tokenizer()
+        sets = {"train": self.data / c.data.train, "dev": self.data / c.data.dev}
+        inputs = {
+            "config": c.model_dump(
+                mode="json", exclude={"name": True, "data": {"prepare", "test"}}
+            ),
+            "manifests": {name: _digest(path) for name, path in sets.items()},
+        }
+        if fresh:
+            self._forget("train")
+        elif self._done("train", inputs, [self.model_file]):
+            return
+        started = self._ledger.get("train started")
+        if started is not None and started != inputs:
+            changed = ", ".join(_differences(started, inputs))
+            raise UserError(
+                f"{self.folder}: holds a run with other settings ({changed}): choose another name, "
+                "or start over with --fresh"
+            )
+        self._ledger["train started"] = inputs
+        self._save_ledger()
+        files.write(self.folder / "config.yaml", config.to_yaml(c))
+
+        train_set = self._usable("train", sets["train"], tokens)
+        # Dev texts need no alphabet and no alignment: what the model cannot write counts as errors.
+        dev_set = manifest.read(sets["dev"])
+        torch.manual_seed(c.seed)
+        model = Model.build(c, tokens)
+        self._say(
+            "train",
+            f"{c.model.preset} model, {model.acoustic.parameter_count() / 1e6:.1f} M parameters, "
+            f"{sum(u.duration_s for u in train_set) / 3600:.2f} hours",
+        )
+        state = train(model, train_set, dev_set, self.folder, self.console)
+        checkpoint.save_model(self.model_file, model, model_card(c, train_set, state))
+        self._say(
+            "train",
+            f"best dev WER {state.best[0]:.2%} in epoch {state.best_epoch}, "
+            f"{state.train_s:.0f} s; wrote {self.model_file}",
+        )
+        self._finish("train", inputs)
+
+    def score(self) -> dict[str, Evaluation]:
+        """Score the model file on the test manifests; texts and figures go to score/SET."""
+        found = {}
+        recognizer = None
+        for name in self.config.data.test:
+            path, folder = self.data / name, self.folder / "score" / Path(name).stem
+            stage = f"score {Path(name).stem}"
+            inputs = {"model": _digest(self.model_file), "manifest": _digest(path)}
+            if self._done(stage, inputs, [folder / "score.json"]):
+                self._say(stage, json.loads((folder / "score.json").read_text())["summary"])
+                continue
+            recognizer = recognizer or load(self.model_file, self.config.train.device)
+            evaluation = evaluate(recognizer, manifest.read(path))
+            write_results(folder, evaluation.pairs, evaluation.score)
+            self._say(stage, str(evaluation.score))
+            for failure in evaluation.failures:
+                log.error("%s", failure.reason)
+            found[name] = evaluation
+            if not evaluation.failures:
+                self._finish(stage, inputs)
+        return found
+
+    # ---- helpers -------------------------------------------------------------------------------
+
+    def _usable(self, name: str, path: Path, tokens: tokenizer.Tokenizer) -> list[Utterance]:
+        """The utterances that can be trained on; the others are named, counted and listed."""
+        report = check(manifest.read(path), self.config, tokens, training=True)
+        manifest.write(self.folder / "manifests" / f"{name}.jsonl", report.usable)
+        problems = self.folder / "manifests" / f"{name}.problems.tsv"
+        lines = ["id\tkind\tdetail"] + [
+            f"{p.utterance}\t{p.kind}\t{p.detail}" for p in report.errors
+        ]
+        files.write(problems, "\n".join(lines) + "\n")
+        if report.errors:
+            say_problems(report, path, self.console)
+            self.console.print(f"left out of training; the whole list is in {problems}")
+        if not report.usable:
+            raise UserError(f"{path}: no utterance can be used for training (see above)")
+        return report.usable
+
+    def _done(self, stage: str, inputs: dict, outputs: Sequence[Path]) -> bool:
+        """Whether a stage can be skipped; says so, or says why it runs again."""
+        before = self._ledger.get(stage)
+        missing = [path for path in outputs if not path.exists()]
+        if before == inputs and not missing:
+            self._say(stage, "skipped: done, nothing has changed")
+            return True
+        if before is not None:
+            changed = ", ".join(_differences(before, inputs))
+            self._say(
+                stage, f"runs again: {changed + ' changed' if changed else f'{missing[0]} is gone'}"
+            )
+        return False
+
+    def _finish(self, stage: str, inputs: dict) -> None:
+        self._ledger[stage] = inputs
+        self._save_ledger()
+
+    def _forget(self, stage: str) -> None:
+        """Drop a training run's checkpoints: the next one starts from nothing."""
+        for path in (self.folder / "checkpoints").glob("*.safetensors"):
+            path.unlink()
+        self.model_file.unlink(missing_ok=True)
+        self._ledger = {k: v for k, v in self._ledger.items() if not k.startswith(stage)}
+
+    def _save_ledger(self) -> None:
+        files.write(self._ledger_file, json.dumps(self._ledger, indent=1) + "\n")
+
+    def _say(self, stage: str, text: str) -> None:
+        self.console.print(f"[bold]{stage}[/bold]: {text}", highlight=False)
+
+
+def say_problems(report: Report, source: str | Path, console: Console) -> None:
+    """Count problems by kind and name the first of each."""
+    counts = Counter(problem.kind for problem in report.problems)
+    console.print(
+        f"{source}: {len(report.problems)} problems: "
+        + ", ".join(f"{count} {kind}" for kind, count in counts.most_common()),
+        highlight=False,
+    )
+    for problem in report.problems[:NAMED_PROBLEMS]:
+        console.print(f"  {problem.utterance}: {problem.detail}", highlight=False, markup=False)
+    if len(report.problems) > NAMED_PROBLEMS:
+        console.print(f"  ... and {len(report.problems) - NAMED_PROBLEMS} more")
+
+
+def model_card(c: Config, train_set: Sequence[Utterance], state: State) -> str:
+    """What travels inside the model file for people to read."""
+    hours = sum(u.duration_s for u in train_set) / 3600
+    speakers = len({u.speaker for u in train_set if u.speaker is not None})
+    languages = sorted({u.language for u in train_set if u.language}) or ["not stated"]
+    return f"""# {c.name}
+
+A speech recogniser: {c.model.preset}, {c.model.rnn.upper()}, \
+{"bidirectional" if c.model.bidirectional else "causal"}, CTC on {c.tokenizer.kind}.
+
+- Trained on {hours:.2f} hours, {len(train_set)} utterances, {speakers or "unknown"} speakers; \
+language: {", ".join(languages)}.
+- Expects {c.features.rate_hz} Hz mono; other rates are resampled.
+- Dev WER {state.best[0]:.2%}, CER {state.best[1]:.2%} (epoch {state.best_epoch}, greedy).
+- Trained in {state.train_s:.0f} s with asr {__version__}, torch {torch.__version__}, \
+{os.cpu_count()} cores, seed {c.seed}.
+
+    asr transcribe {c.name}.asr recording.wav
+"""
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+
+
+def _differences(before: Any, now: Any, at: str = "") -> list[str]:
+    """Dotted names of what differs between two trees of plain values."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [
+            name
+            for key in {**before, **now}
+            for name in _differences(before.get(key), now.get(key), f"{at}.{key}" if at else key)
+        ]
+    return [] if before == now else [at]

@@ -1,0 +1,227 @@
+"""Word and character error rates with their interval, from pairs of texts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jiwer
+import numpy as np
+
+from asr import files, manifest
+from asr.config import TextConfig
+from asr.errors import UserError
+from asr.text import normalise
+
+RESAMPLES = 2000  # of the bootstrap: the interval's ends move by about 0.02 of its width
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A reference and what was recognised, both normalised."""
+
+    id: str
+    reference: str
+    hypothesis: str
+    speaker: str | None = None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Edits that turn the reference into the hypothesis, in words or in characters."""
+
+    hits: int
+    substitutions: int
+    deletions: int
+    insertions: int
+
+    @property
+    def errors(self) -> int:
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def reference(self) -> int:
+        """Words (or characters) of the reference."""
+        return self.hits + self.substitutions + self.deletions
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.hits + other.hits,
+            self.substitutions + other.substitutions,
+            self.deletions + other.deletions,
+            self.insertions + other.insertions,
+        )
+
+
+NOTHING = Counts(0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Score:
+    """What `score` finds. Rates are shares: 0.05 is 5%."""
+
+    wer: float
+    interval: tuple[float, float]  # 95%
+    resampled: str  # what the bootstrap draws: "speakers" or "utterances"
+    cer: float
+    words: Counts
+    characters: Counts
+    utterances: int
+    wrong: int  # utterances with at least one error
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        w = self.words
+        return (
+            f"WER {self.wer:.2%} (95% interval {low:.2%} to {high:.2%}, bootstrap over "
+            f"{self.resampled}), CER {self.cer:.2%}\n"
+            f"{w.errors} errors in {w.reference} words: {w.substitutions} substituted, "
+            f"{w.deletions} deleted, {w.insertions} inserted; "
+            f"{self.wrong} of {self.utterances} utterances have one"
+        )
+
+    def to_dict(self) -> dict:
+        return {
+            "summary": str(self),
+            "wer": self.wer,
+            "wer_interval_95": list(self.interval),
+            "resampled": self.resampled,
+            "cer": self.cer,
+            "words": vars(self.words) | {"reference": self.words.reference},
+            "characters": vars(self.characters) | {"reference": self.characters.reference},
+            "utterances": self.utterances,
+            "utterances_wrong": self.wrong,
+        }
+
+
+def wer(references: str | Sequence[str], hypotheses: str | Sequence[str]) -> float:
+    """Word error rate of texts as they stand: all errors over all reference words.
+
+    >>> wer("one two three four", "one too three")
+    0.5
+    """
+    if isinstance(references, str) != isinstance(hypotheses, str):
+        raise ValueError("references and hypotheses must both be texts or both be lists of texts")
+    if isinstance(references, str):
+        references, hypotheses = [references], [hypotheses]
+    if len(references) != len(hypotheses):
+        raise ValueError(f"{len(references)} references, {len(hypotheses)} hypotheses")
+    return _rate(sum((word_counts(r, h) for r, h in zip(references, hypotheses, strict=True)), NOTHING))
+
+
+def word_counts(reference: str, hypothesis: str) -> Counts:
+    """Edits of the cheapest alignment of two texts' words."""
+    found = jiwer.process_words(reference, hypothesis)
+    return Counts(found.hits, found.substitutions, found.deletions, found.insertions)
+
+
+def character_counts(reference: str, hypothesis: str) -> Counts:
+    """The same in characters, gaps between words counted."""
+    found = jiwer.process_characters(reference, hypothesis)
+    return Counts(found.hits, found.substitutions, found.deletions, found.insertions)
+
+
+def score(pairs: Iterable[Pair]) -> Score:
+    """WER and CER of normalised pairs, with a 95% bootstrap interval.
+
+    The bootstrap (Bisani and Ney 2004) draws speakers where every pair has one and there are at
+    least five: utterances of one speaker go wrong together. Otherwise it draws utterances.
+    """
+    pairs = list(pairs)
+    if not pairs:
+        raise UserError("nothing to score: there is no pair of reference and hypothesis")
+    words = [word_counts(pair.reference, pair.hypothesis) for pair in pairs]
+    characters = sum((character_counts(p.reference, p.hypothesis) for p in pairs), NOTHING)
+    total = sum(words, NOTHING)
+    speakers = {pair.speaker for pair in pairs}
+    by_speaker = None not in speakers and len(speakers) >= 5
+    groups = [pair.speaker if by_speaker else pair.id for pair in pairs]
+    return Score(
+        wer=_rate(total),
+        interval=bootstrap_interval(
+            [c.errors for c in words], [c.reference for c in words], groups
+        ),
+        resampled="speakers" if by_speaker else "utterances",
+        cer=_rate(characters),
+        words=total,
+        characters=characters,
+        utterances=len(pairs),
+        wrong=sum(count.errors > 0 for count in words),
+    )
+
+
+def _rate(counts: Counts) -> float:
+    if counts.reference == 0:  # nothing was said: any word is one too many
+        return float("inf") if counts.errors else 0.0
+    return counts.errors / counts.reference
+
+
+def bootstrap_interval(
+    errors: Sequence[int], words: Sequence[int], groups: Sequence[str], level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile interval of errors / words when whole groups are drawn with replacement."""
+    ids = np.unique(groups, return_inverse=True)[1]
+    errors_of = np.bincount(ids, weights=errors)  # (G,)
+    words_of = np.bincount(ids, weights=words)  # (G,)
+    draw = np.random.default_rng(0)
+    n = len(errors_of)
+    rates = np.empty(RESAMPLES)
+    for i in range(RESAMPLES):
+        drawn = draw.integers(n, size=n)
+        rates[i] = errors_of[drawn].sum() / max(words_of[drawn].sum(), 1)
+    low, high = np.quantile(rates, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+# ---- files of texts ----------------------------------------------------------------------------
+
+
+def read_texts(path: str | Path) -> dict[str, tuple[str, str | None]]:
+    """id -> (text, speaker) of a manifest, or of a text file with `id text` or a text on each line.
+
+    A text file's first words count as ids where every line has one of its own and looks like
+    `id<TAB>text`; otherwise the line number is the id.
+    """
+    path = Path(path)
+    if path.suffix.lower() in (".jsonl", ".tsv", ".csv"):
+        return {u.id: (u.text or "", u.speaker) for u in manifest.read(path)}
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    if lines and all("\t" in line for line in lines):
+        rows = [line.split("\t", 1) for line in lines]
+        if len({id for id, _ in rows}) == len(rows):
+            return {id: (text, None) for id, text in rows}
+    return {str(number): (line, None) for number, line in enumerate(lines, start=1)}
+
+
+def pair_files(references: str | Path, hypotheses: str | Path, config: TextConfig) -> list[Pair]:
+    """Join two files by id, normalised.
+
+    Raises `UserError` that counts and names the ids that one of them lacks: leaving them out would
+    flatter the figure.
+    """
+    said, heard = read_texts(references), read_texts(hypotheses)
+    for lacking, has, name in ((hypotheses, said, heard), (references, heard, said)):
+        missing = [id for id in has if id not in name]
+        if missing:
+            raise UserError(
+                f"{lacking}: lacks {len(missing)} of the {len(has)} utterances of the other file: "
+                f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}"
+            )
+    return [
+        Pair(id, normalise(text, config), normalise(heard[id][0], config), speaker)
+        for id, (text, speaker) in said.items()
+    ]
+
+
+def write_results(folder: Path, pairs: Sequence[Pair], result: Score) -> None:
+    """`score.json` and `hypotheses.jsonl` (reference and hypothesis of every utterance)."""
+    lines = [json.dumps(vars(pair), ensure_ascii=False) for pair in pairs]
+    files.write(folder / "hypotheses.jsonl", "\n".join(lines) + "\n")
+    files.write(folder / "score.json", json.dumps(result.to_dict(), indent=1) + "\n")

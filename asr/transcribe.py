@@ -1,0 +1,114 @@
+"""Many files -> transcripts, in batches of similar length, in the order they were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from asr import audio, manifest
+from asr.errors import UserError
+from asr.manifest import Utterance
+from asr.recognizer import Recognizer, to_transcript
+from asr.transcript import Transcript
+
+BATCH_S = 120.0  # seconds of audio a batch, padding counted
+WINDOW = 64  # utterances that are sorted by length among themselves: what memory holds at a time
+READERS = 2  # threads that read audio ahead
+AUDIO_SUFFIXES = frozenset(
+    ".aac .aif .aiff .amr .au .caf .flac .m4a .m4b .mka .mkv .mov .mp3 .mp4 .mpga .oga .ogg .opus "
+    ".wav .webm .wma".split()
+)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An utterance that could not be transcribed, and why."""
+
+    utterance: Utterance
+    reason: str
+
+
+Result = tuple[Utterance, Transcript | Failure]
+
+
+def sources(paths: Iterable[str | Path]) -> list[Utterance]:
+    """What to transcribe: files as they are, audio files below folders, rows of manifests.
+
+    Raises `UserError` when a folder holds no audio; a missing file is reported when its turn comes.
+    """
+    found: list[Utterance] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            files = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+            if not files:
+                raise UserError(f"{path}: no audio file in this folder")
+            found += [
+                Utterance(str(file.relative_to(path).with_suffix("")), str(file)) for file in files
+            ]
+        elif path.suffix.lower() in (".jsonl", ".tsv", ".csv"):
+            found += manifest.read(path)
+        else:
+            found.append(Utterance(path.stem, str(path)))
+    return found
+
+
+def transcribe_many(
+    recognizer: Recognizer, utterances: Iterable[Utterance], batch_s: float = BATCH_S
+) -> Iterator[Result]:
+    """Transcribe utterances; one that cannot be read gives a `Failure` and stops no other.
+
+    Results come in the order of the utterances. Memory does not grow with their number.
+    """
+
+    def read(utterance: Utterance) -> np.ndarray | Failure:
+        try:
+            return audio.read(
+                utterance.audio, recognizer.rate_hz, utterance.start_s, utterance.duration_s
+            )
+        except UserError as error:
+            return Failure(utterance, str(error))
+
+    stream = iter(utterances)
+    with ThreadPoolExecutor(READERS) as pool:
+
+        def start_window() -> list[tuple[Utterance, Future]]:
+            return [(u, pool.submit(read, u)) for u in islice(stream, WINDOW)]
+
+        window = start_window()
+        while window:
+            coming = start_window()  # read while this window is recognised
+            loaded = [(utterance, future.result()) for utterance, future in window]
+            results: dict[int, Transcript | Failure] = {}
+            readable = []
+            for i, (utterance, samples) in enumerate(loaded):
+                if isinstance(samples, Failure):
+                    results[i] = samples
+                else:
+                    readable.append(i)
+            for batch in _batches(readable, [s for _, s in loaded], batch_s * recognizer.rate_hz):
+                hypotheses = recognizer.recognise([loaded[i][1] for i in batch])
+                for i, found in zip(batch, hypotheses, strict=True):
+                    utterance, samples = loaded[i]
+                    duration_s = len(samples) / recognizer.rate_hz
+                    results[i] = to_transcript(
+                        utterance.audio, duration_s, found, utterance.start_s
+                    )
+            yield from ((utterance, results[i]) for i, (utterance, _) in enumerate(loaded))
+            window = coming
+
+
+def _batches(readable: list[int], samples: list, batch_samples: float) -> Iterator[list[int]]:
+    """Indices sorted by length, cut where the padded batch would pass `batch_samples`."""
+    batch: list[int] = []
+    for i in sorted(readable, key=lambda i: len(samples[i])):
+        if batch and len(samples[i]) * (len(batch) + 1) > batch_samples:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
