@@ -152,7 +152,7 @@ def _groups(transcript: Transcript, line_characters: int, lines: int) -> Iterato
             if group and (
                 word.start_s - group[-1].end_s >= PAUSE_S
                 or word.end_s - group[0].start_s > LONGEST_S
-                or len(_fill([w.text for w in [*group, word]], line_characters)) > lines
+                or len(_fill([_one_line(w.text) for w in [*group, word]], line_characters)) > lines
             ):
                 yield group
                 group = []
