@@ -99,7 +99,7 @@ def draw_voice(name: str, rng: np.random.Generator) -> Voice:
         name=name,
         f0=f0,
         formants=formants,
-        rate=math.exp(rng.uniform(math.log(0.8), math.log(1.35))),
+        rate=math.exp(rng.uniform(math.log(0.75), math.log(1.7))),
         liveliness=rng.uniform(0.2, 1.3),
         tilt_db=rng.uniform(-3.0, 3.0),
         breath_db=rng.uniform(-3.0, 9.0),
@@ -173,11 +173,12 @@ def speak(phonemes: str, voice: Voice, pace: float, rng: np.random.Generator) ->
     from hibari import dsp
 
     tts = synthesiser()
+    half_rate = math.sqrt(voice.rate * pace)  # the network alone stops short of fast speech
     outputs = tts.sess.run(
         None,
         {
             "ids": np.asarray([tts.ids(phonemes)], np.int64),
-            "speed": np.asarray([voice.rate * pace], np.float32),
+            "speed": np.asarray([half_rate], np.float32),
         },
     )
     # Harmonic log magnitude, its phase, noise log magnitude, free-phase log magnitude and phase:
@@ -193,7 +194,7 @@ def speak(phonemes: str, voice: Voice, pace: float, rng: np.random.Generator) ->
     first, last = max(0, loud[0] - 4), min(len(f0) - 1, loud[-1] + 4)
 
     # Time: neither all digits nor all their parts are spoken at one pace.
-    rate = np.exp(smooth_steps(2 * (last - first), 0.12, rng))
+    rate = half_rate * np.exp(smooth_steps(3 * (last - first), 0.12, rng))
     at = first + np.concatenate([[0.0], np.cumsum(rate)])
     at = at[at < last]
     nearest = np.round(at).astype(np.int64)
