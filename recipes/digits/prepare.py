@@ -10,7 +10,7 @@ nearly alike.
 
 writes OUT/{train,dev,test}.jsonl and 16 kHz, 16-bit WAV files in OUT/audio. The text is what the
 speaker meant ("three"), also where an accent makes it "tree". Voices that are already in OUT and
-whole are kept; the bytes depend on the options, never on the number of processes.
+whole are kept. On one machine the bytes depend on the options alone, not on the processes.
 """
 
 from __future__ import annotations
