@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.decoder.automaton import Automaton, NGrams, build, score_labels, step, step_reference
+from asr.decoder.automaton import (
+    Automaton,
+    NGrams,
+    build,
+    ngrams_of,
+    score_text,
+    step,
+    step_reference,
+)
 from asr.errors import UserError
 
 LABELS = 5
@@ -76,13 +84,12 @@ def test_it_scores_what_the_table_says(orders, labels):
 def test_the_compiled_step_is_the_reference(orders, labels):
     automaton = automaton_of(orders)
     state, total = automaton.start, np.zeros(len(labels))
-    last = score_labels(*automaton.arrays, state, np.array(labels, np.int32), total)
+    score_text(*automaton.arrays, state, END, np.array(labels, np.int32), total)
     for label, score in zip(labels, total, strict=True):
         expected, after = step_reference(automaton, state, label)
         assert step(*automaton.arrays, state, label)[1] == after
         assert score == pytest.approx(expected, abs=1e-9, nan_ok=True)
-        state = after
-    assert last == state
+        state = automaton.start if label == END else after
 
 
 @settings(derandomize=True, deadline=None, max_examples=100)
@@ -92,6 +99,19 @@ def test_states_are_only_those_that_can_change_a_score(orders):
     arcs = np.diff(automaton.arc_start)
     assert ((arcs[1:] > 0) | (automaton.backoff_score[1:] != 0)).all()
     assert len(automaton.arc_label) == LABELS + sum(len(table) for table in orders[1:])
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(tables())
+def test_the_ngrams_come_out_as_they_went_in(orders):
+    listed = ngrams_of(automaton_of(orders))
+    while len(orders) > 1 and not orders[-1]:
+        orders.pop()
+    assert len(listed) == len(orders)
+    for ngrams, table in zip(listed, orders, strict=True):
+        assert [tuple(words) for words in ngrams.words.tolist()] == sorted(table)
+        values = np.array([table[ngram] for ngram in sorted(table)], np.float32)
+        np.testing.assert_array_equal(np.stack([ngrams.score, ngrams.backoff], 1), values)
 
 
 def test_an_ngram_without_its_context_is_refused():

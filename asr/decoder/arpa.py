@@ -97,17 +97,20 @@ class _Reader:
         orders = [self.section(order, size) for order, size in enumerate(sizes, 1)]
         if self.next_line() != b"\\end\\":
             raise self.fail("expected \\end\\ here; the n-grams are more than the header says")
-        if UNKNOWN.encode() not in self.labels:
-            self.labels[UNKNOWN.encode()] = len(self.labels)
+        words = [word.decode() for word in self.labels]
+        if UNKNOWN not in words and UNKNOWN.upper() in words:
+            words[words.index(UNKNOWN.upper())] = UNKNOWN
+        if UNKNOWN not in words:
+            words.append(UNKNOWN)
             orders[0] = NGrams(
-                np.append(orders[0].words, [[len(self.labels) - 1]], axis=0).astype(np.int32),
+                np.append(orders[0].words, [[len(words) - 1]], axis=0).astype(np.int32),
                 np.append(orders[0].score, np.float32(MISSING_UNKNOWN)),
                 np.append(orders[0].backoff, np.float32(0)),
             )
         for mark in (START, END):
-            if mark.encode() not in self.labels:
+            if mark not in words:
                 raise UserError(f"{self.path}: the model has no {mark}; estimate it with sentences")
-        return [word.decode() for word in self.labels], orders
+        return words, orders
 
     def next_line(self) -> bytes:
         """The next line that is not blank, stripped."""
@@ -175,7 +178,7 @@ class _Reader:
             if order == 1:
                 for row in rows:
                     row[1].decode()  # raises where it is not UTF-8
-                    known.setdefault(UNKNOWN.encode() if row[1] == b"<UNK>" else row[1], len(known))
+                    known.setdefault(row[1], len(known))
             words = np.array([known[word] for row in rows for word in row[1:-1]], np.int32)
             score = np.array([float(row[0]) for row in rows])
             backoff = np.array([float(row[-1]) for row in rows])

@@ -183,8 +183,8 @@ def build(orders: Sequence[NGrams], labels: int, start_label: int, end_label: in
     """The automaton of a back-off model.
 
     orders: n-grams of order 1, 2, ...; each n-gram's words but the last must be an n-gram of the
-    order below. Raises `MissingContext` where one is not. labels: V; start_label: the word before the
-    first, end_label: the word after the last.
+    order below. Raises `MissingContext` where one is not. labels: V; start_label, end_label: the
+    words before the first and after the last.
 
     Every n-gram is first a node of a trie, numbered by order and then by words, so that the arc
     with the number `a` leads to node `a + 1`. Nodes that add nothing to a score, for they have
@@ -238,8 +238,8 @@ def build(orders: Sequence[NGrams], labels: int, start_label: int, end_label: in
 
 def ngrams_of(automaton: Automaton) -> list[NGrams]:
     """The n-grams that `build` made an automaton of, and that a model file lists."""
-    # The states of one order follow each other, and so do their arcs. A state is numbered after all
-    # shorter ones, so the first arc to it is the one that spells it; later ones have merged into it.
+    # The states of one order follow each other, and so do their arcs. A state is numbered after
+    # all shorter ones, so the first arc to it spells it; those of later arcs have merged into it.
     reached, entry = np.unique(automaton.arc_next, return_index=True)
     spells = np.zeros(len(automaton.arc_next), bool)
     spells[entry[reached != 0]] = True
