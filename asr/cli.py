@@ -136,6 +136,71 @@ def transcribe(
         raise typer.Exit(1)
 
 
+class AlignFormat(str, Enum):
+    TextGrid = "TextGrid"
+    ctm = "ctm"
+    json = "json"
+
+
+@app.command()
+def align(
+    model: ModelArgument,
+    audio: Annotated[Path, typer.Argument(help="A recording, or a manifest with texts.")],
+    text: Annotated[
+        Path | None,
+        typer.Argument(help="What is said in the recording, a sentence a line; * for anything."),
+    ] = None,
+    to: Annotated[
+        Path, typer.Option(help="The folder to write into; manifest.jsonl lists the sentences.")
+    ] = Path("aligned"),
+    format: Annotated[
+        list[AlignFormat], typer.Option(help="Files to write for each recording.")
+    ] = tuple(AlignFormat),
+    min_score: Annotated[
+        float | None, typer.Option(help="Leave sentences that score less out of the manifest.")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Find when each word and sentence of a known text is said."""
+    from asr import files, manifest
+    from asr.formats import FORMATS
+    from asr.recognizer import load
+    from asr.segment import align_recording, read_sentences
+    from asr.transcribe import sources
+
+    recognizer = load(model, device)
+    recordings = sources([audio])
+    if text is not None and len(recordings) > 1:
+        raise UserError(f"{audio}: {len(recordings)} recordings for one text; give their texts in it")
+    sentences, failures = [], 0
+    for recording in recordings:
+        try:
+            if text is not None:
+                lines = read_sentences(text, recognizer.config.text)
+            elif recording.text:
+                lines = [recording.text]
+            else:
+                raise UserError(f"{recording.id}: no text to align")
+            transcript, found = align_recording(recognizer, recording, lines)
+        except UserError as error:
+            if len(recordings) == 1:
+                raise
+            failures += 1
+            err.print(f"[red]failed[/red] {error}", highlight=False)
+            continue
+        for name in dict.fromkeys(format):
+            written = FORMATS[name.value](transcript)
+            files.write(to / f"{recording.id}.{name.value}", written)
+        sentences += found
+    kept = [s for s in sentences if min_score is None or s.extra["score"] >= min_score]
+    listed = to / "manifest.jsonl"
+    manifest.write(listed, kept)
+    out.print(f"{len(kept)} of {len(sentences)} sentences: {listed}", highlight=False)
+    if failures:
+        err.print(f"{failures} of {len(recordings)} could not be aligned (see above)")
+        raise typer.Exit(1)
+
+
 @app.command()
 def score(
     reference: Annotated[Path, typer.Argument(help="A model file, or a file of reference texts.")],
