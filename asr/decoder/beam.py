@@ -1,4 +1,4 @@
-"""Prefix beam search with language model, hotwords and lexicon, at once or as the audio comes in."""
+"""Prefix beam search with language model, hotwords and lexicon, at once or as audio comes in."""
 
 from __future__ import annotations
 
@@ -6,29 +6,20 @@ import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
 
 import numpy as np
 
 from asr.decoder import fusion as fuse
-from asr.decoder import search
-from asr.decoder.automaton import Automaton
+from asr.decoder import prefixes, search
 from asr.decoder.hotwords import build_hotwords
 from asr.decoder.lexicon import Spelling, read_lexicon
+from asr.decoder.ngram import NGram
 from asr.decoder.words import words_of
 from asr.errors import UserError
 from asr.tokenizer import decode
 from asr.transcript import Hypothesis
 
 FIRST_ROOM = 1 << 12  # prefixes; grows when they are all in use
-
-
-class LanguageModel(Protocol):
-    """What the decoder asks of an n-gram."""
-
-    automaton: Automaton
-    vocabulary: Sequence[str]  # by label: words, or pieces
-    unit: str  # "word" or "token"
 
 
 class BeamDecoder:
@@ -55,7 +46,7 @@ class BeamDecoder:
         token_min_logp: float = -7.0,
         tokens_per_frame: int = 40,
         beam_margin: float = 15.0,
-        lm: LanguageModel | None = None,
+        lm: NGram | None = None,
         lm_weight: float = 0.5,
         word_bonus: float = 0.0,
         unknown_score: float = -15.0,
@@ -76,14 +67,10 @@ class BeamDecoder:
             int(beam), float(token_min_logp), int(tokens_per_frame), float(beam_margin)
         )
         spelling = Spelling.of(self.pieces)
-        on_words = lm is not None and lm.unit == "word"
-        if lm is not None and not on_words and list(lm.vocabulary[: len(pieces)]) != self.pieces:
-            raise UserError("the language model is on other tokens than the recogniser's")
         self.fusion = fuse.build(
             spelling,
-            word_lm=lm.automaton if on_words else None,
-            token_lm=lm.automaton if lm is not None and not on_words else None,
-            vocabulary=list(lm.vocabulary) if on_words else [],
+            self.pieces,
+            lm,
             lm_weight=lm_weight,
             word_bonus=word_bonus,
             unknown_score=unknown_score,
@@ -104,7 +91,7 @@ class BeamDecoder:
     def decode_batch(
         self, batch: Iterable[np.ndarray], frame_s: float, threads: int = 1
     ) -> list[list[Hypothesis]]:
-        """`decode` of many utterances (T, V), on so many threads; the same whatever their number."""
+        """`decode` of many utterances (T, V), on so many threads; their number changes nothing."""
         if threads == 1:
             return [self.decode(log_probs, frame_s) for log_probs in batch]
         with ThreadPoolExecutor(threads) as pool:
@@ -124,7 +111,7 @@ class Stream:
     def __init__(self, decoder: BeamDecoder, frame_s: float):
         self._decoder, self._frame_s = decoder, frame_s
         self._arrays = _new_arrays(decoder.limits.beam, len(decoder.pieces))
-        search.start(decoder.fusion, self._arrays)
+        prefixes.start(decoder.fusion, self._arrays)
 
     def feed(self, log_probs: np.ndarray) -> None:
         """Search the next frames. log_probs: (T, V) natural logs, T from 0 up."""
@@ -176,7 +163,9 @@ class Stream:
 
     def _hypothesis(self, rank: int, score: float) -> Hypothesis:
         pieces = self._decoder.pieces
-        tokens, starts, ends, peaks = (array.tolist() for array in search.trace(self._arrays, rank))
+        tokens, starts, ends, peaks = (
+            array.tolist() for array in prefixes.trace(self._arrays, rank)
+        )
         words = words_of(tokens, starts, ends, peaks, pieces, self._frame_s)
         return Hypothesis(tuple(tokens), decode(tokens, pieces), score, words)
 
@@ -186,14 +175,14 @@ def _require(name: str, value: float, sensible: bool, mend: str) -> None:
         raise UserError(f"decoder.{name}: {value}; give {mend}")
 
 
-def _new_arrays(beam: int, vocabulary: int) -> search.Arrays:
+def _new_arrays(beam: int, vocabulary: int) -> prefixes.Arrays:
     room = max(FIRST_ROOM, 4 * beam)
-    return search.Arrays(
-        head=np.zeros(1, search.HEAD),
-        beams=np.empty((2, 2 * beam + 1), search.ENTRY),
+    return prefixes.Arrays(
+        head=np.zeros(1, prefixes.HEAD),
+        beams=np.empty((2, 2 * beam + 1), prefixes.ENTRY),
         orders=np.zeros((2, beam), np.int32),
-        nodes=np.empty(room, search.NODE),
-        times=np.empty(2 * room, search.TIME),
+        nodes=np.empty(room, prefixes.NODE),
+        times=np.empty(2 * room, prefixes.TIME),
         emit=np.empty(vocabulary),
         kept=np.empty(vocabulary, np.int32),
         mark=np.empty(vocabulary, np.int64),
@@ -201,9 +190,9 @@ def _new_arrays(beam: int, vocabulary: int) -> search.Arrays:
     )
 
 
-def _make_room(arrays: search.Arrays) -> search.Arrays:
+def _make_room(arrays: prefixes.Arrays) -> prefixes.Arrays:
     """Drop what no prefix needs any more; double an array of which that leaves half in use."""
-    search.compact(arrays)
+    prefixes.compact(arrays)
     head = arrays.head[0]
     for name in ("nodes", "times"):
         array = getattr(arrays, name)
@@ -220,7 +209,7 @@ _compiling = threading.Lock()
 def _compile_once(decoder: BeamDecoder) -> None:
     """Run each compiled loop: numba reads it from its cache on disk, which the first use fills."""
     with _compiling:
-        if search.trace.signatures:
+        if prefixes.trace.signatures:
             return
         message = "compiling the decoder, once after installation (at most 30 s)"
         timer = threading.Timer(1.5, lambda: print(message, file=sys.stderr))

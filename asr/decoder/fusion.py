@@ -1,15 +1,16 @@
 """What a prefix scores beside its emissions: language model, word bonus, hotwords, lexicon.
 
 All of it is a function of the prefix alone, so the beam search adds it to the prefix' log
-probability. Scores that are certain only later are lent: a partial word is charged the best that any
-word with that beginning could score (language-model look-ahead, Ortmanns and Ney 2000), a partial
-hotword is paid in advance, and both are settled when the word or phrase ends. The sum of a finished
-text is therefore exact, and hopeless prefixes leave the beam early.
+probability. Scores that are certain only later are lent: a partial word is charged what the best
+word with that beginning scores without context (language-model look-ahead, Ortmanns and Ney 2000),
+a partial hotword is paid in advance, and both are settled when the word or phrase ends. The sum of
+a finished text is therefore exact, and hopeless prefixes leave the beam early.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numba
@@ -17,6 +18,7 @@ import numpy as np
 
 from asr.decoder.automaton import Automaton, find_arc, step
 from asr.decoder.lexicon import NOT_A_WORD, SPACE, Spelling, spell_words
+from asr.decoder.ngram import NGram
 
 LOST = -1  # the place of a partial word that no known word begins with
 PENDING = -1  # close_state of a prefix whose last word has not been closed yet
@@ -54,6 +56,7 @@ class Fusion(NamedTuple):
     trie_next: np.ndarray
     trie_word: np.ndarray  # (nodes,) int32, label of the word that ends here, or NOT_A_WORD
     trie_ahead: np.ndarray  # (nodes,) float64, weighted score of the best word below
+    token_label: np.ndarray  # (V,) int32, label of each piece for a model on tokens
     lm: tuple[np.ndarray, ...]  # Automaton.arrays
     lm_start: int
     lm_end: int
@@ -63,36 +66,34 @@ class Fusion(NamedTuple):
 
 def build(
     spelling: Spelling,
-    *,
-    word_lm: Automaton | None,
-    token_lm: Automaton | None,
-    vocabulary: list[str],
+    pieces: Sequence[str],
+    lm: NGram | None,
     lm_weight: float,
     word_bonus: float,
     unknown_score: float,
     hotwords: Automaton | None,
     lexicon: list[str] | None,
 ) -> Fusion:
-    """Arrays of everything that is fused. vocabulary: the words of `word_lm`, by label."""
-    labels = {word: label for label, word in enumerate(vocabulary)} if lexicon is not None else {}
-    if lexicon is not None:
-        known, numbers = lexicon, [labels.get(word, len(vocabulary)) for word in lexicon]
-    else:
-        known, numbers = vocabulary, list(range(len(vocabulary)))
-    unigrams = np.full(len(vocabulary) + 1, np.nan)
-    if word_lm is not None:
-        unigrams[: word_lm.labels] = word_lm.arc_score[: word_lm.labels]
-    # A word that the model does not know scores `unknown_score`; so may any other by its spelling.
-    word_scores = lm_weight * np.fmax(unigrams, unknown_score)
-    if word_lm is None:
-        word_scores[:] = 0.0
-    trie = spell_words(spelling, known, np.array(numbers, np.int32), word_scores)
-    lm = word_lm or token_lm
+    """Arrays of everything that is fused."""
+    on_words, on_tokens = (lm is not None and lm.unit == unit for unit in ("words", "tokens"))
+    words = lexicon if lexicon is not None else lm.words if on_words else []
+    labels = np.arange(len(words), dtype=np.int32)
+    scores = np.zeros(len(words))
+    if on_words:
+        if lexicon is not None:
+            labels = lm.labels(words)
+        unigrams = np.where(labels < 0, np.nan, lm.automaton.arc_score[labels])
+        # A word that the model does not know has `unknown_score`; any other may begin one.
+        scores = lm_weight * np.fmax(unigrams, unknown_score)
+        labels[labels < 0] = lm.automaton.labels
+    trie = spell_words(spelling, words, labels, scores)
+    token_label = lm.labels(pieces) if on_tokens else np.zeros(0, np.int32)
+    automaton = lm.automaton if lm is not None else None
     return Fusion(
         active=bool(lm or hotwords or lexicon is not None or word_bonus),
-        word_lm=word_lm is not None,
-        token_lm=token_lm is not None,
-        known_words=word_lm is not None or lexicon is not None,
+        word_lm=on_words,
+        token_lm=on_tokens,
+        known_words=on_words or lexicon is not None,
         closed=lexicon is not None,
         hot=hotwords is not None,
         lm_weight=float(lm_weight),
@@ -107,9 +108,10 @@ def build(
         trie_next=trie.arc_next,
         trie_word=trie.word,
         trie_ahead=trie.ahead,
-        lm=_frozen(lm),
-        lm_start=lm.start if lm else 0,
-        lm_end=lm.end_label if lm else 0,
+        token_label=token_label,
+        lm=_frozen(automaton),
+        lm_start=automaton.start if automaton else 0,
+        lm_end=automaton.end_label if automaton else 0,
         hotwords=_frozen(hotwords),
         hot_start=hotwords.start if hotwords else 0,
     )
@@ -207,7 +209,7 @@ def extend(fusion, prefix, token):
             ahead = -math.inf if fusion.closed else fusion.lm_weight * fusion.unknown_score
         fused += ahead - before
     if fusion.token_lm:
-        log_prob, lm_state = follow(fusion.lm, lm_state, token)
+        log_prob, lm_state = follow(fusion.lm, lm_state, fusion.token_label[token])
         fused += fusion.lm_weight * (fusion.unknown_score if math.isnan(log_prob) else log_prob)
     return fused, ahead, np.int64(lm_state), np.int64(spelled), np.int64(hot_state), in_word
 

@@ -81,12 +81,12 @@ def spell_words(
 ) -> Trie:
     """The trie of those words that the pieces can spell.
 
-    labels: (N,) int32, of each word; scores: by label.
+    labels: (N,) int32; scores: (N,), at most 0.
     """
     order = np.array(sorted(range(len(words)), key=words.__getitem__), np.int64)
     lengths = np.array([len(words[i]) for i in order], np.int64)
     ids = spelling.ids("".join(words[i] for i in order))
-    return Trie(*_build(ids, lengths, labels[order], scores))
+    return Trie(*_build(ids, lengths, labels[order], scores[order]))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -111,7 +111,7 @@ def _build(ids, lengths, labels, scores):
             nodes += 1
         depth = len(one)
         word[path[depth]] = labels[i]
-        ahead[path[depth]] = scores[labels[i]]
+        ahead[path[depth]] = scores[i]
 
     arc_start = np.zeros(nodes + 1, np.int64)
     for node in range(nodes - 1, 0, -1):

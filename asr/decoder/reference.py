@@ -14,6 +14,7 @@ import numpy as np
 
 from asr.decoder.automaton import step_reference
 from asr.decoder.hotwords import credit_of
+from asr.decoder.ngram import NGram
 from asr.tokenizer import BLANK, WORD_START, decode
 
 Tokens = tuple[int, ...]
@@ -28,7 +29,7 @@ class Rules:
     token_min_logp: float = -7.0
     tokens_per_frame: int = 40
     beam_margin: float = 15.0
-    lm: object = None
+    lm: NGram | None = None
     lm_weight: float = 0.5
     word_bonus: float = 0.0
     unknown_score: float = -15.0
@@ -50,9 +51,7 @@ class Path:
         if self.log_prob == -math.inf:
             return self
         start, _, peak = self.spans[-1]
-        return Path(
-            self.log_prob + value, (*self.spans[:-1], (start, frame + 1, max(peak, value)))
-        )
+        return Path(self.log_prob + value, (*self.spans[:-1], (start, frame + 1, max(peak, value))))
 
     def token(self, value: float, frame: int) -> Path:
         return Path(self.log_prob + value, (*self.spans, (frame, frame + 1, value)))
@@ -103,13 +102,12 @@ def words_in(rules: Rules, tokens: Tokens) -> tuple[list[str], str]:
     return [word for word in ended if word], last
 
 
-def lm_score(rules: Rules, words: Sequence[str | int]) -> float:
+def lm_score(rules: Rules, words: Sequence[str]) -> float:
     """Weighted ln P of words (or tokens) from the start of the utterance; "" ends it."""
     automaton, total = rules.lm.automaton, 0.0
     state = automaton.start
-    labels = {word: label for label, word in enumerate(rules.lm.vocabulary)}
     for word in words:
-        label = automaton.end_label if word == "" else labels.get(word, -1)
+        label = automaton.end_label if word == "" else int(rules.lm.labels([word])[0])
         score, state = step_reference(automaton, state, label)
         if math.isnan(score):  # unknown: a score of its own, and the context is empty after it
             score, state = rules.unknown_score, 0
@@ -118,13 +116,13 @@ def lm_score(rules: Rules, words: Sequence[str | int]) -> float:
 
 
 def look_ahead(rules: Rules, partial: str) -> float:
-    """What a partial word is charged until it ends: no less than the best it may become."""
+    """What a partial word is charged until it ends: what the best known word does without context."""
     if rules.lexicon is not None and not any(word.startswith(partial) for word in rules.lexicon):
         return -math.inf
-    if rules.lm is None or rules.lm.unit != "word":
+    if rules.lm is None or rules.lm.unit != "words":
         return 0.0
     best = rules.unknown_score
-    for label, word in enumerate(rules.lm.vocabulary):
+    for label, word in enumerate(rules.lm.words):
         if word.startswith(partial) and (rules.lexicon is None or word in rules.lexicon):
             best = max(best, np.nan_to_num(rules.lm.automaton.arc_score[label], nan=-np.inf))
     return rules.lm_weight * float(best)
@@ -156,7 +154,7 @@ def fused(rules: Rules, tokens: Tokens, finished: bool) -> float:
     if rules.lexicon is not None and not rules.lexicon.issuperset(ended):
         return -math.inf
     total = rules.word_bonus * len(ended)
-    if rules.lm is not None and rules.lm.unit == "word":
+    if rules.lm is not None and rules.lm.unit == "words":
         total += lm_score(rules, ended + [""] * finished)
     elif rules.lm is not None:
         total += lm_score(rules, [rules.pieces[token] for token in tokens] + [""] * finished)
@@ -193,7 +191,7 @@ def search(rules: Rules, log_probs: np.ndarray) -> dict[Tokens, Entry]:
 
 
 def one_longer(beam: dict[Tokens, Entry], prefix: Tokens, value: float, frame: int) -> Entry:
-    """The paths that write the last token of `prefix` in this frame: with a blank between equals."""
+    """The paths that write the last token of `prefix` in this frame; equals need a blank between."""
     parent = beam[prefix[:-1]]
     if prefix[:-1] and prefix[-2] == prefix[-1]:
         p_token, best = parent.p_blank, parent.best_blank
@@ -213,9 +211,9 @@ def prune(rules: Rules, entries: dict[Tokens, Entry]) -> dict[Tokens, Entry]:
 def decode_reference(
     rules: Rules, log_probs: np.ndarray
 ) -> list[tuple[Tokens, float, tuple[tuple[int, int, float], ...]]]:
-    """(tokens, score, spans) of the prefixes in the beam as whole texts, best first, each text once.
+    """(tokens, score, spans) of the prefixes in the beam as whole texts, best first.
 
-    Empty where the lexicon has none of them.
+    Each text is there once. Empty where the lexicon has none of them.
     """
     found = []
     for prefix, entry in search(rules, log_probs).items():

@@ -1,0 +1,220 @@
+"""Memory of a prefix beam search: a trie of prefixes, the beam, and the times of tokens.
+
+Prefixes are nodes of a trie in one array; the beam is an array of entries that point to them. When
+a token starts on a path, a record says so and points to that of the token before. Nodes and records
+that nothing in the beam rests on are dropped when the arrays are full, so that memory grows with
+the text and not with the frames.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from asr.decoder import fusion as fuse
+from asr.tokenizer import BLANK
+
+NONE = -1
+
+NODE = np.dtype(  # a prefix
+    [
+        ("parent", "i4"),
+        ("token", "i4"),  # its last token
+        ("child", "i4"),  # one of its children, and
+        ("sibling", "i4"),  # the next child of its parent
+        ("slot", "i4"),  # its place in the beam
+        *fuse.PREFIX_FUSION,
+    ],
+    align=True,
+)
+ENTRY = np.dtype(  # a prefix in the beam: all paths to it that end in a blank, or in its last token
+    [
+        ("p_blank", "f8"),  # log sum over those that end in a blank
+        ("p_token", "f8"),
+        ("p_total", "f8"),
+        ("score", "f8"),  # p_total and what is fused; the beam is ordered by it
+        ("best_blank", "f8"),  # the likeliest single path, which gives the times
+        ("best_token", "f8"),
+        ("peak_blank", "f8"),  # on that path, the highest log-prob of the last token
+        ("peak_token", "f8"),
+        ("time_blank", "i4"),  # when that path wrote its tokens, a TIME
+        ("time_token", "i4"),
+        ("end_blank", "i4"),  # frame after the last token's last one; this frame for `token`
+        ("node", "i4"),
+        ("via", "i4"),  # slot of the parent that a new prefix comes from, or NONE
+        ("token", "i4"),  # of a new prefix
+    ],
+    align=True,
+)
+TIME = np.dtype(  # the start of a token on a path, and the end of the one before
+    [("before", "i4"), ("start", "i4"), ("end_before", "i4"), ("peak_before", "f4")], align=True
+)
+HEAD = np.dtype(  # the numbers of a search under way
+    [
+        ("frame", "i8"),  # frames seen
+        ("size", "i8"),  # prefixes in the beam
+        ("side", "i8"),  # which of the two beams is the current one
+        ("nodes", "i8"),
+        ("times", "i8"),
+        ("stamp", "i8"),
+        ("resting", "i8"),  # whether all paths end in a blank
+        ("base", "f8"),  # log-prob to be added to every path
+    ],
+    align=True,
+)
+
+
+class Arrays(NamedTuple):
+    """Memory of a search under way."""
+
+    head: np.ndarray  # (1,) HEAD
+    beams: np.ndarray  # (2, 2 * beam + 1) ENTRY
+    orders: np.ndarray  # (2, beam) int32, slots of a beam, best first
+    nodes: np.ndarray  # (room,) NODE; node 0 is the empty prefix
+    times: np.ndarray  # (room,) TIME
+    emit: np.ndarray  # (V,) float64, the kept tokens' log-probs of a frame, else -inf
+    kept: np.ndarray  # (V,) int32, likeliest first
+    mark: np.ndarray  # (V,) int64
+    child: np.ndarray  # (2, 2 * beam + 1) int32, children in the beam as linked lists of slots
+
+
+@numba.njit(cache=True, nogil=True)
+def start(fusion, arrays):
+    """Put the empty prefix into the beam."""
+    head = arrays.head[0]
+    head.frame, head.size, head.side, head.nodes, head.times = 0, 1, 0, 1, 0
+    head.stamp, head.resting, head.base = 0, 1, 0.0
+    root = arrays.nodes[0]
+    root.parent, root.token, root.child, root.sibling, root.slot = NONE, BLANK, NONE, NONE, 0
+    fuse.begin(fusion, root)
+    entry = arrays.beams[0][0]
+    entry.node, entry.via = 0, NONE
+    entry.p_blank, entry.p_token, entry.p_total, entry.score = 0.0, -math.inf, 0.0, 0.0
+    entry.best_blank, entry.best_token = 0.0, -math.inf
+    entry.peak_blank, entry.peak_token = 0.0, 0.0
+    entry.time_blank, entry.time_token, entry.end_blank = NONE, NONE, 0
+    arrays.orders[0][0] = 0
+    arrays.emit[:] = -math.inf
+    arrays.mark[:] = 0
+
+
+@numba.njit(cache=True, nogil=True)
+def write_time(head, times, parent, repeats):
+    """Record that a token starts in this frame after the best path to `parent`; returns its number.
+
+    repeats: the token equals the parent's last one, so that there must be a blank between them.
+    """
+    time = times[head.times]
+    time.start = head.frame
+    if repeats or parent.best_blank >= parent.best_token:
+        time.before, time.end_before = parent.time_blank, parent.end_blank
+        time.peak_before = parent.peak_blank
+    else:
+        time.before, time.end_before = parent.time_token, head.frame
+        time.peak_before = parent.peak_token
+    head.times += 1
+    return head.times - 1
+
+
+@numba.njit(cache=True, nogil=True)
+def node_of(fusion, head, nodes, parent, token):
+    """The node of the prefix `parent` + `token`, made if there is none."""
+    number = nodes[parent].child
+    while number != NONE:
+        if nodes[number].token == token:
+            return number
+        number = nodes[number].sibling
+    number = head.nodes
+    head.nodes += 1
+    node, prefix = nodes[number], nodes[parent]
+    node.parent, node.token, node.child = parent, token, NONE
+    node.sibling, prefix.child = prefix.child, number
+    node.fused, node.close_state = 0.0, fuse.PENDING
+    if fusion.active:
+        fused, ahead, lm_state, spelled, hot_state, in_word = fuse.extend(fusion, prefix, token)
+        node.fused, node.ahead, node.lm_state, node.spelled = fused, ahead, lm_state, spelled
+        node.hot_state, node.in_word = hot_state, in_word
+    return number
+
+
+@numba.njit(cache=True, nogil=True)
+def compact(arrays):
+    """Drop the nodes and times that no prefix of the beam rests on; order is kept."""
+    head, nodes, times = arrays.head[0], arrays.nodes, arrays.times
+    beam, order = arrays.beams[head.side], arrays.orders[head.side]
+    node_to = np.full(head.nodes, NONE, np.int32)
+    time_to = np.full(head.times, NONE, np.int32)
+    node_to[0] = 0
+    for rank in range(head.size):
+        entry = beam[order[rank]]
+        number = entry.node
+        while node_to[number] == NONE:
+            node_to[number] = 0
+            number = nodes[number].parent
+        for time in (entry.time_blank, entry.time_token):
+            while time != NONE and time_to[time] == NONE:
+                time_to[time] = 0
+                time = times[time].before
+    count = 0
+    for number in range(head.nodes):
+        if node_to[number] != NONE:
+            node_to[number] = count
+            nodes[count] = nodes[number]
+            node = nodes[count]
+            node.child = NONE
+            if count > 0:
+                node.parent = node_to[node.parent]
+                node.sibling = nodes[node.parent].child
+                nodes[node.parent].child = count
+            count += 1
+    head.nodes = count
+    count = 0
+    for time in range(head.times):
+        if time_to[time] != NONE:
+            time_to[time] = count
+            times[count] = times[time]
+            if times[count].before != NONE:
+                times[count].before = time_to[times[count].before]
+            count += 1
+    head.times = count
+    for rank in range(head.size):
+        entry = beam[order[rank]]
+        entry.node = node_to[entry.node]
+        if entry.time_blank != NONE:
+            entry.time_blank = time_to[entry.time_blank]
+        if entry.time_token != NONE:
+            entry.time_token = time_to[entry.time_token]
+
+
+@numba.njit(cache=True, nogil=True)
+def trace(arrays, rank):
+    """Tokens of a prefix of the beam, and on its best path their times.
+
+    Returns tokens, starts, ends (N,) int64 in frames, end exclusive, and peaks (N,) float64.
+    """
+    head, nodes, times = arrays.head[0], arrays.nodes, arrays.times
+    entry = arrays.beams[head.side][arrays.orders[head.side][rank]]
+    count, number = 0, entry.node
+    while nodes[number].parent != NONE:
+        count += 1
+        number = nodes[number].parent
+    tokens, peaks = np.empty(count, np.int64), np.empty(count)
+    starts, ends = np.empty(count, np.int64), np.empty(count, np.int64)
+    if entry.best_token > entry.best_blank:
+        time, end, peak = entry.time_token, head.frame, entry.peak_token
+    else:
+        time, end, peak = entry.time_blank, np.int64(entry.end_blank), entry.peak_blank
+    number = entry.node
+    for at in range(count - 1, -1, -1):
+        tokens[at], starts[at], ends[at], peaks[at] = (
+            nodes[number].token,
+            times[time].start,
+            end,
+            peak,
+        )
+        end, peak = np.int64(times[time].end_before), np.float64(times[time].peak_before)
+        number, time = nodes[number].parent, times[time].before
+    return tokens, starts, ends, peaks

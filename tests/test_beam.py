@@ -1,0 +1,315 @@
+"""Prefix beam search: exhaustive sums, the plain reference, streaming, threads, and odd input."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asr.decoder.beam import BeamDecoder
+from asr.decoder.greedy import GreedyDecoder
+from asr.decoder.ngram import NGram
+from asr.decoder.reference import Rules, decode_reference, fused
+from asr.errors import UserError
+from asr.tokenizer import BLANK, WORD_START, decode
+
+CHARACTERS = ["<blank>", "▁", "a", "b", "c"]
+SUBWORDS = ["<blank>", "▁a", "b", "▁ba", "c", "▁"]
+FRAME_S = 0.04
+LINES = ["a ab ba", "ab ba c", "ba ba", "a c ab", "bab a", "ab", "ca ab ba a", "a b"]
+WORD_LM = NGram.estimate(LINES, order=3)
+
+
+class Pieces:
+    """Enough of a tokenizer to estimate a model on tokens."""
+
+    def __init__(self, pieces):
+        self.pieces = pieces
+
+    def encode(self, text):
+        return [self.pieces.index(c) for c in text.replace(" ", WORD_START) if c in self.pieces]
+
+
+TOKEN_LM = NGram.estimate(LINES, order=2, tokenizer=Pieces(CHARACTERS))
+FUSIONS = {
+    "nothing": {},
+    "bonus": {"word_bonus": 0.7},
+    "word lm": {"lm": WORD_LM, "lm_weight": 0.8, "word_bonus": 0.5, "unknown_score": -5.0},
+    "token lm": {"lm": TOKEN_LM, "lm_weight": 0.6, "word_bonus": -0.3},
+    "hotwords": {"hotwords": {"ab": 1.5, "a b": 2.0, "b c": -1.0, "b": 0.3, "c a b": 3.0}},
+    "lexicon": {"lexicon": frozenset(["a", "ab", "ba", "cab"])},
+    "all": {
+        "lm": WORD_LM,
+        "lm_weight": 0.5,
+        "unknown_score": -4.0,
+        "hotwords": {"ba ba": 1.0, "ab": 0.5},
+        "lexicon": frozenset(["a", "ab", "ba", "cc"]),
+    },
+}
+WIDE = {"beam": 5000, "token_min_logp": -math.inf, "beam_margin": math.inf}
+
+
+def emissions(rng, frames, tokens, sharpness=1.0):
+    """(T, V) float32 log-probs that sum to 1 in every frame."""
+    logits = rng.normal(size=(frames, tokens)) * sharpness
+    return (logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)).astype(np.float32)
+
+
+def run(rules, log_probs):
+    """All that is left in the beam."""
+    return BeamDecoder(**vars(rules), n_best=rules.beam).decode(log_probs, FRAME_S)
+
+
+def exhaustive(rules, log_probs):
+    """Every token sequence with its score: the sum over all V^T paths, one by one."""
+    sums: dict[tuple[int, ...], float] = {}
+    frames, tokens = log_probs.shape
+    for path in itertools.product(range(tokens), repeat=frames):
+        merged = tuple(token for token, _ in itertools.groupby(path) if token != BLANK)
+        score = float(sum(float(log_probs[t, token]) for t, token in enumerate(path)))
+        sums[merged] = np.logaddexp(sums.get(merged, -math.inf), score)
+    return {tokens: p + fused(rules, tokens, finished=True) for tokens, p in sums.items()}
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+@pytest.mark.parametrize("pieces, frames", [(CHARACTERS, 5), (SUBWORDS, 4)])
+def test_a_wide_beam_is_exhaustive_search(name, pieces, frames):
+    if name == "token lm" and pieces is SUBWORDS:
+        pytest.skip("the model is on characters")
+    rules = Rules(pieces, **WIDE, **FUSIONS[name])
+    for seed in range(3):
+        log_probs = emissions(np.random.default_rng(seed), frames, len(pieces), 1.5)
+        best: dict[str, float] = {}
+        for tokens, score in exhaustive(rules, log_probs).items():
+            if score > -math.inf:
+                text = decode(tokens, pieces)
+                best[text] = max(score, best.get(text, -math.inf))
+        found = run(rules, log_probs)
+        assert {h.text: pytest.approx(h.score, abs=1e-5) for h in found} == best
+
+
+def test_a_wide_beam_is_exhaustive_search_on_eight_frames():
+    rules = Rules(CHARACTERS[:4], **WIDE, **FUSIONS["word lm"])
+    log_probs = emissions(np.random.default_rng(7), 8, 4)
+    best = max(exhaustive(rules, log_probs).items(), key=lambda one: one[1])
+    (first, *_) = run(rules, log_probs)
+    assert (first.tokens, first.score) == (best[0], pytest.approx(best[1], abs=1e-5))
+
+
+def test_times_are_those_of_the_likeliest_path():
+    for seed in range(20):
+        log_probs = emissions(np.random.default_rng(seed), 6, 4, 1.5)
+        pieces = ["<blank>", "▁a", "▁b", "▁c"]  # each token is a word, so that its times show
+        (first, *_) = run(Rules(pieces, **WIDE), log_probs)
+        best, best_path = -math.inf, ()
+        for path in itertools.product(range(4), repeat=6):
+            if tuple(k for k, _ in itertools.groupby(path) if k != BLANK) == first.tokens:
+                score = sum(float(log_probs[t, k]) for t, k in enumerate(path))
+                best, best_path = max((best, best_path), (score, path))
+        at, spans = 0, []
+        for token, group in itertools.groupby(best_path):
+            start, at = at, at + len(list(group))
+            if token != BLANK:
+                peak = float(np.exp(log_probs[start:at, token].max()))
+                spans.append((start * FRAME_S, at * FRAME_S, pytest.approx(peak, abs=1e-6)))
+        assert [(w.start_s, w.end_s, w.confidence) for w in first.words] == spans
+
+
+def assert_equals_reference(rules, log_probs):
+    expected = decode_reference(rules, log_probs)
+    found = run(rules, log_probs)
+    if not expected:
+        assert [h.score for h in found] == [-math.inf]
+        return
+    assert [h.tokens for h in found] == [tokens for tokens, _, _ in expected]
+    assert [h.score for h in found] == pytest.approx([s for _, s, _ in expected], abs=1e-5)
+    for hypothesis, (_, _, spans) in zip(found, expected, strict=True):
+        for word in hypothesis.words:
+            assert any(word.start_s == start * FRAME_S for start, _, _ in spans)
+            assert any(word.end_s == end * FRAME_S for _, end, _ in spans)
+
+
+@settings(derandomize=True, deadline=None, max_examples=3000)
+@given(
+    seed=st.integers(0, 2**32),
+    frames=st.integers(0, 14),
+    pieces=st.sampled_from([CHARACTERS, SUBWORDS]),
+    fusion=st.sampled_from(sorted(FUSIONS)),
+    sharpness=st.sampled_from([0.3, 1.0, 3.0, 8.0]),
+    beam=st.sampled_from([1, 2, 3, 8, 30]),
+    token_min_logp=st.sampled_from([-1.0, -2.5, -5.0, -math.inf]),
+    tokens_per_frame=st.sampled_from([1, 2, 40]),
+    beam_margin=st.sampled_from([1.0, 4.0, math.inf]),
+)
+def test_compiled_search_equals_the_reference(seed, frames, pieces, fusion, sharpness, **limits):
+    if fusion == "token lm":
+        pieces = CHARACTERS
+    log_probs = emissions(np.random.default_rng(seed), frames, len(pieces), sharpness)
+    assert_equals_reference(Rules(pieces, **limits, **FUSIONS[fusion]), log_probs)
+
+
+def test_times_and_peaks_equal_the_references():
+    words = ["<blank>", "▁a", "▁b", "▁c"]
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        log_probs = emissions(rng, 12, 4, rng.uniform(0.5, 4))
+        rules = Rules(words, beam=int(rng.integers(1, 9)), token_min_logp=-4.0)
+        for found, (_, _, spans) in zip(
+            run(rules, log_probs), decode_reference(rules, log_probs), strict=True
+        ):
+            times = [(w.start_s, w.end_s, w.confidence) for w in found.words]
+            assert times == [
+                (start * FRAME_S, end * FRAME_S, pytest.approx(math.exp(peak), abs=1e-6))
+                for start, end, peak in spans
+            ]
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+def test_fed_in_pieces_equals_fed_at_once(name):
+    rules = Rules(CHARACTERS, beam=12, **FUSIONS[name])
+    decoder = BeamDecoder(**vars(rules), n_best=5)
+    rng = np.random.default_rng(1)
+    for sharpness in (0.5, 2.0, 6.0):
+        log_probs = emissions(rng, 80, len(CHARACTERS), sharpness)
+        at_once = decoder.decode(log_probs, FRAME_S)
+        for largest in (1, 7, 200):
+            stream, at = decoder.stream(FRAME_S), 0
+            while at < len(log_probs):
+                size = int(rng.integers(0, largest + 1))
+                stream.feed(log_probs[at : at + size])
+                stream.best()
+                at += size
+            assert stream.finish() == at_once
+
+
+def test_best_of_a_stream_grows_into_the_result():
+    log_probs = np.log(np.full((6, 5), 0.01, np.float32))
+    for t, token in enumerate([2, 0, 3, 1, 4, 0]):  # a b ▁ c
+        log_probs[t, token] = np.log(0.96)
+    stream = BeamDecoder(CHARACTERS).stream(FRAME_S)
+    texts = []
+    for t in range(6):
+        stream.feed(log_probs[t : t + 1])
+        texts.append(stream.best().text)
+    assert texts == ["a", "a", "ab", "ab", "ab c", "ab c"]
+    assert stream.finish()[0].text == "ab c"
+
+
+def test_memory_is_reused_and_reuse_changes_nothing(monkeypatch):
+    log_probs = emissions(np.random.default_rng(3), 3000, len(CHARACTERS), 1.5)
+    decoder = BeamDecoder(CHARACTERS, beam=30, n_best=10, **FUSIONS["word lm"])
+    expected = decoder.decode(log_probs, FRAME_S)
+    monkeypatch.setattr("asr.decoder.beam.FIRST_ROOM", 64)
+    stream = decoder.stream(FRAME_S)
+    stream.feed(log_probs)
+    assert stream.finish() == expected
+    assert len(stream._arrays.nodes) < 4 * len(expected[0].tokens)
+
+
+def test_threads_equal_one_thread():
+    rng = np.random.default_rng(5)
+    batch = [emissions(rng, int(rng.integers(0, 200)), len(CHARACTERS), 2.0) for _ in range(40)]
+    decoder = BeamDecoder(CHARACTERS, n_best=3, **FUSIONS["all"])
+    alone = [decoder.decode(log_probs, FRAME_S) for log_probs in batch]
+    assert decoder.decode_batch(batch, FRAME_S) == alone
+    assert decoder.decode_batch(batch, FRAME_S, threads=3) == alone
+
+
+def test_n_best_is_sorted_and_distinct():
+    for seed in range(20):
+        log_probs = emissions(np.random.default_rng(seed), 30, len(SUBWORDS), 2.0)
+        found = BeamDecoder(SUBWORDS, n_best=8).decode(log_probs, FRAME_S)
+        scores = [h.score for h in found]
+        assert scores == sorted(scores, reverse=True)
+        assert len({h.text for h in found}) == len(found) == 8
+
+
+@pytest.mark.parametrize(
+    "idle",
+    [
+        {"hotwords": {"ab": 0.0, "c a": 0.0}},
+        {"hotwords": {}},
+        {"lm": WORD_LM, "lm_weight": 0.0},
+        {"lm": TOKEN_LM, "lm_weight": 0.0},
+        {"word_bonus": 0.0},
+    ],
+)
+def test_weight_zero_changes_nothing(idle):
+    for seed in range(10):
+        log_probs = emissions(np.random.default_rng(seed), 60, len(CHARACTERS), 2.0)
+        plain = BeamDecoder(CHARACTERS, n_best=5).decode(log_probs, FRAME_S)
+        assert BeamDecoder(CHARACTERS, n_best=5, **idle).decode(log_probs, FRAME_S) == plain
+
+
+def test_confident_emissions_give_what_greedy_gives():
+    for seed in range(20):
+        log_probs = emissions(np.random.default_rng(seed), 50, len(CHARACTERS), 60.0)
+        (greedy,) = GreedyDecoder(CHARACTERS).decode(log_probs, FRAME_S)
+        (beam,) = BeamDecoder(CHARACTERS).decode(log_probs, FRAME_S)
+        assert (beam.tokens, beam.words) == (greedy.tokens, greedy.words)
+
+
+def test_no_frames_give_no_text():
+    (nothing,) = BeamDecoder(CHARACTERS).decode(np.zeros((0, 5), np.float32), FRAME_S)
+    assert (nothing.tokens, nothing.text, nothing.score, nothing.words) == ((), "", 0.0, ())
+    rules = Rules(CHARACTERS, **FUSIONS["word lm"])
+    (nothing,) = run(rules, np.zeros((0, 5), np.float32))
+    assert nothing.score == pytest.approx(fused(rules, (), finished=True))
+
+
+def test_impossible_tokens_and_frames():
+    with np.errstate(divide="ignore"):
+        one_hot = np.log(np.eye(5, dtype=np.float32)[[2, 2, 0, 2, 3]])  # a a - a b
+    (found,) = BeamDecoder(CHARACTERS).decode(one_hot, FRAME_S)
+    assert (found.text, found.score) == ("aab", 0.0)
+    assert [(w.start_s, w.end_s) for w in found.words] == [(0.0, 5 * FRAME_S)]
+    for frame in (0, 2, 4):
+        dead = one_hot.copy()
+        dead[frame] = -np.inf
+        (found,) = BeamDecoder(CHARACTERS).decode(dead, FRAME_S)
+        assert (found.text, found.score) == ("", -math.inf)
+        assert decode_reference(Rules(CHARACTERS), dead) == []
+
+
+def test_a_lexicon_that_the_utterance_breaks_off_leaves_the_whole_words():
+    log_probs = np.log(np.full((4, 5), 0.001, np.float32))
+    for t, token in enumerate([2, 1, 4, 2]):  # a ▁ c a
+        log_probs[t, token] = np.log(0.996)
+    decoder = BeamDecoder(CHARACTERS, beam=1, lexicon=["a", "cab"])
+    (found,) = decoder.decode(log_probs, FRAME_S)
+    assert (found.text, [w.text for w in found.words]) == ("a", ["a"])
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ({"beam": 0}, "beam: 0"),
+        ({"tokens_per_frame": 0}, "tokens_per_frame: 0"),
+        ({"beam_margin": -1.0}, "beam_margin: -1.0"),
+        ({"n_best": 60}, "n_best: 60"),
+        ({"lm_weight": -1.0}, "lm_weight: -1.0"),
+        ({"word_bonus": math.nan}, "word_bonus: nan"),
+        ({"unknown_score": 1.0}, "unknown_score: 1.0"),
+        ({"lexicon": []}, "lexicon"),
+        ({"lexicon": ["xyz"]}, "xyz"),
+        ({"hotwords": {"xa": 1.0}}, "xa"),
+        ({"hotwords": {" ": 1.0}}, "hotword"),
+        ({"hotwords": {"a": math.inf}}, "inf"),
+    ],
+)
+def test_senseless_options_are_refused_in_words(options, says):
+    with pytest.raises(UserError, match=says) as refused:
+        BeamDecoder(CHARACTERS, **options)
+    assert "\n" not in str(refused.value)
+
+
+def test_emissions_of_another_shape_or_nan_are_refused():
+    decoder = BeamDecoder(CHARACTERS)
+    with pytest.raises(ValueError, match=r"\(3, 4\)"):
+        decoder.decode(np.zeros((3, 4)), FRAME_S)
+    with pytest.raises(ValueError, match="NaN"):
+        decoder.decode(np.full((3, 5), np.nan), FRAME_S)
