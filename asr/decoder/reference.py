@@ -116,7 +116,7 @@ def lm_score(rules: Rules, words: Sequence[str]) -> float:
 
 
 def look_ahead(rules: Rules, partial: str) -> float:
-    """What a partial word is charged until it ends: what the best known word does without context."""
+    """What a partial word is charged until it ends: what its best word does alone."""
     if rules.lexicon is not None and not any(word.startswith(partial) for word in rules.lexicon):
         return -math.inf
     if rules.lm is None or rules.lm.unit != "words":
@@ -191,7 +191,7 @@ def search(rules: Rules, log_probs: np.ndarray) -> dict[Tokens, Entry]:
 
 
 def one_longer(beam: dict[Tokens, Entry], prefix: Tokens, value: float, frame: int) -> Entry:
-    """The paths that write the last token of `prefix` in this frame; equals need a blank between."""
+    """The paths that write the last token of `prefix` in this frame, a blank between equals."""
     parent = beam[prefix[:-1]]
     if prefix[:-1] and prefix[-2] == prefix[-1]:
         p_token, best = parent.p_blank, parent.best_blank
