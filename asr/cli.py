@@ -171,7 +171,9 @@ def align(
     recognizer = load(model, device)
     recordings = sources([audio])
     if text is not None and len(recordings) > 1:
-        raise UserError(f"{audio}: {len(recordings)} recordings for one text; give their texts in it")
+        raise UserError(
+            f"{audio}: {len(recordings)} recordings for one text; give their texts in it"
+        )
     sentences, failures = [], 0
     for recording in recordings:
         try:
@@ -186,7 +188,7 @@ def align(
             if len(recordings) == 1:
                 raise
             failures += 1
-            err.print(f"[red]failed[/red] {error}", highlight=False)
+            err.print(f"failed {error}", highlight=False, markup=False, style="red")
             continue
         for name in dict.fromkeys(format):
             written = FORMATS[name.value](transcript)
