@@ -103,23 +103,23 @@ def test_only_white_space_of_ascii_parts_words(path):
     "old, new, problem",
     [
         ("\\data\\", "data", "lm.arpa: not an ARPA file: it has no line"),
-        ("ngram 2=3", "ngram 4=3", "line 5: expected ngram 2=COUNT, found 'ngram 4=3'"),
-        ("ngram 2=3", "ngram 2=x", "line 5: expected ngram 2=COUNT"),
-        ("ngram 2=3", "", r"line 6: expected ngram 2=COUNT, found 'ngram 3=1'"),
-        ("\\1-grams:", "\\2-grams:", "line 8: expected .*1-grams:"),
-        ("ngram 2=3", "ngram 2=2", "line 18: expected .*3-grams:, found '-2 sea"),
-        ("ngram 2=3", "ngram 2=4", "line 19: expected a score and 2 words, found ''"),
-        ("ngram 3=1", "ngram 3=4", "line 22: expected a score and 3 words"),
-        ("-1.5\t<unk>", "x\t<unk>", "line 9: .*'x.*found 'x"),
-        ("-1.5\t<unk>", "nan\t<unk>", "line 9: a score is above 0 or not a number"),
-        ("-1.5\t<unk>", "0.5\t<unk>", "line 9: a score is above 0 or not a number"),
-        ("-1.5\t<unk>", "-1.5\t<unk>\t-1\t2", "line 9: expected a score and 1 words"),
-        ("sea </s>\n", "lake </s>\n", "line 17: the word 'lake' is not among the 1-grams"),
-        ("sea ñandú", "sea </s>", "line 18: the 2-gram 'sea </s>' stands here again"),
-        ("-1\tñandú", "-1\tsea", "line 13: the 1-gram 'sea' stands here again"),
-        ("\\end\\", "", "line 23: the file ends before .*; it is cut off"),
-        ("\\end\\", "-1\tsea", "line 23: expected .*end"),
-        ("-99\t<s>\t-0.25", "-9\t<b>", "line 16: the word '<s>' is not among the 1-grams"),
+        ("ngram 2=3", "ngram 4=3", "lm.arpa:5: expected ngram 2=COUNT, found 'ngram 4=3'"),
+        ("ngram 2=3", "ngram 2=x", "lm.arpa:5: expected ngram 2=COUNT"),
+        ("ngram 2=3", "", r"lm.arpa:6: expected ngram 2=COUNT, found 'ngram 3=1'"),
+        ("\\1-grams:", "\\2-grams:", "lm.arpa:8: expected .*1-grams:"),
+        ("ngram 2=3", "ngram 2=2", "lm.arpa:18: expected .*3-grams:, found '-2 sea"),
+        ("ngram 2=3", "ngram 2=4", "lm.arpa:19: expected a score and 2 words, found ''"),
+        ("ngram 3=1", "ngram 3=4", "lm.arpa:22: expected a score and 3 words"),
+        ("-1.5\t<unk>", "x\t<unk>", "lm.arpa:9: .*'x.*found 'x"),
+        ("-1.5\t<unk>", "nan\t<unk>", "lm.arpa:9: a score is above 0 or not a number"),
+        ("-1.5\t<unk>", "0.5\t<unk>", "lm.arpa:9: a score is above 0 or not a number"),
+        ("-1.5\t<unk>", "-1.5\t<unk>\t-1\t2", "lm.arpa:9: expected a score and 1 words"),
+        ("sea </s>\n", "lake </s>\n", "lm.arpa:17: the word 'lake' is not among the 1-grams"),
+        ("sea ñandú", "sea </s>", "lm.arpa:18: the 2-gram 'sea </s>' stands here again"),
+        ("-1\tñandú", "-1\tsea", "lm.arpa:13: the 1-gram 'sea' stands here again"),
+        ("\\end\\", "", "lm.arpa:23: the file ends before .*; it is cut off"),
+        ("\\end\\", "-1\tsea", "lm.arpa:23: expected .*end"),
+        ("-99\t<s>\t-0.25", "-9\t<b>", "lm.arpa:16: the word '<s>' is not among the 1-grams"),
         ("<s> sea </s>", "ñandú sea </s>", "lm.arpa: the n-gram 'ñandú sea </s>' has no context"),
     ],
 )
@@ -139,7 +139,7 @@ def test_no_sentence_marks(path):
 
 def test_damaged_files(path):
     path.write_bytes(ARPA.encode("latin-1"))
-    with pytest.raises(UserError, match=r"line 13: .*utf-8.* found '-1"):
+    with pytest.raises(UserError, match=r"lm.arpa:13: .*utf-8.* found '-1"):
         read_arpa(path)
     path.write_bytes(gzip.compress(ARPA.encode())[:-20])
     with pytest.raises(UserError, match="damaged gzip file"):

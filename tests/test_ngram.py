@@ -135,7 +135,7 @@ def test_lines_of_text_files(tmp_path):
         path.write_bytes(content)
         assert list(lines_of(path)) == ["a b\n", "c\u2028d"]
     path.write_bytes(b"a\nb\xff\n")
-    with pytest.raises(UserError, match="text, line 2: not UTF-8"):
+    with pytest.raises(UserError, match="text:2: not UTF-8"):
         list(lines_of(path))
     path.write_bytes(gzip.compress(b"a b\nc")[:-3])
     with pytest.raises(UserError, match="text: damaged gzip file"):

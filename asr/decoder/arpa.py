@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import os
 import zlib
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -16,6 +15,7 @@ import numpy as np
 from asr.decoder.automaton import NGrams
 from asr.decoder.kneser_ney import END, START, UNKNOWN
 from asr.errors import UserError
+from asr.files import replacing
 
 LN10 = math.log(10)  # ARPA has logarithms to base 10
 MISSING_UNKNOWN = -100 * LN10  # of a model without <unk>: what KenLM takes
@@ -45,18 +45,12 @@ def write_arpa(path: str | Path, words: Sequence[str], orders: Sequence[NGrams])
 
     words: by label; orders: the n-grams of order 1, 2, ... with natural logs.
     """
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(beside, "wb") as raw:
-            if path.suffix == ".gz":  # without time and name, so that equal models are equal files
-                with gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
-                    _write(packed, words, orders)
-            else:
-                _write(raw, words, orders)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as beside, open(beside, "wb") as raw:
+        if str(path).endswith(".gz"):  # without time and name, so that equal models are equal files
+            with gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
+                _write(packed, words, orders)
+        else:
+            _write(raw, words, orders)
 
 
 def _write(file: BinaryIO, words: Sequence[str], orders: Sequence[NGrams]) -> None:
@@ -90,7 +84,7 @@ class _Reader:
         self.labels: dict[bytes, int] = {}
 
     def fail(self, problem: str, number: int | None = None) -> UserError:
-        return UserError(f"{self.path}, line {number or self.number}: {problem}")
+        return UserError(f"{self.path}:{number or self.number}: {problem}")
 
     def read(self) -> tuple[list[str], list[NGrams]]:
         sizes = self.header()

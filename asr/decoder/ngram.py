@@ -214,7 +214,7 @@ def lines_of(path: str | Path) -> Iterator[str]:
             for number, line in enumerate(gzip.open(raw) if packed else raw, 1):
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}, line {number}: not UTF-8 ({error.reason}); convert it") from None
+        raise UserError(f"{path}:{number}: not UTF-8 ({error.reason}); convert it") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path}: damaged gzip file ({error}); fetch it again") from None
     except OSError as error:

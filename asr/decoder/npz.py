@@ -17,6 +17,7 @@ from typing import BinaryIO
 import numpy as np
 
 from asr.errors import UserError
+from asr.files import replacing
 
 ALIGNMENT = 64  # bytes; numpy itself pads its headers to this
 MAP_BYTES = 64 << 20  # smaller files are read, so that they can be replaced while in use
@@ -27,26 +28,19 @@ _PADDING_ID = 0xD935  # extra-field id that Android's zipalign pads with
 
 def save_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write `arrays` atomically; `numpy.load(path)` reads them, `load_npz` maps them."""
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive:
-            for name, array in arrays.items():
-                member = zipfile.ZipInfo(f"{name}.npy")
-                begin = archive.fp.tell() + _LOCAL_HEADER + len(member.filename) + _ZIP64_EXTRA + 4
-                padding = -begin % ALIGNMENT
-                member.extra = (
-                    _PADDING_ID.to_bytes(2, "little")
-                    + padding.to_bytes(2, "little")
-                    + bytes(padding)
-                )
-                with archive.open(member, "w", force_zip64=True) as file:
-                    np.lib.format.write_array(
-                        file, np.asarray(array, order="C"), allow_pickle=False
-                    )
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with (
+        replacing(path) as beside,
+        zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive,
+    ):
+        for name, array in arrays.items():
+            member = zipfile.ZipInfo(f"{name}.npy")
+            begin = archive.fp.tell() + _LOCAL_HEADER + len(member.filename) + _ZIP64_EXTRA + 4
+            padding = -begin % ALIGNMENT
+            member.extra = (
+                _PADDING_ID.to_bytes(2, "little") + padding.to_bytes(2, "little") + bytes(padding)
+            )
+            with archive.open(member, "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asarray(array, order="C"), allow_pickle=False)
 
 
 def load_npz(file: str | Path | BinaryIO) -> dict[str, np.ndarray]:
