@@ -288,6 +288,70 @@ def _statistics(s) -> Table:
 
 
 @app.command()
+def lm(
+    texts: Annotated[
+        list[Path],
+        typer.Argument(help="Text files (also .gz) and manifests, or one model to convert."),
+    ],
+    to: Annotated[Path, typer.Option(help="What to write: .npz, .arpa or .arpa.gz.")],
+    order: Annotated[int, typer.Option(help="The longest n-grams, 1 to 6.")] = 3,
+    prune: Annotated[
+        str, typer.Option(help="Leave n-grams out that occur so often or less, by order: '0 0 1'.")
+    ] = "0",
+    max_words: Annotated[
+        int | None, typer.Option(help="Keep so many words, the most frequent.", min=1)
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Normalise the text as for this model; default settings.")
+    ] = None,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="On the tokens of --model instead of on words.")
+    ] = False,
+    perplexity: Annotated[
+        list[Path] | None, typer.Option(help="Print the perplexity of this text file or manifest.")
+    ] = None,
+) -> None:
+    """Estimate an n-gram language model from text, or convert one."""
+    from functools import partial
+
+    from asr import checkpoint
+    from asr.config import TextConfig
+    from asr.decoder.ngram import SUFFIXES, NGram, check_name, sentences_of, tokenise
+    from asr.text import normalise
+
+    trained = checkpoint.load_model(model) if model else None
+    form = partial(normalise, config=trained.config.text if trained else TextConfig())
+    if tokens and trained is None:
+        raise UserError("--tokens: name the model whose tokens are meant, --model NAME.asr")
+    check_name(to)
+    if len(texts) == 1 and texts[0].name.endswith(SUFFIXES):
+        if (order, prune, max_words, tokens) != (3, "0", None, False):
+            raise UserError(f"{texts[0]}: a model can only be converted; estimate from text anew")
+        ngram = NGram.load(texts[0])
+    else:
+        try:
+            counts = [int(count) for count in prune.replace(",", " ").split()]
+        except ValueError:
+            raise UserError(f"--prune: {prune!r}; give counts, such as '0 0 1'") from None
+        ngram = NGram.estimate(
+            sentences_of(texts, form),
+            order=order,
+            prune=counts,
+            max_words=max_words,
+            tokenizer=trained.tokenizer if tokens else None,
+        )
+    ngram.save(to)
+    out.print(f"{to}: {ngram}", highlight=False, markup=False)
+    for path in perplexity or ():
+        lines = sentences_of([path], form)
+        if ngram.unit == "tokens":
+            if trained is None:
+                raise UserError("--perplexity of a model on tokens: name their model, --model")
+            lines = tokenise(lines, trained.tokenizer)
+        out.print(f"{path}: {ngram.score_lines(lines)}", highlight=False, markup=False)
+
+
+@app.command()
 def doctor() -> None:
     """What is installed, on what device it runs, what is missing and how to mend it."""
     from asr.doctor import examine

@@ -6,13 +6,14 @@ import gzip
 import logging
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 import numpy as np
 
+from asr import manifest
 from asr.decoder.arpa import GZIP_MAGIC, read_arpa, write_arpa
 from asr.decoder.automaton import Automaton, MissingContext, build, ngrams_of, score_text
 from asr.decoder.kneser_ney import (
@@ -30,6 +31,7 @@ from asr.tokenizer import BLANK, WORD_START, Tokenizer
 
 Unit = Literal["words", "tokens"]
 KENLM_MAGIC = b"mmap lm http://kheafield.com/code"
+SUFFIXES = (".npz", ".arpa", ".arpa.gz")
 _FORMAT = 1  # of the npz file
 _ARRAYS = [field.name for field in fields(Automaton) if field.type == "np.ndarray"]
 
@@ -49,6 +51,12 @@ class TextScore:
     def perplexity(self) -> float:
         """A word or end of sentence, unknown words included."""
         return math.exp(-self.log_prob / (self.words + self.sentences))
+
+    def __str__(self) -> str:
+        return (
+            f"perplexity {self.perplexity:.2f}, {self.words} words in {self.sentences} sentences, "
+            f"{self.unknown} unknown ({self.unknown / max(1, self.words):.2%})"
+        )
 
 
 class NGram:
@@ -86,7 +94,7 @@ class NGram:
             words, ids = encode_sentences((line.split() for line in lines), max_words)
         else:
             words, ids = encode_sentences(
-                _tokenised(lines, tokenizer), words=tokenizer.pieces[BLANK + 1 :]
+                tokenise(lines, tokenizer), words=tokenizer.pieces[BLANK + 1 :]
             )
         orders = estimate(ids, len(words), order, prune)
         automaton = build(orders, len(words), START_LABEL, END_LABEL)
@@ -125,6 +133,14 @@ class NGram:
         # A model on tokens and one on words look alike, but for the marks that begin words.
         unit = "tokens" if any(word.startswith(WORD_START) for word in words) else "words"
         return cls(automaton, words, len(orders), unit)
+
+    def __str__(self) -> str:
+        automaton = self.automaton
+        megabytes = sum(array.nbytes for array in automaton.arrays) / 1e6
+        return (
+            f"{self.order}-gram on {self.unit}, vocabulary of {len(self.words)}, "
+            f"{len(automaton.arc_label)} n-grams, {megabytes:.1f} MB"
+        )
 
     @property
     def unknown_score(self) -> float:
@@ -166,13 +182,11 @@ class NGram:
 
     def save(self, path: str | Path) -> None:
         """Write atomically: .npz, which loads at once, or .arpa or .arpa.gz for other programs."""
-        name = Path(path).name
-        if name.endswith(".npz"):
+        check_name(path)
+        if str(path).endswith(".npz"):
             save_npz(path, self._arrays())
-        elif name.endswith((".arpa", ".arpa.gz")):
-            write_arpa(path, self.words, ngrams_of(self.automaton))
         else:
-            raise UserError(f"{path}: name the language model .npz, .arpa or .arpa.gz")
+            write_arpa(path, self.words, ngrams_of(self.automaton))
 
     def _arrays(self) -> dict[str, np.ndarray]:
         arrays = {name: getattr(self.automaton, name) for name in _ARRAYS}
@@ -204,6 +218,12 @@ class NGram:
         return cls(automaton, words, order, "tokens" if on_tokens else "words")
 
 
+def check_name(path: str | Path) -> None:
+    """Raise `UserError` where no model can be saved under this name."""
+    if not str(path).endswith(SUFFIXES):
+        raise UserError(f"{path}: name the language model {', '.join(SUFFIXES)}")
+
+
 def lines_of(path: str | Path) -> Iterator[str]:
     """Lines of a UTF-8 text file, plain or gzip. Raises `UserError` where it is neither."""
     number = 0
@@ -221,7 +241,20 @@ def lines_of(path: str | Path) -> Iterator[str]:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _tokenised(lines: Iterable[str], tokenizer: Tokenizer) -> Iterator[list[str]]:
+def sentences_of(
+    paths: Iterable[str | Path], normalise: Callable[[str], str] = str.strip
+) -> Iterator[str]:
+    """Normalised lines of text files, and texts of manifests (.jsonl, .tsv, .csv); no blank ones."""
+    for path in map(Path, paths):
+        if path.suffix in (".jsonl", ".tsv", ".csv"):
+            lines = (utterance.text or "" for utterance in manifest.read(path))
+        else:
+            lines = lines_of(path)
+        yield from filter(None, map(normalise, lines))
+
+
+def tokenise(lines: Iterable[str], tokenizer: Tokenizer) -> Iterator[list[str]]:
+    """Lines as pieces of a tokenizer; those that it cannot spell are left out, which is said."""
     left_out, example = 0, ""
     for line in lines:
         try:
