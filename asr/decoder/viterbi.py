@@ -40,7 +40,8 @@ def best_path(
     # Unsigned ids spare the loop a test for negative indices. The ends are there to be read, not
     # used: nothing comes before token 0, and no path leaves the label after the last gap.
     padded = np.array([BLANK, *tokens, BLANK], np.uint32)
-    return _best_path(log_probs, padded, wild_gaps.astype(np.int64), wild_scores, block_frames)
+    given = log_probs, padded, wild_gaps.astype(np.int64), wild_scores, block_frames
+    return _backward(*given, *_forward(*given))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -80,67 +81,64 @@ def _lowest(frame, frames, count):
 
 
 @numba.njit(cache=True, nogil=True)
-def _best_path(log_probs, tokens, wild_gaps, wild_scores, block):
+def _forward(log_probs, tokens, wild_gaps, wild_scores, block):
+    """Scores of gaps and labels (blocks, 2, pairs) before each block; and the path's last state."""
     frames, count = len(log_probs), len(tokens) - 2
-    blocks = (frames + block - 1) // block
-    width = min(count, frames - count) + 1
-    kept = np.full((blocks, 2, width), -np.inf)  # scores before the first frame of each block
+    width = min(count, frames - count) + 1  # pairs that paths can be at on one frame
+    kept = np.full(((frames + block - 1) // block, 2, width), -np.inf)
     gaps, labels = np.full((2, count + 1), -np.inf), np.full((2, count + 2), -np.inf)
     gaps[0, 0] = 0.0
     for frame in range(frames):
-        before, after = (
-            (gaps[frame % 2], labels[frame % 2]),
-            (gaps[1 - frame % 2], labels[1 - frame % 2]),
-        )
+        now, then = frame % 2, 1 - frame % 2
         if frame % block == 0:
             low = _lowest(frame - 1, frames, count)
             size = min(width, count + 1 - low)
-            kept[frame // block, 0, :size] = before[0][low : low + size]
-            kept[frame // block, 1, :size] = before[1][low + 1 : low + 1 + size]
+            kept[frame // block, 0, :size] = gaps[now, low : low + size]
+            kept[frame // block, 1, :size] = labels[now, low + 1 : low + 1 + size]
+        before, after = (gaps[now], labels[now]), (gaps[then], labels[then])
         first, last = _lowest(frame, frames, count), min(frame, count)
         _step(before, after, tokens, log_probs[frame], first, last)
         _step_wild(before, after, wild_gaps, 0, wild_scores[frame], first, last)
+    end = frames % 2
+    return kept, 2 * count if gaps[end, count] >= labels[end, count] else 2 * count - 1
 
+
+@numba.njit(cache=True, nogil=True)
+def _backward(log_probs, tokens, wild_gaps, wild_scores, block, kept, state):
+    """The path that ends in `state`, block by block from the last."""
+    frames, count = len(log_probs), len(tokens) - 2
     path = np.empty(frames, np.int64)
-    state = 2 * count if gaps[frames % 2, count] >= labels[frames % 2, count] else 2 * count - 1
-    reach = min(block, count) + 1  # pairs that one block can pass, the last included
-    block_gaps = np.empty((block + 1, reach))
-    block_labels = np.empty((block + 1, reach + 1))
-    for number in range(blocks - 1, -1, -1):
+    reach = min(block, count) + 1  # pairs that one block can pass, both ends counted
+    gaps, labels = np.empty((block + 1, reach)), np.empty((block + 1, reach + 1))
+    for number in range(len(kept) - 1, -1, -1):
         start = number * block
         size = min(block, frames - start)
-        pair = state // 2  # where the path is at the end of the block
-        low = max(_lowest(start - 1, frames, count), pair - size)
+        pair = state // 2  # where the path leaves the block
         kept_low = _lowest(start - 1, frames, count)
-        block_gaps[:], block_labels[:] = -np.inf, -np.inf
-        for n in range(low, min(pair + 1, kept_low + width)):
-            block_gaps[0, n - low] = kept[number, 0, n - kept_low]
-            block_labels[0, n - low + 1] = kept[number, 1, n - kept_low]
+        low = max(kept_low, pair - size)  # pair 0 of this block's arrays
+        gaps[:], labels[:] = -np.inf, -np.inf
+        for n in range(low, min(pair + 1, kept_low + kept.shape[2])):
+            gaps[0, n - low] = kept[number, 0, n - kept_low]
+            labels[0, n - low + 1] = kept[number, 1, n - kept_low]
         window = tokens[low:]
         for i in range(size):
             frame = start + i
+            # Pairs too far behind to get to `pair` in time have wrong scores, and are not read.
             first = max(_lowest(frame, frames, count), pair - (size - 1 - i), low) - low
             last = min(frame, pair) - low
-            before, after = (
-                (block_gaps[i], block_labels[i]),
-                (block_gaps[i + 1], block_labels[i + 1]),
-            )
+            before, after = (gaps[i], labels[i]), (gaps[i + 1], labels[i + 1])
             _step(before, after, window, log_probs[frame], first, last)
             _step_wild(before, after, wild_gaps, low, wild_scores[frame], first, last)
         for i in range(size - 1, -1, -1):
             path[start + i] = state
             n = state // 2 - low
-            gap, passed = block_gaps[i, n], block_labels[i, n]
+            gap, label, passed = gaps[i, n], labels[i, n + 1], labels[i, n]
             if state % 2 == 0:
-                if passed > gap:
-                    state -= 1
-            else:
-                label = block_labels[i, n + 1]
-                best = label if label > gap else gap
-                if window[n + 1] != window[n] and passed > best:
-                    state -= 2
-                elif gap > label:
-                    state -= 1
+                state -= passed > gap
+            elif window[n + 1] != window[n] and passed > max(label, gap):
+                state -= 2
+            elif gap > label:
+                state -= 1
     return path
 
 
