@@ -244,7 +244,7 @@ def lines_of(path: str | Path) -> Iterator[str]:
 def sentences_of(
     paths: Iterable[str | Path], normalise: Callable[[str], str] = str.strip
 ) -> Iterator[str]:
-    """Normalised lines of text files, and texts of manifests (.jsonl, .tsv, .csv); no blank ones."""
+    """Normalised lines of texts and of manifests (.jsonl, .tsv, .csv), without blank ones."""
     for path in map(Path, paths):
         if path.suffix in (".jsonl", ".tsv", ".csv"):
             lines = (utterance.text or "" for utterance in manifest.read(path))
