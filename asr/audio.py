@@ -1,6 +1,6 @@
 """Any audio file -> mono float32 samples at one rate.
 
-soundfile reads WAV, FLAC, Ogg (Vorbis, Opus) and MP3; PyAV the rest (M4A, MP4, WebM, AAC, video).
+soundfile reads WAV, FLAC and Ogg (Vorbis, Opus); PyAV the rest (MP3, M4A, MP4, WebM, AAC, video).
 What cannot be read raises `UserError` with one line that names the file.
 """
 
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import re
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ log = logging.getLogger("asr")
 BLOCK_FRAMES = 1 << 16  # samples of one channel decoded at a time: 4 s at 16 kHz
 # What writers to a pipe put where the length would stand: not a promise, so not a truncated file.
 _UNKNOWN_SIZES = {0, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFFF000, 0x80000000}
+_PLAYLISTS = {"concat", "dash", "hls"}  # FFmpeg would open whatever files they name
+END_TOLERANCE_S = 0.25  # a container's streams may end so much before the length it tells
 
 
 @dataclass(frozen=True)
@@ -102,20 +105,31 @@ def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
 @contextmanager
 def _open(path: str | Path) -> Iterator[_SoundFile | _Container]:
     path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
-    if path.is_dir():
-        raise UserError(f"{path}: a folder, not an audio file")
     try:
-        if path.stat().st_size == 0:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise UserError(f"{path}: a folder, not an audio file")
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{path}: a pipe or a device; write it to a file first")
+        if status.st_size == 0:
             raise UserError(f"{path}: the file is empty (0 bytes)")
-        with path.open("rb"):
-            pass  # permission is asked for here: soundfile would call it a format error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        file = soundfile.SoundFile(path)
-    except soundfile.LibsndfileError:
+        with path.open("rb") as file:
+            head = file.read(2)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
+    # libsndfile drops most of an MP3 with a variable bit rate and no header that tells its length,
+    # and its decoder writes to stderr by itself.
+    mpeg = path.suffix.lower() == ".mp3" or head == b"ID" or head >= b"\xff\xe0"
+    file = None
+    if not mpeg:
+        # TypeError: soundfile asks for the rate of what ends in .raw
+        with suppress(soundfile.LibsndfileError, TypeError):
+            file = soundfile.SoundFile(path)
+    if file is None:
         with _open_container(path) as container:
             yield container
         return
@@ -126,12 +140,15 @@ def _open(path: str | Path) -> Iterator[_SoundFile | _Container]:
 @contextmanager
 def _open_container(path: Path) -> Iterator[_Container]:
     try:
-        container = av.open(str(path))
+        # "file:" or a name such as 12:30.m4a would be taken for an address
+        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
     except (av.FFmpegError, ValueError):
         raise UserError(
             f"{path}: not an audio file that soundfile or PyAV can read, or its end is missing"
         ) from None
     with container:
+        if container.format.name in _PLAYLISTS:
+            raise UserError(f"{path}: a playlist; give the files that it names")
         if not container.streams.audio:
             raise UserError(f"{path}: holds no audio stream")
         yield _Container(path, container)
@@ -152,14 +169,8 @@ class _SoundFile:
         cut = re.search(r"data\s*:\s*(\d+) \(should be (\d+)\)", file.extra_info)
         if cut and int(cut[1]) > int(cut[2]) and int(cut[1]) not in _UNKNOWN_SIZES:
             promised = file.frames / file.samplerate * int(cut[1]) / max(int(cut[2]), 1)
-            raise self._truncated(file.frames / file.samplerate, promised)
+            raise _truncated(self.path, file.frames / file.samplerate, promised)
         self.info = AudioInfo(file.frames / file.samplerate, file.samplerate, file.channels)
-
-    def _truncated(self, found_s: float, promised_s: float) -> UserError:
-        return UserError(
-            f"{self.path}: truncated: {found_s:.2f} s of the {promised_s:.2f} s its header promises; "
-            "copy the file again"
-        )
 
     def blocks(self, start_s: float, duration_s: float | None) -> Iterator[np.ndarray]:
         start = min(round(start_s * self.info.rate_hz), self.file.frames)
@@ -178,31 +189,40 @@ class _SoundFile:
             raise UserError(f"{self.path}: damaged: {error.error_string}") from None
         if left > 0:
             found = self.file.frames - left
-            raise self._truncated(found / self.info.rate_hz, self.info.duration_s)
+            raise _truncated(self.path, found / self.info.rate_hz, self.info.duration_s)
 
 
 class _Container:
     def __init__(self, path: Path, container: av.container.InputContainer):
         self.path, self.container = path, container
         self.stream = container.streams.audio[0]
-        if self.stream.duration is not None:
+        raw = container.format.flags & av.format.Flags.generic_index.value
+        # What FFmpeg says of a raw stream's length is a guess from the bit rate at its beginning.
+        told = container.duration is not None and (not raw or _tells_length(path))
+        self.promised_s = container.duration / av.time_base if told else None
+        if not told:
+            duration_s = _measure(path)
+        elif self.stream.duration is not None:
             duration_s = float(self.stream.duration * self.stream.time_base)
-        elif container.duration is not None:
-            duration_s = container.duration / av.time_base
-        else:  # a raw stream tells its length to no one who has not read it
-            duration_s = sum(p.duration or 0 for p in container.demux(self.stream)) * float(
-                self.stream.time_base
-            )
-            container.seek(0)
+        else:
+            duration_s = self.promised_s
+        if duration_s <= 0:
+            raise UserError(f"{path}: holds no samples (0.00 s)")
         self.info = AudioInfo(duration_s, self.stream.rate, self.stream.channels)
 
     def blocks(self, start_s: float, duration_s: float | None) -> Iterator[np.ndarray]:
         skip = round(start_s * self.info.rate_hz)
         left = None if duration_s is None else round(duration_s * self.info.rate_hz)
         to_float = av.AudioResampler(format="fltp")
+        reached_s = 0.0  # the end of the last packet of any stream
         try:
-            for frame in self.container.decode(self.stream):
-                for planar in to_float.resample(frame):
+            for packet in self.container.demux():
+                if packet.pts is not None:
+                    end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                    reached_s = max(reached_s, end_s)
+                if packet.stream.index != self.stream.index:
+                    continue
+                for planar in (p for f in packet.decode() for p in to_float.resample(f)):
                     samples = planar.to_ndarray().mean(axis=0)  # (channels, n) -> (n,)
                     samples, skip = samples[skip:], max(0, skip - len(samples))
                     if left is not None:
@@ -214,3 +234,33 @@ class _Container:
                         return
         except av.FFmpegError as error:
             raise UserError(f"{self.path}: damaged: {error.strerror}") from None
+        reached_s -= (self.container.start_time or 0) / av.time_base
+        if self.promised_s is not None and reached_s < self.promised_s - END_TOLERANCE_S:
+            raise _truncated(self.path, reached_s, self.promised_s)
+
+
+def _measure(path: Path) -> float:
+    """Seconds of a file's audio by its packets, not decoded."""
+    with av.open(f"file:{path}") as container:
+        stream = container.streams.audio[0]
+        return float(sum(p.duration or 0 for p in container.demux(stream)) * stream.time_base)
+
+
+def _tells_length(path: Path) -> bool:
+    """Whether an MP3 begins with the frame in which encoders write its length."""
+    with path.open("rb") as file:
+        head = file.read(10)
+        if head[:3] == b"ID3":  # a tag, its size in four bytes of seven bits
+            size = 0
+            for byte in head[6:]:
+                size = size << 7 | byte
+            file.seek(10 + size)
+        frame = head + file.read(200)
+    return any(mark in frame for mark in (b"Xing", b"Info", b"VBRI"))
+
+
+def _truncated(path: Path, found_s: float, promised_s: float) -> UserError:
+    return UserError(
+        f"{path}: truncated: {found_s:.2f} s of the {promised_s:.2f} s its header promises; "
+        "copy the file again"
+    )

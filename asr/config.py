@@ -5,6 +5,7 @@ Every default here is a choice that can be read; a recipe states only what diffe
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -131,7 +132,7 @@ class TrainConfig(Section):
     clip_norm: float = Field(5.0, gt=0)
     precision: Literal["no", "bf16", "fp16"] = "no"
     workers: int = Field(1, ge=0)  # processes that read and augment audio
-    threads: int | None = Field(None, ge=1)  # of torch on a CPU; all cores when not given
+    threads: int | None = Field(None, ge=1)  # of torch on a CPU; what workers leave when not given
     checkpoint_minutes: float = Field(5.0, gt=0)  # besides one at each epoch's end
     validate_every: int = Field(1, ge=1)  # epochs
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -168,6 +169,21 @@ def to_yaml(config: BaseModel) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML lets the last of equal keys win in silence: a second `train:` would undo the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise yaml.YAMLError(f"the key {key.value!r} stands twice, again in line {line}")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     """Read a YAML file, then apply `section.key=value` overrides, later ones winning.
 
@@ -175,7 +191,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     """
     path = Path(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except FileNotFoundError:
         raise UserError(f"{path}: no such configuration file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -189,6 +205,7 @@ def parse(values: Any, source: str, overrides: Iterable[str] = ()) -> Config:
     """`load` for values at hand; `source` names them in errors."""
     if not isinstance(values, dict):
         raise UserError(f"{source}: expected `key: value` lines, found {type(values).__name__}")
+    values = copy.deepcopy(values)
     overridden: dict[str, str] = {}
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -217,7 +234,10 @@ def _explain(error: ValidationError, source: str, overridden: Mapping[str, str])
     """One line for the first thing that is wrong."""
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])
-    where = f"override {overridden[key]!r}" if key in overridden else source
+    # An override may be wrong in a part of its value, or give a part to what has none.
+    related = [o for k, o in overridden.items() if f"{k}.".startswith(f"{key}.") and key]
+    related += [o for k, o in overridden.items() if f"{key}.".startswith(f"{k}.")]
+    where = f"override {related[-1]!r}" if related else source
     if first["type"] == "extra_forbidden":
         near = _nearest(key)
         return f"{where}: unknown key {key!r}" + (f"; did you mean {near!r}?" if near else "")

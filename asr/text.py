@@ -7,27 +7,42 @@ import unicodedata
 from asr.config import TextConfig
 
 _KEPT_INSIDE = "'’-"  # don't, well-known: part of the word when letters stand on both sides
+_JOINERS = "\u200c\u200d"  # spell words in Persian, Sinhala, Malayalam...; unlike other formats
+_ZERO_WIDTH_SPACE = "\u200b"  # between words of Khmer and Thai
 
 
 def normalise(text: str, config: TextConfig) -> str:
     """One form for texts that mean the same to the recogniser; words are joined by one space.
 
     Removed punctuation leaves a gap, so "wait...what" stays two words; the typographic apostrophe
-    becomes the plain one. Works on any script: what is punctuation is told by Unicode category.
+    becomes the plain one. Works on any script: what is punctuation is told by Unicode category,
+    marks stay with their letter, and what only formats (soft hyphens, directions) leaves no gap.
     """
     text = unicodedata.normalize(config.unicode, text)
     if config.lowercase:
         text = text.lower()
     if config.punctuation == "remove":
-        padded = f" {text} "
-        text = "".join(
-            _plain(padded[i], inside=padded[i - 1].isalnum() and padded[i + 1].isalnum())
-            for i in range(1, len(padded) - 1)
-        )
-    return " ".join(text.split())
+        text = _without_punctuation(text)
+    return " ".join(unicodedata.normalize(config.unicode, text).split())
 
 
-def _plain(character: str, inside: bool) -> str:
-    if inside and character in _KEPT_INSIDE:
-        return "'" if character == "’" else character
-    return " " if unicodedata.category(character)[0] in "PSC" else character
+def _without_punctuation(text: str) -> str:
+    kept: list[str] = []
+    for i, character in enumerate(text):
+        category = unicodedata.category(character)
+        if character in _KEPT_INSIDE or character in _JOINERS:
+            inside = bool(kept) and _of_word(kept[-1]) and _of_word(text[i + 1 : i + 2])
+            plain = "'" if character == "’" else character
+            kept.append(plain if inside else "" if character in _JOINERS else " ")
+        elif category == "Cf" and character != _ZERO_WIDTH_SPACE:
+            pass
+        elif category[0] == "M":  # of a letter; those of a removed symbol go with it
+            if kept and _of_word(kept[-1]):
+                kept.append(character)
+        else:
+            kept.append(" " if category[0] in "PSCZ" else character)
+    return "".join(kept)
+
+
+def _of_word(character: str) -> bool:
+    return bool(character) and unicodedata.category(character)[0] in "LMN"

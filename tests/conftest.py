@@ -1,0 +1,84 @@
+"""What several test files need: a model file, recordings, and real corpora where there are some."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import settings
+
+from asr import checkpoint
+from asr.checkpoint import Model
+from asr.config import Config, parse
+from asr.tokenizer import CharacterTokenizer
+
+settings.register_profile("asr", derandomize=True, deadline=None)
+settings.load_profile("asr")
+
+RATE_HZ = 16000
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Config:
+    return parse(
+        {
+            "name": "tiny",
+            "features": {"n_mels": 20},
+            "model": {"preset": "tiny", "layers": 1, "hidden": 16, "channels": 4},
+        },
+        "tiny",
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_config) -> Model:
+    """Untrained, its head so steep that it writes something else for every sound."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = Model.build(tiny_config, CharacterTokenizer("abcdefghij"))
+    with torch.no_grad():
+        model.acoustic.head.weight.mul_(20)
+        model.acoustic.head.bias[1] += 4.0  # gaps between words
+    return model
+
+
+@pytest.fixture(scope="session")
+def model_file(tiny_model, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "tiny.asr"
+    checkpoint.save_model(path, tiny_model, "# tiny\n")
+    return path
+
+
+def noise(duration_s: float, seed: int = 0, rate_hz: int = RATE_HZ) -> np.ndarray:
+    """(N,) float32: noise whose colour and level change five times a second."""
+    draw = np.random.default_rng(seed)
+    count = round(duration_s * rate_hz)
+    samples = draw.standard_normal(count)
+    for at in range(0, count, rate_hz // 5):
+        stretch = samples[at : at + rate_hz // 5]
+        width = int(draw.integers(1, 12))
+        stretch[:] = np.convolve(stretch, np.ones(width) / width, "same") * draw.uniform(0.01, 0.3)
+    return samples.clip(-1, 1).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory) -> Path:
+    """A folder of r0.wav to r7.wav, 0.4 to 3.2 seconds long; only to be read."""
+    folder = tmp_path_factory.mktemp("recordings")
+    for i, duration_s in enumerate((1.0, 0.4, 2.3, 1.7, 3.2, 0.9, 1.1, 2.0)):
+        soundfile.write(folder / f"r{i}.wav", noise(duration_s, i), RATE_HZ)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpora() -> Path:
+    """The folder of real corpora (NAME/manifest.tsv and NAME/audio) that ASR_CORPORA names."""
+    named = os.environ.get("ASR_CORPORA")
+    if not named:
+        pytest.skip("real corpora: ASR_CORPORA names no folder")
+    folder = Path(named)
+    if not folder.is_dir():
+        pytest.skip(f"real corpora: ASR_CORPORA names {folder}, which is no folder")
+    return folder
