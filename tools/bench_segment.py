@@ -1,0 +1,147 @@
+"""How well a recording becomes a corpus: `python tools/bench_segment.py MODEL.asr SPEAKER...`.
+
+Real digits of the named speakers of FSDD ($ASR_CORPORA/fsdd) are joined into a recording of 150
+lines of five, with pauses, so that the place of every word is known. Aligned are its true text, and
+a spoilt one: a third of the lines left out, one word in a fifth of the others changed, and lines
+added that nobody said. A score is good when it tells right lines from the rest: the figure is the
+area under the ROC curve, the chance that a right line scores above one of the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from asr import audio, manifest
+from asr.manifest import Utterance
+from asr.recognizer import Recognizer, load
+from asr.segment import align_recording, long_emissions
+from asr.transcript import Transcript
+
+LINES = 150
+WORDS = 5
+RATE_HZ = 8000
+
+
+def join(speakers: list[str], rng: np.random.Generator) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """Samples; the text of each line; and first and last second of each word (LINES, WORDS, 2)."""
+    rows = manifest.read(Path(os.environ["ASR_CORPORA"]) / "fsdd" / "manifest.tsv")
+    of_speaker = {name: [row for row in rows if row.speaker == name] for name in speakers}
+    if missing := [name for name, found in of_speaker.items() if not found]:
+        sys.exit(f"no such speaker in FSDD: {', '.join(missing)}")
+    pieces, texts, times, at = [], [], [], 0
+
+    def silence(least_s: float, most_s: float) -> None:
+        nonlocal at
+        pieces.append(np.zeros(round(RATE_HZ * rng.uniform(least_s, most_s)), np.float32))
+        at += len(pieces[-1])
+
+    for line in range(LINES):
+        said = rng.choice(of_speaker[speakers[line % len(speakers)]], WORDS, replace=False)
+        texts.append(" ".join(row.text for row in said))
+        for row in said:
+            silence(0.02, 0.25)
+            pieces.append(audio.read(row.audio, RATE_HZ))
+            times.append((at / RATE_HZ, (at + len(pieces[-1])) / RATE_HZ))
+            at += len(pieces[-1])
+        silence(0.4, 1.5)
+    samples = np.concatenate(pieces)
+    noise = rng.normal(scale=1e-3, size=len(samples)).astype(np.float32)
+    return samples + noise, texts, np.array(times).reshape(LINES, WORDS, 2)
+
+
+def spoil(texts: list[str], rng: np.random.Generator) -> tuple[list[str], np.ndarray, list[int]]:
+    """Lines, what each is ("right", "one word wrong", "not said"), and its true line or -1."""
+    vocabulary = sorted({word for text in texts for word in text.split()})
+    lines, kinds, sources = [], [], []
+    for number, text in enumerate(texts):
+        if rng.random() < 1 / 3:
+            continue
+        words, kind = text.split(), "right"
+        if rng.random() < 1 / 5:
+            place, kind = rng.integers(WORDS), "one word wrong"
+            words[place] = rng.choice([word for word in vocabulary if word != words[place]])
+        lines.append(" ".join(words))
+        kinds.append(kind)
+        sources.append(number)
+        if rng.random() < 1 / 8:
+            lines.append(" ".join(rng.choice(vocabulary, WORDS)))
+            kinds.append("not said")
+            sources.append(-1)
+    return lines, np.array(kinds, object), sources
+
+
+def report(recognizer: Recognizer, recording: Utterance, texts: list[str], times: np.ndarray, rng):
+    transcript, _ = align_recording(recognizer, recording, texts)
+    found = np.array([(word.start_s, word.end_s) for word in transcript.words])
+    true = times.reshape(-1, 2)
+    overlap = (found[:, 0] < true[:, 1]) & (true[:, 0] < found[:, 1])
+    print(f"true text: {overlap.mean():.1%} of {len(true)} words overlap their place;", end=" ")
+    for name, error in zip(("starts", "ends"), np.abs(found - true).T * 1000, strict=True):
+        print(f"{name} off by {np.median(error):.0f} ms (median)", end="; ")
+    read = read_right(recognizer, recording, texts, times)
+    print(f"greedy decoding reads {read.mean():.1%} of the lines without an error")
+
+    lines, kinds, sources = spoil(texts, rng)
+    transcript, utterances = align_recording(recognizer, recording, lines)
+    scores = np.array([utterance.extra["score"] for utterance in utterances])
+    # A line that nobody said has to go somewhere: it can push a right neighbour out of its place.
+    kinds[(kinds == "right") & ~in_place(transcript, sources, times)] = "right, displaced"
+    right = scores[kinds == "right"]
+    print("\n| line | lines | score: lowest tenth below | median | AUC against right |")
+    print("|---|---|---|---|---|")
+    for kind in ("right", "right, displaced", "one word wrong", "not said"):
+        these = scores[kinds == kind]
+        area = "" if kind == "right" else f"{np.mean(right[:, None] > these):.3f}"
+        tenth, median = np.quantile(these, [0.1, 0.5])
+        print(f"| {kind} | {len(these)} | {tenth:.2f} | {median:.2f} | {area} |")
+
+
+def read_right(recognizer, recording, texts, times) -> np.ndarray:
+    """(LINES,) whether greedy decoding of the line alone gives its text."""
+    log_probs, _ = long_emissions(recognizer, recording)
+    edges = np.array([[line[0, 0] - 0.1, line[-1, 1] + 0.3] for line in times])
+    frames = (edges / recognizer.frame_s).astype(int).clip(0)
+    return np.array(
+        [
+            recognizer.decoder.decode(log_probs[a:b], recognizer.frame_s)[0].text == text
+            for (a, b), text in zip(frames, texts, strict=True)
+        ]
+    )
+
+
+def in_place(transcript: Transcript, sources: list[int], times: np.ndarray) -> np.ndarray:
+    """Whether each segment holds at least four fifths of the line it came from."""
+    places = []
+    for segment, source in zip(transcript.segments, sources, strict=True):
+        start_s, end_s = times[source, 0, 0], times[source, -1, 1]
+        held_s = min(segment.end_s, end_s) - max(segment.start_s, start_s)
+        places.append(source >= 0 and held_s >= 0.8 * (end_s - start_s))
+    return np.array(places)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("speakers", nargs="+", help="e.g. theo yweweler")
+    arguments = parser.parse_args()
+    if "ASR_CORPORA" not in os.environ:
+        sys.exit("set ASR_CORPORA to the folder that holds fsdd/manifest.tsv")
+    rng = np.random.default_rng(0)
+    samples, texts, times = join(arguments.speakers, rng)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "lines.wav"
+        soundfile.write(path, samples, RATE_HZ)
+        recording = Utterance("lines", str(path))
+        print(f"{len(samples) / RATE_HZ:.0f} s, speakers {', '.join(arguments.speakers)}")
+        report(load(arguments.model), recording, texts, times, rng)
+
+
+if __name__ == "__main__":
+    main()
