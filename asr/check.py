@@ -158,9 +158,9 @@ def _check_text(
     if needed > frames:
         at_speed = f" at speed {fastest:g}" if fastest != 1 else ""
         detail = (
-            f"{utterance.duration_s:.2f} s give {frames} frames{at_speed}, its {len(tokens)} tokens "
-            f"and {needed - len(tokens)} repeats need {needed}: lower model.subsampling, or mend "
-            "the text"
+            f"{utterance.duration_s:.2f} s give {frames} frames{at_speed}, its "
+            f"{len(tokens)} tokens and {needed - len(tokens)} repeats need {needed}: lower "
+            "model.subsampling, or mend the text"
         )
         return [Problem(utterance.id, "ctc", detail)]
     return []

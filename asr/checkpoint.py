@@ -132,7 +132,7 @@ def save_model(path: str | Path, model: Model, card: str) -> None:
 
 
 def load_model(path: str | Path) -> Model:
-    """Read a model file. Raises `UserError` when it is missing, damaged, newer, or something else."""
+    """Read a model file. Raises `UserError` when it is missing, damaged or newer."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such model file")
@@ -141,8 +141,8 @@ def load_model(path: str | Path) -> Model:
             stamp = json.loads(archive.read("format.json"))
             if stamp["format"] > MODEL_FORMAT:
                 raise UserError(
-                    f"{path}: written by asr {stamp['asr']}, which is newer than this {__version__}; "
-                    "upgrade asr"
+                    f"{path}: written by asr {stamp['asr']}, newer than this "
+                    f"{__version__}; upgrade asr"
                 )
             config = parse(yaml.safe_load(archive.read("config.yaml")), f"{path}: config.yaml")
             tokens = tokenizer.from_bytes(archive.read("tokenizer"), config.tokenizer.kind)

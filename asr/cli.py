@@ -18,7 +18,7 @@ from rich.logging import RichHandler
 from rich.table import Table
 
 from asr import __version__
-from asr.errors import UserError
+from asr.errors import Failed, UserError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -382,6 +382,9 @@ def main() -> None:
     except UserError as error:
         err.print(f"asr: {error}", highlight=False, markup=False, style="red")
         sys.exit(2)
+    except Failed as failure:
+        err.print(f"asr: {failure}", highlight=False, markup=False, style="red")
+        sys.exit(1)
     except KeyboardInterrupt:
         err.print("interrupted")
         sys.exit(130)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -12,7 +13,7 @@ from asr.tokenizer import BLANK
 
 def frames_needed(tokens: Sequence[int]) -> int:
     """The fewest frames in which CTC can write `tokens`: one each, and a blank between repeats."""
-    return len(tokens) + sum(a == b for a, b in zip(tokens, tokens[1:], strict=False))
+    return len(tokens) + sum(a == b for a, b in itertools.pairwise(tokens))
 
 
 def ctc_loss(log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Utterances and the manifests that list them: JSON Lines; TSV and CSV with the same columns too."""
+"""Utterances and the manifests that list them: JSON Lines, or the same columns in TSV and CSV."""
 
 from __future__ import annotations
 
@@ -70,24 +70,31 @@ def _rows(file, path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
             reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         else:
             reader = csv.DictReader(file)
-        for row in reader:
-            if None in row or None in row.values():
-                raise UserError(
-                    f"{path}:{reader.line_num}: the row does not have the "
-                    f"{len(reader.fieldnames)} columns of the first line"
+        try:
+            for row in reader:
+                if None in row or None in row.values():
+                    raise UserError(
+                        f"{path}:{reader.line_num}: the row does not have the "
+                        f"{len(reader.fieldnames)} columns of the first line"
+                    )
+                yield (
+                    reader.line_num,
+                    {key: value for key, value in row.items() if value != "" or key == "text"},
                 )
-            yield (
-                reader.line_num,
-                {key: value for key, value in row.items() if value != "" or key == "text"},
-            )
+        except csv.Error as error:  # a quote that is never closed, most often
+            raise UserError(f"{path}:{reader.line_num}: {error}; check the quotes") from None
         return
     for number, line in enumerate(file, start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
+            if "\\u" in line:  # escapes can spell half a character, which no file can hold
+                json.dumps(row, ensure_ascii=False).encode()
         except json.JSONDecodeError as error:
             raise UserError(f"{path}:{number}: not valid JSON: {error.msg}") from None
+        except UnicodeEncodeError as error:
+            raise UserError(f"{path}:{number}: not Unicode: {error.reason}") from None
         if not isinstance(row, dict):
             raise UserError(f"{path}:{number}: expected an object with the column 'audio'")
         yield number, {key: value for key, value in row.items() if value is not None}
@@ -95,7 +102,7 @@ def _rows(file, path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
 
 def _utterance(row: dict[str, Any], path: Path, line: int) -> Utterance:
     row = {SYNONYMS.get(key, key): value for key, value in row.items()}
-    if not isinstance(row.get("audio"), str):
+    if not isinstance(row.get("audio"), str) or not row["audio"]:
         raise UserError(f"{path}:{line}: no column 'audio' (or 'audio_filepath')")
     for key in ("start_s", "duration_s"):
         if key in row:
@@ -118,8 +125,8 @@ def _default_id(audio: str, start_s: float) -> str:
 
 def _seconds(value: Any, key: str, path: Path, line: int) -> float:
     try:
-        seconds = float(value)
-    except (TypeError, ValueError):
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not (math.isfinite(seconds) and seconds >= 0):
         raise UserError(f"{path}:{line}: {key} must be seconds, at least 0, not {value!r}")

@@ -1,4 +1,4 @@
-"""A recipe from its corpus to its score: stages that are skipped when nothing they need has changed.
+"""A recipe from its corpus to its score: stages, skipped when nothing they need has changed.
 
 prepare -> tokenizer -> train -> score, in the run folder `runs/NAME`.
 """
@@ -24,7 +24,7 @@ from asr import __version__, checkpoint, config, files, manifest, tokenizer
 from asr.check import Report, check
 from asr.checkpoint import Model
 from asr.config import Config
-from asr.errors import UserError
+from asr.errors import Failed, UserError
 from asr.evaluate import Evaluation, evaluate
 from asr.manifest import Utterance
 from asr.recognizer import load
@@ -92,7 +92,7 @@ class Run:
         if status == 2:
             raise UserError(f"{script}: could not prepare the corpus (see above)")
         if status != 0:
-            raise RuntimeError(f"{script} failed with exit status {status}")
+            raise Failed(f"{script}: ended with exit status {status} (see above)")
         self._finish("prepare", inputs)
 
     def tokenizer(self) -> tokenizer.Tokenizer:

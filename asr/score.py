@@ -108,7 +108,8 @@ def wer(references: str | Sequence[str], hypotheses: str | Sequence[str]) -> flo
         references, hypotheses = [references], [hypotheses]
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references, {len(hypotheses)} hypotheses")
-    return _rate(sum((word_counts(r, h) for r, h in zip(references, hypotheses, strict=True)), NOTHING))
+    pairs = zip(references, hypotheses, strict=True)
+    return _rate(sum((word_counts(said, heard) for said, heard in pairs), NOTHING))
 
 
 def word_counts(reference: str, hypothesis: str) -> Counts:

@@ -109,7 +109,8 @@ class SentencePieceTokenizer:
         if vocab_size < least:
             raise UserError(
                 f"tokenizer.vocab_size: {vocab_size} is too small for the {len(counts)} distinct "
-                f"characters of the training text; give at least {least}, or tokenizer.kind=characters"
+                f"characters of the training text; give at least {least}, or "
+                "tokenizer.kind=characters"
             )
         try:
             model = _train_sentencepiece(texts, kind, vocab_size)
@@ -164,7 +165,12 @@ def train(texts: Iterable[str], kind: str, vocab_size: int) -> Tokenizer:
 
 
 def from_bytes(data: bytes, kind: str) -> Tokenizer:
-    """The tokenizer that `to_bytes` wrote."""
-    if kind == CharacterTokenizer.kind:
-        return CharacterTokenizer(json.loads(data)["characters"])
-    return SentencePieceTokenizer(data, kind)
+    """The tokenizer that `to_bytes` wrote. Raises ValueError when `data` holds none."""
+    try:
+        if kind == CharacterTokenizer.kind:
+            return CharacterTokenizer(json.loads(data)["characters"])
+        if data:
+            return SentencePieceTokenizer(data, kind)
+    except (ValueError, KeyError, TypeError, RuntimeError):
+        pass
+    raise ValueError(f"not a tokenizer of kind {kind!r}, or damaged")

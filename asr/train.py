@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+import os
 import signal
 import time
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from asr.augment import SpecAugment
 from asr.checkpoint import Model, load_checkpoint, save_checkpoint
 from asr.config import TrainConfig
 from asr.dataset import BatchPlan, SpeechDataset, load_batches
+from asr.errors import Failed
 from asr.evaluate import evaluate
 from asr.loss import ctc_loss
 from asr.manifest import Utterance
@@ -37,10 +39,6 @@ log = logging.getLogger("asr")
 CMVN_UTTERANCES = 2000  # from which global CMVN is measured: hours of speech, more changes nothing
 BAD_STEPS = 5  # steps without a finite loss, one after another, that end the run
 SILENT_VALIDATIONS = 3  # validations with nothing but blanks before it is explained
-
-
-class TrainingFailed(Exception):
-    """Training cannot go on; the message says why and what to try."""
 
 
 class Objective(nn.Module):
@@ -108,13 +106,13 @@ def train(
     """Train `model` on `train_set`, leaving the best weights by WER on `dev_set` in it.
 
     Utterances must have been checked (`asr.check`). Checkpoints and TensorBoard logs go to
-    `folder`; an unfinished run found there is resumed. Raises `TrainingFailed` when the loss stays
+    `folder`; an unfinished run found there is resumed. Raises `Failed` when the loss stays
     infinite.
     """
     config, c = model.config, model.config.train
     device = pick_device(c.device)
-    if c.threads:
-        torch.set_num_threads(c.threads)
+    # A thread of torch that has to share its core makes all the others wait, several times a frame.
+    torch.set_num_threads(c.threads or max(1, (os.cpu_count() or 1) - c.workers))
     accelerator = Accelerator(
         mixed_precision=c.precision,
         cpu=device.type == "cpu",
@@ -157,7 +155,7 @@ def train(
     started, saved = time.monotonic() - state.train_s, time.monotonic()
     try:
         with progress, StopRequest() as stop:
-            for state.epoch in range(state.epoch, c.epochs):
+            while state.epoch < c.epochs:
                 batches = plan.batches(state.epoch)[state.batch :]
                 epoch_loss, epoch_started, epoch_audio_s = [], time.monotonic(), 0.0
                 objective.train()
@@ -181,7 +179,7 @@ def train(
                         bad_steps += 1
                         log.warning(not_finite(loss, norm, state.step, batch.ids))
                         if bad_steps == BAD_STEPS:
-                            raise TrainingFailed(
+                            raise Failed(
                                 f"{BAD_STEPS} steps in a row without a finite loss: lower "
                                 "train.learning_rate, raise train.warmup, or use train.precision=no"
                             )
@@ -213,7 +211,7 @@ def train(
                     found = evaluation.score
                     logs.add_scalar("dev/wer", found.wer, state.step)
                     logs.add_scalar("dev/cer", found.cer, state.step)
-                    better = (found.wer, found.cer) < state.best
+                    better = (found.wer, found.cer) <= state.best  # the later of equals
                     mean_loss = sum(epoch_loss) / max(1, len(epoch_loss))
                     console.print(
                         f"epoch {state.epoch + 1}: loss {mean_loss:.3f}, dev WER {found.wer:.2%}, "
@@ -273,11 +271,10 @@ def step_seed(seed: int, step: int) -> int:
 
 def judge(state: State, wer: float, cer: float, config: TrainConfig) -> None:
     """Keep the best validation; halve the rate when the plateau schedule finds no gain."""
-    if (wer, cer) < state.best:
+    gained = (wer, cer) < state.best
+    if (wer, cer) <= state.best:
         state.best, state.best_epoch = (wer, cer), state.epoch + 1
-        state.epochs_without_gain = 0
-        return
-    state.epochs_without_gain += 1
+    state.epochs_without_gain = 0 if gained else state.epochs_without_gain + 1
     if config.schedule == "plateau" and state.epochs_without_gain >= config.patience:
         state.rate_scale /= 2
         state.epochs_without_gain = 0
@@ -302,8 +299,8 @@ def not_finite(loss: float, norm: float, step: int, ids: Sequence[str]) -> str:
     named = ", ".join(itertools.islice(ids, 8)) + (", ..." if len(ids) > 8 else "")
     return (
         f"step {step}: loss {loss:g}, gradient norm {norm:g}; the step is skipped. Its "
-        f"{len(ids)} utterances: {named}. A loss that is not finite means numbers too large for the "
-        "precision, or audio or text that CTC cannot align; listen to these if it happens again"
+        f"{len(ids)} utterances: {named}. A loss that is not finite means numbers too large for "
+        "the precision, or audio or text that CTC cannot align; listen to these if it happens again"
     )
 
 

@@ -85,7 +85,7 @@ def transcribe_many(
             loaded = [(utterance, future.result()) for utterance, future in window]
             results: dict[int, Transcript | Failure] = {}
             readable = []
-            for i, (utterance, samples) in enumerate(loaded):
+            for i, (_, samples) in enumerate(loaded):
                 if isinstance(samples, Failure):
                     results[i] = samples
                 else:

@@ -1,4 +1,4 @@
-"""What a recogniser returns: words in segments in a transcript. Times are seconds from file start."""
+"""What a recogniser returns: words in segments in a transcript; times in seconds of the file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One reading of an utterance, as a decoder returns it; times from the start of its emissions."""
+    """One reading of an utterance, as a decoder returns it; times count from its first frame."""
 
     tokens: tuple[int, ...]
     text: str

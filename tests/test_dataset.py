@@ -1,0 +1,146 @@
+"""Batches: their limits, their order, and that nothing depends on the number of workers."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asr.augment import SpecAugment, WaveformAugment
+from asr.config import AugmentConfig, Config, SpecAugmentConfig
+from asr.dataset import BatchPlan, SpeechDataset, load_batches
+from asr.manifest import Utterance
+from asr.tokenizer import CharacterTokenizer
+
+durations = st.lists(st.floats(0.1, 20.0), min_size=1, max_size=200)
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(durations, st.floats(20.0, 100.0), st.integers(0, 5), st.integers(0, 3))
+def test_a_plan_holds_each_utterance_once_within_the_limit(durations_s, batch_s, seed, epoch):
+    plan = BatchPlan(durations_s, batch_s, seed).batches(epoch)
+    assert sorted(index for batch in plan for index, _ in batch) == list(range(len(durations_s)))
+    assert {e for batch in plan for _, e in batch} == {epoch}
+    for batch in plan:
+        assert len(batch) * max(durations_s[i] for i, _ in batch) <= batch_s + 1e-9
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(durations, st.integers(0, 5))
+def test_the_first_batch_of_all_needs_the_most_memory(durations_s, seed):
+    plan = BatchPlan(durations_s, 40.0, seed).batches(0)
+    padded = [len(batch) * max(durations_s[i] for i, _ in batch) for batch in plan]
+    assert padded[0] == max(padded)
+
+
+def test_epochs_differ_and_seeds_repeat():
+    durations_s = np.random.default_rng(0).uniform(1, 10, 300)
+    plan = BatchPlan(durations_s, 60.0, seed=1)
+    assert plan.batches(1) == BatchPlan(durations_s, 60.0, seed=1).batches(1)
+    assert plan.batches(1) != plan.batches(2)
+    assert plan.batches(1) != BatchPlan(durations_s, 60.0, seed=2).batches(1)
+
+
+def test_bucketing_leaves_little_padding():
+    durations_s = np.random.default_rng(0).uniform(1, 10, 1000)
+    plan = BatchPlan(durations_s, 100.0, seed=0).batches(3)
+    padded = sum(len(batch) * max(durations_s[i] for i, _ in batch) for batch in plan)
+    assert durations_s.sum() / padded > 0.85
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    draw = np.random.default_rng(0)
+    utterances = []
+    for i in range(12):
+        path = tmp_path / f"{i}.wav"
+        samples = 0.1 * draw.standard_normal(8000 + 500 * i)
+        soundfile.write(path, samples, 16000)
+        utterances.append(Utterance(str(i), str(path), duration_s=len(samples) / 16000, text="ab"))
+    augment = AugmentConfig(
+        speed=[0.9, 1.0, 1.1], gain_db=6, noise_p=0.5, reverb_p=0.5, telephone_p=0.5
+    )
+    config = Config(name="t", seed=3, augment=augment)
+    return SpeechDataset(utterances, CharacterTokenizer("ab"), config)
+
+
+def test_any_number_of_workers_gives_the_same_batches(dataset):
+    plan = BatchPlan([u.duration_s for u in dataset.utterances], 2.5, seed=0)
+    batches = plan.batches(0) + plan.batches(1)
+    runs = [list(load_batches(dataset, batches, workers)) for workers in (0, 1, 2)]
+    assert len(runs[0]) == len(batches) > 4
+    for run in runs[1:]:
+        for a, b in zip(runs[0], run, strict=True):
+            assert a.ids == b.ids
+            for name in ("waveforms", "lengths", "targets", "target_lengths"):
+                assert torch.equal(getattr(a, name), getattr(b, name))
+
+
+def test_augmentation_is_new_in_each_epoch_and_the_same_when_repeated(dataset):
+    (_, first, _), (_, again, _), (_, later, _) = (
+        dataset[place] for place in [(5, 0), (5, 0), (5, 1)]
+    )
+    assert torch.equal(first, again)
+    assert first.shape != later.shape or not torch.equal(first, later)
+
+
+def test_padding_is_zero_and_lengths_are_true(dataset):
+    (batch,) = load_batches(dataset, [[(0, 0), (11, 0)]], workers=0)
+    for row, length in zip(batch.waveforms, batch.lengths, strict=True):
+        assert not row[length:].any() and row[length - 100 : length].any()
+    assert batch.targets.tolist() == [[2, 3], [2, 3]] and batch.target_lengths.tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"speed": [0.8]},
+        {"speed": [1.25]},
+        {"gain_db": 6},
+        {"noise_p": 1, "noise_snr_db": (10, 10)},
+        {"reverb_p": 1},
+        {"telephone_p": 1},
+    ],
+)
+def test_each_augmentation_changes_the_waveform_and_leaves_it_sane(options):
+    augment = WaveformAugment(AugmentConfig(**options), 16000)
+    samples = 0.1 * torch.randn(16000)
+    changed = augment(samples, torch.Generator().manual_seed(0))
+    assert torch.isfinite(changed).all() and changed.dtype == torch.float32
+    expected = round(16000 / options["speed"][0]) if "speed" in options else 16000
+    assert len(changed) == pytest.approx(expected, abs=2)
+    assert len(changed) != 16000 or not torch.equal(changed, samples)
+
+
+def test_noise_has_the_ratio_that_was_asked_for():
+    augment = WaveformAugment(AugmentConfig(noise_p=1, noise_snr_db=(10, 10)), 16000)
+    samples = 0.1 * torch.randn(16000)
+    noise = augment(samples, torch.Generator().manual_seed(0)) - samples
+    assert 10 * torch.log10(samples.square().mean() / noise.square().mean()) == pytest.approx(
+        10, abs=0.1
+    )
+
+
+def test_telephone_keeps_its_band_alone():
+    augment = WaveformAugment(AugmentConfig(telephone_p=1), 16000)
+    spectrum = (
+        torch.fft.rfft(augment(torch.randn(16000), torch.Generator())).abs().square()
+    )  # 1 Hz a bin
+    assert spectrum[4000:].mean() < 1e-3 * spectrum[500:3000].mean()
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(st.lists(st.integers(1, 120), min_size=1, max_size=5), st.integers(0, 99))
+def test_spec_augment_masks_no_more_than_its_share(lengths, seed):
+    torch.manual_seed(seed)
+    config = SpecAugmentConfig(freq_masks=2, freq_share=0.2, time_masks=3, time_share=0.1)
+    masked = SpecAugment(config)(torch.ones(len(lengths), 120, 40), torch.tensor(lengths)) == 0
+    rows = masked.all(dim=2)  # (B, T) frames masked whole
+    bins = masked.all(dim=1)  # (B, F)
+    for i, length in enumerate(lengths):
+        assert rows[i, :length].sum() <= 3 * (0.1 * length + 1)
+        assert not rows[i, length + 1 :].any()
+        assert bins[i].sum() <= 2 * (0.2 * 40 + 1)
+        outside = masked[i][~rows[i]][:, ~bins[i]]
+        assert not outside.any()

@@ -1,0 +1,88 @@
+"""The acoustic model: lengths, causality, and contract 1 for every preset."""
+
+import pytest
+import torch
+
+from asr.config import PRESETS, FeatureConfig, ModelConfig
+from asr.features import Features
+from asr.model import STRIDES, AcousticModel
+
+SIZES_M = {"tiny": 1, "small": 5, "base": 15, "large": 60}  # millions of parameters, about
+
+
+def make(**options):
+    torch.manual_seed(0)
+    return AcousticModel(ModelConfig(**options), 80, 30).eval()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_have_the_size_that_they_promise(preset):
+    assert make(preset=preset).parameter_count() / 1e6 == pytest.approx(SIZES_M[preset], rel=0.05)
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_emissions_do_not_depend_on_the_batch(preset, bidirectional):
+    """One utterance alone and padded into a batch of 16 with far longer ones."""
+    model = make(preset=preset, bidirectional=bidirectional)
+    features = Features(FeatureConfig()).eval()
+    short, long = 16000 * 9 // 10 + 123, 16000 * 5
+    lengths = torch.tensor([short] + [long - 1000 * i for i in range(15)])
+    waveforms = 0.1 * torch.randn(16, long)
+    with torch.inference_mode():
+        together, frames = model(*features(waveforms, lengths))
+        alone, n = model(*features(waveforms[:1, :short], lengths[:1]))
+    assert n[0] == frames[0] == alone.shape[1]
+    assert (alone[0] - together[0, : frames[0]]).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("rnn", ["lstm", "gru"])
+@pytest.mark.parametrize("subsampling", [2, 4, 8])
+@pytest.mark.parametrize("frames", [1, 7, 8, 9, 64])
+def test_frames_and_distributions(rnn, subsampling, frames):
+    model = make(preset="tiny", rnn=rnn, subsampling=subsampling)
+    log_probs, lengths = model(torch.randn(2, frames, 80), torch.tensor([frames, 1]))
+    assert lengths.tolist() == [-(-frames // subsampling), 1]
+    assert log_probs.shape == (2, model.frames(frames), 30)
+    torch.testing.assert_close(log_probs.exp().sum(2), torch.ones(log_probs.shape[:2]))
+
+
+@pytest.mark.parametrize("subsampling", STRIDES)
+def test_a_causal_model_does_not_look_ahead(subsampling):
+    model = make(preset="tiny", bidirectional=False, subsampling=subsampling)
+    features = torch.randn(1, 80, 80)
+    changed = features.clone()
+    changed[:, 40:] += 1.0
+    a, b = (model(f, torch.tensor([80]))[0][0] for f in (features, changed))
+    same = 40 // subsampling  # frames whose last feature frame lies before the change
+    assert torch.equal(a[:same], b[:same])
+    assert not torch.allclose(a[same:], b[same:])
+
+
+def test_a_bidirectional_model_hears_the_whole_utterance():
+    model = make(preset="tiny")
+    features = torch.randn(1, 80, 80)
+    changed = features.clone()
+    changed[:, 79] += 1.0
+    a, b = (model(f, torch.tensor([80]))[0][0] for f in (features, changed))
+    assert not torch.equal(a[0], b[0])
+
+
+def test_backward_recurrence_is_that_of_a_packed_sequence():
+    """The reversal by length against torch's own way of honouring lengths."""
+    layer = make(preset="tiny").layers[0]
+    x, lengths = torch.randn(3, 20, 256), torch.tensor([20, 11, 1])
+    last, frame = lengths[:, None] - 1, torch.arange(20)
+    reversal = torch.where(frame <= last, last - frame, frame)[:, :, None]
+    both = torch.nn.LSTM(256, 128, batch_first=True, bidirectional=True)
+    both.load_state_dict(
+        dict(layer.forward_rnn.state_dict())
+        | {f"{k}_reverse": v for k, v in layer.backward_rnn.state_dict().items()}
+    )
+    packed = torch.nn.utils.rnn.pack_padded_sequence(
+        layer.norm(x), lengths, batch_first=True, enforce_sorted=False
+    )
+    expected, _ = torch.nn.utils.rnn.pad_packed_sequence(both(packed)[0], batch_first=True)
+    found = layer(x, reversal) - x
+    for i, length in enumerate(lengths):
+        torch.testing.assert_close(found[i, :length], expected[i, :length], atol=1e-5, rtol=0)
