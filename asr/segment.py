@@ -162,7 +162,7 @@ def align_recording(
         segments.append(Segment(start_s, end_s, words))
         utterances.append(
             Utterance(
-                id=f"{recording.id}-{number:05d}",
+                id=recording.id if len(sentences) == 1 else f"{recording.id}-{number:05d}",
                 audio=recording.audio,
                 start_s=start_s,
                 duration_s=end_s - start_s,

@@ -198,7 +198,7 @@ def test_align_takes_a_manifest_and_goes_on_after_a_failure(model_file, recordin
     result = run("align", model_file, tmp_path / "rows.jsonl", "--to", tmp_path / "out")
     assert result.exit_code == 1
     (kept,) = manifest.read(tmp_path / "out" / "manifest.jsonl")
-    assert (kept.text, kept.speaker) == (rows[0].text, "ann")
+    assert (kept.id, kept.text, kept.speaker) == ("good", rows[0].text, "ann")
     assert 1.0 <= kept.start_s and kept.start_s + kept.duration_s <= 21.0
     assert (tmp_path / "out" / "good.TextGrid").is_file()
     assert "27 tokens need at least 27 frames" in result.output
