@@ -129,20 +129,20 @@ class Stream:
             done += search.advance(log_probs[done:], decoder.limits, decoder.fusion, self._arrays)
         head = self._arrays.head[0]
         best = self._arrays.beams[head["side"], self._arrays.orders[head["side"], 0]]
-        if np.isnan(head["base"]) or (head["size"] and np.isnan(best["score"])):
+        if np.isnan(head["offset"]) or (head["count"] and np.isnan(best["score"])):
             raise ValueError("the emissions contain NaN")
 
     def best(self) -> Hypothesis:
         """The likeliest text so far; its last word may be unfinished."""
         head = self._arrays.head[0]
-        if not head["size"]:
+        if not head["count"]:
             return Hypothesis((), "", -np.inf)
         entry = self._arrays.beams[head["side"], self._arrays.orders[head["side"], 0]]
-        return self._hypothesis(0, float(head["base"] + entry["score"]))
+        return self._hypothesis(0, float(head["offset"] + entry["score"]))
 
     def finish(self) -> list[Hypothesis]:
         """The likeliest texts, the last word and the end of the utterance scored."""
-        size = int(self._arrays.head[0]["size"])
+        size = int(self._arrays.head[0]["count"])
         scores = np.empty(size)
         search.final_scores(self._decoder.fusion, self._arrays, scores)
         found: dict[str, Hypothesis] = {}

@@ -16,11 +16,10 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from asr.decoder.automaton import Automaton, find_arc, step
-from asr.decoder.lexicon import NOT_A_WORD, SPACE, Spelling, spell_words
+from asr.decoder.automaton import Automaton, step
+from asr.decoder.lexicon import LOST, NOT_A_WORD, SPACE, Spelling, spell, spell_words
 from asr.decoder.ngram import NGram
 
-LOST = -1  # the place of a partial word that no known word begins with
 PENDING = -1  # close_state of a prefix whose last word has not been closed yet
 
 PREFIX_FUSION = [
@@ -51,11 +50,7 @@ class Fusion(NamedTuple):
     begins: np.ndarray  # (V,) bool, the piece begins a word
     char_start: np.ndarray  # (V + 1,) int64; the text of piece k is chars[char_start[k]:...[k + 1]]
     chars: np.ndarray  # int32, ids of characters
-    trie_start: np.ndarray  # spelling trie: its arcs, as in an automaton
-    trie_char: np.ndarray
-    trie_next: np.ndarray
-    trie_word: np.ndarray  # (nodes,) int32, label of the word that ends here, or NOT_A_WORD
-    trie_ahead: np.ndarray  # (nodes,) float64, weighted score of the best word below
+    trie: np.ndarray  # (nodes,) PLACE, the known words
     token_label: np.ndarray  # (V,) int32, label of each piece for a model on tokens
     lm: tuple[np.ndarray, ...]  # Automaton.arrays
     lm_start: int
@@ -86,7 +81,6 @@ def build(
         # A word that the model does not know has `unknown_score`; any other may begin one.
         scores = lm_weight * np.fmax(unigrams, unknown_score)
         labels[labels < 0] = lm.automaton.labels
-    trie = spell_words(spelling, words, labels, scores)
     token_label = lm.labels(pieces) if on_tokens else np.zeros(0, np.int32)
     automaton = lm.automaton if lm is not None else None
     return Fusion(
@@ -103,11 +97,7 @@ def build(
         begins=spelling.begins,
         char_start=spelling.char_start,
         chars=spelling.chars,
-        trie_start=trie.arc_start,
-        trie_char=trie.arc_char,
-        trie_next=trie.arc_next,
-        trie_word=trie.word,
-        trie_ahead=trie.ahead,
+        trie=spell_words(spelling, words, labels, scores),
         token_label=token_label,
         lm=_frozen(automaton),
         lm_start=automaton.start if automaton else 0,
@@ -137,7 +127,7 @@ def _most_gain(hotwords: Automaton | None, spelling: Spelling) -> float:
     return longest * max(0.0, float(hotwords.arc_score.max()))
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, inline="always")
 def follow(arrays, state, label):
     """Score of `label` in `state` of an automaton, and the state after it."""
     return step(arrays[0], arrays[1], arrays[2], arrays[3], arrays[4], arrays[5], state, label)
@@ -151,11 +141,11 @@ def begin(fusion, prefix):
     prefix.spelled, prefix.hot_state, prefix.in_word = 0, fusion.hot_start, 0
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, inline="always")
 def close(fusion, prefix):
     """Score of ending the last word of `prefix`, computed once; -inf where no word ends so."""
     if prefix.close_state == PENDING:
-        label = NOT_A_WORD if prefix.spelled == LOST else fusion.trie_word[prefix.spelled]
+        label = NOT_A_WORD if prefix.spelled == LOST else fusion.trie[prefix.spelled].word
         score, state = fusion.word_bonus, 0
         if fusion.closed and label == NOT_A_WORD:
             score = -math.inf
@@ -167,16 +157,20 @@ def close(fusion, prefix):
     return prefix.closing
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, inline="always")
 def most_gain(fusion, prefix):
-    """No less than `extend` can add to the fused score of `prefix`, whatever the piece."""
-    gain = 0.0
-    if prefix.in_word:
-        gain = max(gain, close(fusion, prefix) - prefix.ahead)
-    return gain + fusion.hot_gain
+    """No less than a piece that begins a word can add to the fused score of `prefix`.
+
+    A piece that does not can add no more than the gain of hotwords: a longer partial word is never
+    charged less. The language model is not asked for this, as asking it is what takes long.
+    """
+    if not prefix.in_word:
+        return fusion.hot_gain
+    closing = fusion.word_bonus if prefix.close_state == PENDING else prefix.closing
+    return fusion.hot_gain + closing - prefix.ahead
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, inline="always")
 def extend(fusion, prefix, token):
     """The fused fields of `prefix` + `token`: fused, ahead, lm_state, spelled, hot_state, in_word.
 
@@ -196,15 +190,14 @@ def extend(fusion, prefix, token):
         char = fusion.chars[at]
         in_word = 1
         if fusion.known_words and spelled != LOST:
-            arc = find_arc(fusion.trie_start, fusion.trie_char, spelled, char)
-            spelled = LOST if arc < 0 else fusion.trie_next[arc]
+            spelled = spell(fusion.trie, spelled, char)
         if fusion.hot:
             credit, hot_state = follow(fusion.hotwords, hot_state, char)
             fused += credit
     if fusion.known_words and in_word:
         before = ahead
         if spelled != LOST:
-            ahead = fusion.trie_ahead[spelled]
+            ahead = fusion.trie[spelled].ahead
         else:
             ahead = -math.inf if fusion.closed else fusion.lm_weight * fusion.unknown_score
         fused += ahead - before

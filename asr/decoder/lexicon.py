@@ -17,6 +17,18 @@ from asr.tokenizer import BLANK, WORD_START
 
 SPACE = 0  # the character between words
 NOT_A_WORD = -1
+LOST = -1  # the place of a partial word that no known word begins with
+
+PLACE = np.dtype(  # a node of a trie of words by their characters
+    [
+        ("first", "i4"),  # its children are the nodes first:after, by ascending character
+        ("after", "i4"),
+        ("char", "i4"),  # its last character
+        ("word", "i4"),  # label of the word that ends here, or NOT_A_WORD
+        ("ahead", "f8"),  # best score among the words that go through here
+    ],
+    align=True,
+)
 
 
 @dataclass(frozen=True)
@@ -65,32 +77,23 @@ def read_lexicon(words: Sequence[str], spelling: Spelling) -> list[str]:
     return able
 
 
-@dataclass(frozen=True)
-class Trie:
-    """Words by spelling. Node 0 is the empty beginning; a node's number is above its parent's."""
-
-    arc_start: np.ndarray  # (nodes + 1,) int64; arcs of node n are arc_start[n]:arc_start[n + 1]
-    arc_char: np.ndarray  # (nodes - 1,) int32, ascending within a node
-    arc_next: np.ndarray  # (nodes - 1,) int32
-    word: np.ndarray  # (nodes,) int32, label of the word that ends here, or NOT_A_WORD
-    ahead: np.ndarray  # (nodes,) float64, best score among the words that go through here
-
-
 def spell_words(
     spelling: Spelling, words: Sequence[str], labels: np.ndarray, scores: np.ndarray
-) -> Trie:
-    """The trie of those words that the pieces can spell.
+) -> np.ndarray:
+    """The trie of those words that the pieces can spell, (nodes,) PLACE; node 0 is the root.
 
     labels: (N,) int32; scores: (N,), at most 0.
     """
     order = np.array(sorted(range(len(words)), key=words.__getitem__), np.int64)
     lengths = np.array([len(words[i]) for i in order], np.int64)
     ids = spelling.ids("".join(words[i] for i in order))
-    return Trie(*_build(ids, lengths, labels[order], scores[order]))
+    trie = np.zeros(len(ids) + 1, PLACE)
+    return trie[: _build(ids, lengths, labels[order], scores[order], trie)].copy()
 
 
 @numba.njit(cache=True, nogil=True)
-def _build(ids, lengths, labels, scores):
+def _build(ids, lengths, labels, scores, trie):
+    """Write the trie of words that come sorted; returns the number of its nodes."""
     parent, char = np.zeros(len(ids) + 1, np.int32), np.zeros(len(ids) + 1, np.int32)
     word = np.full(len(ids) + 1, NOT_A_WORD, np.int32)
     ahead = np.full(len(ids) + 1, -np.inf)
@@ -102,7 +105,7 @@ def _build(ids, lengths, labels, scores):
         start += lengths[i]
         if len(one) == 0 or one.min() <= 0:
             continue
-        shared = 0  # characters in common with the word before: words come sorted
+        shared = 0
         while shared < min(depth, len(one)) and spelt[shared] == one[shared]:
             shared += 1
         for at in range(shared, len(one)):
@@ -113,15 +116,32 @@ def _build(ids, lengths, labels, scores):
         word[path[depth]] = labels[i]
         ahead[path[depth]] = scores[i]
 
-    arc_start = np.zeros(nodes + 1, np.int64)
+    # Renumber, so that the children of a node stand side by side: they are searched together.
+    after = np.zeros(nodes + 1, np.int64)
     for node in range(nodes - 1, 0, -1):
         ahead[parent[node]] = max(ahead[parent[node]], ahead[node])
-        arc_start[parent[node] + 1] += 1
-    arc_start = np.cumsum(arc_start)
-    arc_char, arc_next = np.empty(nodes - 1, np.int32), np.empty(nodes - 1, np.int32)
-    filled = arc_start.copy()
+        after[parent[node] + 1] += 1
+    after = np.cumsum(after) + 1
+    number, filled = np.zeros(nodes, np.int64), after.copy()
     for node in range(1, nodes):
-        at = filled[parent[node]]
-        arc_char[at], arc_next[at] = char[node], node
+        number[node] = filled[parent[node]]
         filled[parent[node]] += 1
-    return arc_start, arc_char, arc_next, word[:nodes].copy(), ahead[:nodes].copy()
+    for node in range(nodes):
+        place = trie[number[node]]
+        place.first, place.after = after[node], after[node + 1]
+        place.char, place.word, place.ahead = char[node], word[node], ahead[node]
+    return nodes
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def spell(trie, node, char):
+    """The child of a node, or LOST."""
+    low, after = trie[node].first, trie[node].after
+    high = after
+    while low < high:
+        middle = (low + high) >> 1
+        if trie[middle].char < char:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < after and trie[low].char == char else LOST

@@ -55,13 +55,13 @@ TIME = np.dtype(  # the start of a token on a path, and the end of the one befor
 HEAD = np.dtype(  # the numbers of a search under way
     [
         ("frame", "i8"),  # frames seen
-        ("size", "i8"),  # prefixes in the beam
+        ("count", "i8"),  # prefixes in the beam
         ("side", "i8"),  # which of the two beams is the current one
         ("nodes", "i8"),
         ("times", "i8"),
         ("stamp", "i8"),
         ("resting", "i8"),  # whether all paths end in a blank
-        ("base", "f8"),  # log-prob to be added to every path
+        ("offset", "f8"),  # log-prob to be added to every path
     ],
     align=True,
 )
@@ -85,8 +85,8 @@ class Arrays(NamedTuple):
 def start(fusion, arrays):
     """Put the empty prefix into the beam."""
     head = arrays.head[0]
-    head.frame, head.size, head.side, head.nodes, head.times = 0, 1, 0, 1, 0
-    head.stamp, head.resting, head.base = 0, 1, 0.0
+    head.frame, head.count, head.side, head.nodes, head.times = 0, 1, 0, 1, 0
+    head.stamp, head.resting, head.offset = 0, 1, 0.0
     root = arrays.nodes[0]
     root.parent, root.token, root.child, root.sibling, root.slot = NONE, BLANK, NONE, NONE, 0
     fuse.begin(fusion, root)
@@ -101,7 +101,7 @@ def start(fusion, arrays):
     arrays.mark[:] = 0
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, inline="always")
 def write_time(head, times, parent, repeats):
     """Record that a token starts in this frame after the best path to `parent`; returns its number.
 
@@ -119,7 +119,7 @@ def write_time(head, times, parent, repeats):
     return head.times - 1
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, inline="always")
 def node_of(fusion, head, nodes, parent, token):
     """The node of the prefix `parent` + `token`, made if there is none."""
     number = nodes[parent].child
@@ -148,7 +148,7 @@ def compact(arrays):
     node_to = np.full(head.nodes, NONE, np.int32)
     time_to = np.full(head.times, NONE, np.int32)
     node_to[0] = 0
-    for rank in range(head.size):
+    for rank in range(head.count):
         entry = beam[order[rank]]
         number = entry.node
         while node_to[number] == NONE:
@@ -180,7 +180,7 @@ def compact(arrays):
                 times[count].before = time_to[times[count].before]
             count += 1
     head.times = count
-    for rank in range(head.size):
+    for rank in range(head.count):
         entry = beam[order[rank]]
         entry.node = node_to[entry.node]
         if entry.time_blank != NONE:

@@ -72,7 +72,7 @@ def keep_tokens(row, limits, kept):
 @numba.njit(cache=True, nogil=True)
 def rest(head, beam, order):
     """Let every path end in a blank."""
-    for rank in range(head.size):
+    for rank in range(head.count):
         entry = beam[order[rank]]
         entry.p_blank, entry.p_token = entry.p_total, -math.inf
         if entry.best_token > entry.best_blank:
@@ -82,7 +82,7 @@ def rest(head, beam, order):
     head.resting = 1
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, inline="always")
 def insert(beam, order, size, slot):
     """Put `slot` into `order`, whose first `size` are sorted, after those of the same score."""
     score = beam[slot].score
@@ -101,7 +101,7 @@ def stay(row, arrays, beam, order, after, new_order):
     head, nodes, emit = arrays.head[0], arrays.nodes, arrays.emit
     blank = np.float64(row[BLANK])
     alive = 0
-    for rank in range(head.size):
+    for rank in range(head.count):
         old, new = beam[order[rank]], after[rank]
         node = nodes[old.node]
         new.node, new.via = old.node, NONE
@@ -147,8 +147,8 @@ def expand(row, count, limits, fusion, arrays, beam, order, after, new_order, al
     alive: how many are in `new_order` already. Returns how many are then.
     """
     head, nodes, kept, mark = arrays.head[0], arrays.nodes, arrays.kept, arrays.mark
-    free = head.size
-    for rank in range(head.size):
+    free = head.count
+    for rank in range(head.count):
         slot = order[rank]
         parent = beam[slot]
         prefix = nodes[parent.node]
@@ -157,9 +157,10 @@ def expand(row, count, limits, fusion, arrays, beam, order, after, new_order, al
         while child != NONE:
             mark[nodes[beam[child].node].token] = head.stamp
             child = arrays.child[1, child]
-        highest = parent.score
+        gain, begin_gain = 0.0, 0.0
         if fusion.active:
-            highest += fuse.most_gain(fusion, prefix)
+            gain, begin_gain = fusion.hot_gain, fuse.most_gain(fusion, prefix)
+        highest = parent.score + max(gain, begin_gain)
         for i in range(count):
             token = kept[i]
             value = np.float64(row[token])
@@ -172,6 +173,9 @@ def expand(row, count, limits, fusion, arrays, beam, order, after, new_order, al
             total = (parent.p_blank if token == prefix.token else parent.p_total) + value
             score = total + prefix.fused
             if fusion.active:
+                most = score + (begin_gain if fusion.begins[token] else gain)
+                if most <= worst or most < least:
+                    continue
                 score = total + fuse.extend(fusion, prefix, token)[0]
             if score <= worst or score < least:
                 continue
@@ -196,7 +200,7 @@ def expand(row, count, limits, fusion, arrays, beam, order, after, new_order, al
 def settle(fusion, arrays, beam, order, after, new_order, alive):
     """Make the new prefixes of the new beam nodes of the trie, and give all nodes their slots."""
     head, nodes, emit = arrays.head[0], arrays.nodes, arrays.emit
-    for rank in range(head.size):
+    for rank in range(head.count):
         nodes[beam[order[rank]].node].slot = NONE
     for rank in range(alive):
         slot = new_order[rank]
@@ -212,7 +216,7 @@ def settle(fusion, arrays, beam, order, after, new_order, alive):
             new.time_token = write_time(head, arrays.times, parent, repeats)
             new.time_blank, new.end_blank, new.peak_blank = NONE, 0, 0.0
         nodes[new.node].slot = slot
-    head.size = alive
+    head.count = alive
 
 
 @numba.njit(cache=True, nogil=True)
@@ -227,9 +231,9 @@ def advance(log_probs, limits, fusion, arrays):
         if count == 0:
             if not head.resting:
                 rest(head, beam, order)
-            head.base += row[BLANK]
+            head.offset += row[BLANK]
             if row[BLANK] == -math.inf:
-                head.size = 0
+                head.count = 0
             head.frame += 1
             continue
         if head.nodes + limits.beam > len(arrays.nodes) or head.times + 2 * limits.beam > len(
@@ -239,9 +243,9 @@ def advance(log_probs, limits, fusion, arrays):
         for i in range(count):
             arrays.emit[arrays.kept[i]] = row[arrays.kept[i]]
         first, following = arrays.child[0], arrays.child[1]
-        for rank in range(head.size):
+        for rank in range(head.count):
             first[order[rank]] = NONE
-        for rank in range(head.size):
+        for rank in range(head.count):
             parent = arrays.nodes[beam[order[rank]].node].parent
             slot = arrays.nodes[parent].slot if parent != NONE else NONE
             if slot != NONE:
@@ -262,7 +266,7 @@ def final_scores(fusion, arrays, scores):
     """Write the score of each prefix of the beam as a whole text into `scores` (size,)."""
     head = arrays.head[0]
     beam, order = arrays.beams[head.side], arrays.orders[head.side]
-    for rank in range(head.size):
+    for rank in range(head.count):
         entry = beam[order[rank]]
         fused = fuse.finish(fusion, arrays.nodes[entry.node])
-        scores[rank] = head.base + entry.p_total + fused
+        scores[rank] = head.offset + entry.p_total + fused
