@@ -82,7 +82,8 @@ def _rows(file, path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
                     {key: value for key, value in row.items() if value != "" or key == "text"},
                 )
         except csv.Error as error:  # a quote that is never closed, most often
-            raise UserError(f"{path}:{reader.line_num}: {error}; check the quotes") from None
+            line = reader.line_num + 1
+            raise UserError(f"{path}:{line}: {error}; check the quotes") from None
         return
     for number, line in enumerate(file, start=1):
         if not line.strip():

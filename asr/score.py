@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,15 +86,20 @@ class Score:
     def to_dict(self) -> dict:
         return {
             "summary": str(self),
-            "wer": self.wer,
-            "wer_interval_95": list(self.interval),
+            "wer": _or_none(self.wer),
+            "wer_interval_95": [_or_none(end) for end in self.interval],
             "resampled": self.resampled,
-            "cer": self.cer,
+            "cer": _or_none(self.cer),
             "words": vars(self.words) | {"reference": self.words.reference},
             "characters": vars(self.characters) | {"reference": self.characters.reference},
             "utterances": self.utterances,
             "utterances_wrong": self.wrong,
         }
+
+
+def _or_none(rate: float) -> float | None:
+    """JSON has no infinity: what was inserted where nothing is said has no rate there."""
+    return rate if math.isfinite(rate) else None
 
 
 def wer(references: str | Sequence[str], hypotheses: str | Sequence[str]) -> float:
@@ -162,17 +168,24 @@ def _rate(counts: Counts) -> float:
 def bootstrap_interval(
     errors: Sequence[int], words: Sequence[int], groups: Sequence[str], level: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile interval of errors / words when whole groups are drawn with replacement."""
+    """Percentile interval of errors / words when whole groups are drawn with replacement.
+
+    errors, words: (N,) counts of each utterance; groups: (N,) what it belongs to.
+    """
+    if not sum(words):
+        rate = float("inf") if sum(errors) else 0.0
+        return rate, rate
     ids = np.unique(groups, return_inverse=True)[1]
     errors_of = np.bincount(ids, weights=errors)  # (G,)
     words_of = np.bincount(ids, weights=words)  # (G,)
     draw = np.random.default_rng(0)
     n = len(errors_of)
-    rates = np.empty(RESAMPLES)
-    for i in range(RESAMPLES):
-        drawn = draw.integers(n, size=n)
-        rates[i] = errors_of[drawn].sum() / max(words_of[drawn].sum(), 1)
-    low, high = np.quantile(rates, [(1 - level) / 2, (1 + level) / 2])
+    at_once = max(1, (1 << 20) // n)  # resamples, so that memory does not grow with the groups
+    rates = []
+    for first in range(0, RESAMPLES, at_once):
+        drawn = draw.integers(n, size=(min(at_once, RESAMPLES - first), n))
+        rates.append(errors_of[drawn].sum(1) / np.maximum(words_of[drawn].sum(1), 1))
+    low, high = np.quantile(np.concatenate(rates), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
@@ -180,25 +193,31 @@ def bootstrap_interval(
 
 
 def read_texts(path: str | Path) -> dict[str, tuple[str, str | None]]:
-    """id -> (text, speaker) of a manifest, or of a text file with `id text` or a text on each line.
+    """id -> (text, speaker) of a manifest, or of a text file with a text on each line.
 
-    A text file's first words count as ids where every line has one of its own and looks like
-    `id<TAB>text`; otherwise the line number is the id.
+    Where every line of a text file has a tab, what stands before it is the id; otherwise the line's
+    number is. Raises `UserError` when an id stands twice.
     """
     path = Path(path)
     if path.suffix.lower() in (".jsonl", ".tsv", ".csv"):
         return {u.id: (u.text or "", u.speaker) for u in manifest.read(path)}
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        with path.open(encoding="utf-8-sig") as file:
+            lines = [line.rstrip("\n") for line in file]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
-    if lines and all("\t" in line for line in lines):
-        rows = [line.split("\t", 1) for line in lines]
-        if len({id for id, _ in rows}) == len(rows):
-            return {id: (text, None) for id, text in rows}
-    return {str(number): (line, None) for number, line in enumerate(lines, start=1)}
+    if not all("\t" in line for line in lines):
+        return {str(number): (line, None) for number, line in enumerate(lines, start=1)}
+    texts: dict[str, tuple[str, str | None]] = {}
+    numbers: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        id, _, text = line.partition("\t")
+        if id in texts:
+            raise UserError(f"{path}:{number}: id {id!r} was used in line {numbers[id]} already")
+        texts[id], numbers[id] = (text, None), number
+    return texts
 
 
 def pair_files(references: str | Path, hypotheses: str | Path, config: TextConfig) -> list[Pair]:
