@@ -2,6 +2,8 @@
 
 import itertools
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +124,15 @@ def test_a_minute_of_peaks_is_found():
     assert np.all((alignment.starts <= places) & (places < alignment.ends))
     assert np.all(alignment.ends[:-1] <= alignment.starts[1:])
     assert alignment.starts[0] >= 0 and alignment.ends[-1] <= 1500
+
+
+@pytest.mark.slow
+def test_an_hour_takes_less_than_a_minute_and_a_gigabyte():
+    bench = [sys.executable, ROOT / "tools/bench_align.py", "--vocabulary", "500"]
+    row = subprocess.run(bench, check=True, capture_output=True, text=True).stdout.split("|")
+    frames, tokens, _, seconds, peak_mib, _, in_place = (cell.strip() for cell in row[1:-1])
+    assert (frames, tokens, in_place) == ("90,000", "50,000", "100.00%")
+    assert float(seconds) < 60 and float(peak_mib) * 2**20 < 1e9
 
 
 def test_the_score_of_a_token_is_its_mean():

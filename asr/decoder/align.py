@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 
@@ -39,12 +39,12 @@ class Alignment:
 def align(
     log_probs: np.ndarray, tokens: Sequence[int], star_penalty: float = STAR_PENALTY
 ) -> Alignment:
-    """The likeliest CTC path that spells `tokens` (Viterbi; Graves 2006, equation 7 with max).
+    """The likeliest CTC path that spells `tokens`: Graves et al. 2006, with max in place of sums.
 
     log_probs: (T, V) natural logs. Exact for any length; besides its input and result it needs
     O((T N)^(2/3)) memory. A `STAR` in `tokens` stands for anything or nothing: where it is, a
-    frame scores max(blank, best token - star_penalty) in place of the blank. Its start and end
-    are the first and last frame on which the best token won, both the start of the gap if none.
+    frame scores max(blank, best token - star_penalty) in place of the blank. It lasts from the
+    first to the last frame on which the best token won, and is empty when there is none.
 
     Raises ValueError when the emissions hold a NaN or have too few frames for the tokens, when a
     token is not in the vocabulary, and when no path has a probability above 0.
@@ -97,16 +97,9 @@ def align(
 def encode(text: str, tokenizer: Tokenizer) -> list[int]:
     """Token ids of `text`, with a STAR for each word `*`; ValueError for unknown characters."""
     tokens: list[int] = []
-    run: list[str] = []
-    for word in [*text.split(), None]:
-        if word not in (STAR_WORD, None):
-            run.append(word)
-            continue
-        if run:
-            tokens += tokenizer.encode(" ".join(run))
-            run = []
-        if word == STAR_WORD:
-            tokens.append(STAR)
+    for is_star, run in groupby(text.split(), STAR_WORD.__eq__):
+        words = list(run)
+        tokens += [STAR] * len(words) if is_star else tokenizer.encode(" ".join(words))
     return tokens
 
 
