@@ -26,6 +26,7 @@ from asr.model import AcousticModel
 from asr.tokenizer import Tokenizer
 
 MODEL_FORMAT = 1  # of the model file; a reader refuses what is newer than it knows
+MODEL_PARTS = ("format.json", "README.md", "config.yaml", "tokenizer", "weights.safetensors")
 
 
 # ---- checkpoints -------------------------------------------------------------------------------
@@ -124,11 +125,15 @@ def save_model(path: str | Path, model: Model, card: str) -> None:
         files.replacing(path) as beside,
         zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive,
     ):
-        archive.writestr("format.json", json.dumps({"format": MODEL_FORMAT, "asr": __version__}))
-        archive.writestr("README.md", card)
-        archive.writestr("config.yaml", to_yaml(model.config))
-        archive.writestr("tokenizer", model.tokenizer.to_bytes())
-        archive.writestr("weights.safetensors", safetensors.torch.save(tensors))
+        parts = (
+            json.dumps({"format": MODEL_FORMAT, "asr": __version__}),
+            card,
+            to_yaml(model.config),
+            model.tokenizer.to_bytes(),
+            safetensors.torch.save(tensors),
+        )
+        for name, part in zip(MODEL_PARTS, parts, strict=True):
+            archive.writestr(name, part)
 
 
 def load_model(path: str | Path) -> Model:
@@ -137,21 +142,23 @@ def load_model(path: str | Path) -> Model:
     if not path.is_file():
         raise UserError(f"{path}: no such model file")
     try:
-        with zipfile.ZipFile(path) as archive:
-            stamp = json.loads(archive.read("format.json"))
-            if stamp["format"] > MODEL_FORMAT:
-                raise UserError(
-                    f"{path}: written by asr {stamp['asr']}, newer than this "
-                    f"{__version__}; upgrade asr"
-                )
-            config = parse(yaml.safe_load(archive.read("config.yaml")), f"{path}: config.yaml")
-            tokens = tokenizer.from_bytes(archive.read("tokenizer"), config.tokenizer.kind)
-            tensors = safetensors.torch.load(archive.read("weights.safetensors"))
+        parts = _read_parts(path)
+        stamp = json.loads(parts["format.json"])
+        if stamp["format"] > MODEL_FORMAT:
+            raise UserError(
+                f"{path}: written by asr {stamp['asr']}, which is newer than this {__version__}; "
+                "upgrade asr"
+            )
+        config = parse(yaml.safe_load(parts["config.yaml"]), f"{path}: config.yaml")
+        tokens = tokenizer.from_bytes(parts["tokenizer"], config.tokenizer.kind)
+        tensors = safetensors.torch.load(parts["weights.safetensors"])
     except (
         zipfile.BadZipFile,
         KeyError,
+        TypeError,
         ValueError,
         OSError,
+        yaml.YAMLError,
         safetensors.SafetensorError,
     ) as error:
         reason = " ".join(str(error).split())
@@ -160,3 +167,18 @@ def load_model(path: str | Path) -> Model:
     for name, module in model.modules.items():
         _load_tensors(module, _below(tensors, f"{name}."), path)
     return model
+
+
+def _read_parts(path: Path) -> dict[str, bytes]:
+    """The members of a model file; raises ValueError unless it has just those, uncompressed."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        for member in members:
+            if member.filename not in MODEL_PARTS:
+                raise ValueError(f"holds {member.filename!r}, which no model file does")
+            # A compressed part may unpack to more than memory holds.
+            if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
+                raise ValueError(f"{member.filename} is compressed or encrypted")
+        if len({member.filename for member in members}) != len(members):
+            raise ValueError("holds a part twice")
+        return {member.filename: archive.read(member) for member in members}

@@ -14,8 +14,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.table import Table
+from rich.text import Text
 
 from asr import __version__
 from asr.errors import Failed, UserError
@@ -71,7 +71,7 @@ def run(
     this.prepare()
     this.train(fresh)
     evaluations = this.score()
-    out.print(f"model: {this.model_file}", highlight=False)
+    out.print(f"model: {this.model_file}", highlight=False, markup=False)
     if any(evaluation.failures for evaluation in evaluations.values()):
         raise typer.Exit(1)
 
@@ -88,7 +88,7 @@ def train(
 
     this = Run(load_recipe(recipe, overrides or ()), runs, err)
     this.train(fresh)
-    out.print(f"model: {this.model_file}", highlight=False)
+    out.print(f"model: {this.model_file}", highlight=False, markup=False)
 
 
 class Format(str, Enum):
@@ -115,25 +115,33 @@ def transcribe(
 
     recognizer = load(model, device)
     utterances = sources(audio)
-    failures = []
-    for utterance, result in transcribe_many(recognizer, utterances):
+    if to is not None:
+        targets = [files.below(to, f"{u.id}.{format.value}") for u in utterances]
+    failures = 0
+    for i, (utterance, result) in enumerate(transcribe_many(recognizer, utterances)):
         if isinstance(result, Failure):
-            failures.append(result)
-            err.print(f"[red]failed[/red] {result.reason}", highlight=False)
+            if len(utterances) == 1:
+                raise UserError(result.reason)
+            failures += 1
+            _say_failed("failed", result.reason)
             continue
         if format is Format.jsonl:
             text = json.dumps({"id": utterance.id} | result.to_dict(), ensure_ascii=False)
         else:
             text = result.text
         if to is not None:
-            files.write(to / f"{utterance.id}.{format.value}", text + "\n")
+            files.write(targets[i], text + "\n")
         elif format is Format.txt and len(utterances) > 1:
             print(f"{utterance.id}\t{text}", flush=True)
         else:
             print(text, flush=True)
     if failures:
-        err.print(f"{len(failures)} of {len(utterances)} could not be transcribed (see above)")
-        raise typer.Exit(1)
+        err.print(f"{failures} of {len(utterances)} could not be transcribed (see above)")
+        raise typer.Exit(2 if failures == len(utterances) else 1)
+
+
+def _say_failed(what: str, reason: object) -> None:
+    err.print(Text.assemble((what, "red"), f" {reason}"), highlight=False)
 
 
 class AlignFormat(str, Enum):
@@ -188,16 +196,16 @@ def align(
             if len(recordings) == 1:
                 raise
             failures += 1
-            err.print(f"failed {error}", highlight=False, markup=False, style="red")
+            _say_failed("failed", error)
             continue
         for name in dict.fromkeys(format):
             written = FORMATS[name.value](transcript)
-            files.write(to / f"{recording.id}.{name.value}", written)
+            files.write(files.below(to, f"{recording.id}.{name.value}"), written)
         sentences += found
     kept = [s for s in sentences if min_score is None or s.extra["score"] >= min_score]
     listed = to / "manifest.jsonl"
     manifest.write(listed, kept)
-    out.print(f"{len(kept)} of {len(sentences)} sentences: {listed}", highlight=False)
+    out.print(f"{len(kept)} of {len(sentences)} sentences: {listed}", highlight=False, markup=False)
     if failures:
         err.print(f"{failures} of {len(recordings)} could not be aligned (see above)")
         raise typer.Exit(1)
@@ -233,7 +241,7 @@ def score(
         scoring.write_results(to, pairs, result)
     out.print(str(result), highlight=False)
     for failure in failures:
-        err.print(f"[red]failed, scored as empty[/red] {failure.reason}", highlight=False)
+        _say_failed("failed, scored as empty", failure.reason)
     if failures:
         raise typer.Exit(1)
 
@@ -283,7 +291,7 @@ def _statistics(s) -> Table:
         "sample rates": ", ".join(f"{rate} Hz: {n}" for rate, n in s.rates_hz.most_common()),
     }
     for name, value in rows.items():
-        table.add_row(name, value)
+        table.add_row(name, Text(value))
     return table
 
 
@@ -359,7 +367,7 @@ def doctor() -> None:
     table = Table(show_header=False, box=None)
     findings = examine()
     for finding in findings:
-        table.add_row("ok" if finding.ok else "[red]mend[/red]", finding.what, finding.found)
+        table.add_row("ok" if finding.ok else "[red]mend[/red]", finding.what, Text(finding.found))
     out.print(table)
     broken = [finding for finding in findings if not finding.ok]
     for finding in broken:
@@ -369,13 +377,19 @@ def doctor() -> None:
     out.print("all is well")
 
 
+class _Lines(logging.Handler):
+    """A message a line, however long, above what progress is shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        style = "yellow" if record.levelno >= logging.WARNING else None
+        err.print(self.format(record), highlight=False, markup=False, style=style)
+
+
 def main() -> None:
     """The console script: turns exceptions into one line and an exit status."""
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(message)s",
-        handlers=[RichHandler(console=err, show_time=False, show_path=False, markup=False)],
-    )
+    # Names of files may hold bytes that are no text; they are no reason to stop.
+    sys.stdout.reconfigure(errors="backslashreplace")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_Lines()])
     logging.getLogger("asr").setLevel(logging.INFO)
     try:
         app()

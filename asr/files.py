@@ -7,16 +7,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from asr.errors import UserError
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Write to the path that this yields; it takes the place of `path` when the block ends well.
 
-    Missing folders are made. When the block raises, `path` stays as it was.
+    Missing folders are made. When the block raises, `path` stays as it was. Raises `UserError` when
+    nothing can be written there.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.touch()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}: {error.filename}") from None
     try:
         yield beside
         with beside.open("rb+") as file:
@@ -30,3 +37,14 @@ def write(path: str | Path, data: str | bytes) -> None:
     """Text (as UTF-8) or bytes, whole or not at all."""
     with replacing(path) as beside:
         beside.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def below(folder: str | Path, name: str) -> Path:
+    """The path for what data calls `name`, inside the folder even where `name` is absolute.
+
+    Raises `UserError` where `name` leads out of the folder.
+    """
+    inside = Path(name).relative_to(Path(name).anchor)
+    if ".." in inside.parts:
+        raise UserError(f"{name}: leads out of the folder {folder}; give it another id")
+    return Path(folder) / inside

@@ -14,6 +14,7 @@ from asr import audio, checkpoint
 from asr.checkpoint import Model
 from asr.dataset import pad
 from asr.decoder.greedy import GreedyDecoder
+from asr.errors import UserError
 from asr.transcript import Hypothesis, Segment, Transcript, Word
 
 
@@ -32,12 +33,22 @@ class Emissions:
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """auto: the first of CUDA, Apple's MPS and the CPU that is there."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """auto: the first of CUDA, Apple's MPS and the CPU that is there.
+
+    Raises `UserError` for a device that does not exist, or not here.
+    """
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(kind for kind in there if there[kind])
+    kind = name.partition(":")[0]
+    if not there.get(kind, False):
+        here = ", ".join(device for device in there if there[device])
+        raise UserError(f"device {name!r}: there is no such device here, only {here}")
+    return torch.device(name)
 
 
 class Recognizer:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -39,12 +41,15 @@ Result = tuple[Utterance, Transcript | Failure]
 def sources(paths: Iterable[str | Path]) -> list[Utterance]:
     """What to transcribe: files as they are, audio files below folders, rows of manifests.
 
+    Ids are names without their suffix, or whole paths where names are alike.
     Raises `UserError` when a folder holds no audio; a missing file is reported when its turn comes.
     """
     found: list[Utterance] = []
     for path in map(Path, paths):
         if path.is_dir():
-            files = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+            files = sorted(
+                p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and not p.is_dir()
+            )
             if not files:
                 raise UserError(f"{path}: no audio file in this folder")
             found += [
@@ -54,7 +59,13 @@ def sources(paths: Iterable[str | Path]) -> list[Utterance]:
             found += manifest.read(path)
         else:
             found.append(Utterance(path.stem, str(path)))
-    return found
+    count = Counter(utterance.id for utterance in found)
+    return [u if count[u.id] == 1 else replace(u, id=_whole_path(u)) for u in found]
+
+
+def _whole_path(utterance: Utterance) -> str:
+    path = os.path.abspath(utterance.audio)
+    return f"{path}@{utterance.start_s:.3f}" if utterance.start_s else path
 
 
 def transcribe_many(
