@@ -103,7 +103,10 @@ def check(
                 continue
             rates[found.rate_hz] += 1
             seen = _check_duration(utterance, found.duration_s)
-            duration_s = max(0.0, found.duration_s - utterance.start_s)
+            if seen:  # limits and frames would be those of a stretch that is not there
+                problems += seen
+                continue
+            duration_s = found.duration_s - utterance.start_s
             if utterance.duration_s is not None:
                 duration_s = min(duration_s, utterance.duration_s)
             utterance = utterance.lasting(duration_s)
