@@ -7,6 +7,7 @@ What cannot be read raises `UserError` with one line that names the file.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import stat
 from collections.abc import Iterator
@@ -128,7 +129,8 @@ def _open(path: str | Path) -> Iterator[_SoundFile | _Container]:
     if not mpeg:
         # TypeError: soundfile asks for the rate of what ends in .raw
         with suppress(soundfile.LibsndfileError, TypeError):
-            file = soundfile.SoundFile(path)
+            # As bytes: soundfile would not encode a name that is no text, and Windows has none.
+            file = soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else path)
     if file is None:
         with _open_container(path) as container:
             yield container

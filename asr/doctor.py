@@ -6,7 +6,6 @@ import importlib
 import importlib.metadata
 import os
 import platform
-import re
 import sys
 from dataclasses import dataclass
 
@@ -64,7 +63,7 @@ def _torch_pair() -> Finding:
         torch = importlib.import_module("torch")
         torchaudio = importlib.import_module("torchaudio")
     except (ImportError, OSError) as error:
-        reason = re.split(r"[\n.]", str(error))[0]
+        reason = str(error).partition("\n")[0]
         return Finding(
             "torch with torchaudio",
             f"do not load together: {reason}",

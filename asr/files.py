@@ -35,8 +35,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 def write(path: str | Path, data: str | bytes) -> None:
     """Text (as UTF-8) or bytes, whole or not at all."""
+    if isinstance(data, str):
+        data = data.encode(errors="backslashreplace")  # names of files need not be text
     with replacing(path) as beside:
-        beside.write_bytes(data.encode() if isinstance(data, str) else data)
+        beside.write_bytes(data)
 
 
 def below(folder: str | Path, name: str) -> Path:

@@ -1,0 +1,480 @@
+"""The command line: one line for each mistake, the exit status, and what is printed where."""
+
+import ast
+import functools
+import importlib.metadata
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+import asr
+from asr import cli, doctor, manifest
+from asr.manifest import Utterance
+
+RATE_HZ = 16000
+PACKAGE = Path(asr.__file__).parent
+
+
+def tone(duration_s: float = 1.0) -> np.ndarray:
+    return 0.3 * np.sin(2 * np.pi * 440 * np.arange(round(duration_s * RATE_HZ)) / RATE_HZ)
+
+
+@pytest.fixture
+def run(capfd, monkeypatch):
+    """run(arguments...) -> exit status, stdout, lines of stderr, as the console script would."""
+
+    def call(*arguments):
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["asr", *map(str, arguments)])
+        monkeypatch.setattr(logging.getLogger(), "handlers", [])
+        with pytest.raises(SystemExit) as exit:
+            cli.main()
+        out, err = capfd.readouterr()
+        return exit.value.code or 0, out, err.splitlines()
+
+    return call
+
+
+def process(*arguments, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "asr.cli", *map(str, arguments)],
+        capture_output=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | options.pop("env", {}),
+        **options,
+    )
+
+
+# ---- the worst files -----------------------------------------------------------------------------
+
+
+def written(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def cut(path: Path, share: float = 0.6) -> Path:
+    return written(path, path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+def sound(path: Path, samples=None, **options) -> Path:
+    soundfile.write(path, tone() if samples is None else samples, RATE_HZ, **options)
+    return path
+
+
+def m4a(path: Path) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=RATE_HZ, layout="mono")
+        frame = av.AudioFrame.from_ndarray(tone()[None].astype(np.float32), "fltp", "mono")
+        frame.sample_rate = RATE_HZ
+        fifo = av.AudioFifo()
+        fifo.write(frame)
+        for part in fifo.read_many(1024):
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+    return path
+
+
+def silent_film(path: Path) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for i in range(10):
+            picture = np.full((64, 64, 3), 20 * i, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(stream.encode(None))
+    return path
+
+
+def picture(path: Path) -> Path:
+    with av.open(str(path), "w", format="image2") as container:
+        stream = container.add_stream("png", rate=1)
+        stream.width = stream.height = 8
+        stream.pix_fmt = "rgb24"
+        pixels = av.VideoFrame.from_ndarray(np.zeros((8, 8, 3), np.uint8))
+        container.mux(stream.encode(pixels))
+        container.mux(stream.encode(None))
+    return path
+
+
+def folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def unreadable(path: Path) -> Path:
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    sound(path).chmod(0)
+    return path
+
+
+def header_only(path: Path) -> Path:
+    return written(sound(path), path.read_bytes()[:44])
+
+
+NOT_A_NUMBER = b'{"audio": "a.wav", "start_s": "soon"}\n'
+
+WORST_FILES = {  # file: how it is made, what its line says
+    "missing.wav": (lambda path: path, "no such file"),
+    "empty.wav": (lambda path: written(path, b""), "empty (0 bytes)"),
+    "header only.wav": (header_only, "holds no samples"),
+    "no samples.wav": (lambda path: sound(path, np.zeros(0)), "holds no samples"),
+    "all nan.wav": (
+        lambda path: sound(path, np.full(999, np.nan), subtype="FLOAT"),
+        "not finite numbers",
+    ),
+    "truncated.wav": (lambda path: cut(sound(path)), "truncated: 0.60 s of the 1.00 s"),
+    "truncated.flac": (lambda path: cut(sound(path)), "damaged"),
+    "truncated.mp3": (lambda path: cut(sound(path)), "truncated"),
+    "truncated.m4a": (lambda path: cut(m4a(path)), "its end is missing"),
+    "text.wav": (lambda path: written(path, b"not a sound\n" * 99), "not an audio file"),
+    "random bytes.mp3": (
+        lambda path: written(path, np.random.default_rng(0).bytes(20000)),
+        "not an audio file",
+    ),
+    "random bytes.raw": (
+        lambda path: written(path, np.random.default_rng(0).bytes(20000)),
+        "holds no audio stream",
+    ),
+    "picture.flac": (
+        lambda path: picture(path.with_suffix(".png")).rename(path),
+        "holds no audio stream",
+    ),
+    "folder.wav": (folder, "no audio file in this folder"),
+    "forbidden.wav": (unreadable, "Permission denied"),
+    "silent film.mp4": (silent_film, "holds no audio stream"),
+    "bad number.jsonl": (lambda path: written(path, NOT_A_NUMBER), "start_s must be seconds"),
+    "name [/red] with marks.wav": (lambda path: path, "no such file"),
+    "bytes.jsonl": (lambda path: written(path, b"\xff\xfe\x00"), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("name", WORST_FILES)
+def test_one_bad_file_is_one_line_and_status_2(run, tmp_path, model_file, name):
+    make, needle = WORST_FILES[name]
+    path = make(tmp_path / name)
+    status, out, err = run("transcribe", model_file, path, "--device", "cpu")
+    assert (status, out) == (2, "")
+    (line,) = err
+    assert line.startswith(f"asr: {path}:")
+    assert needle in line
+
+
+def test_bad_files_among_good_ones_are_status_1_and_the_rest_is_transcribed(
+    run, tmp_path, model_file, recordings
+):
+    unfit = ("folder.wav", "forbidden.wav", "bad number.jsonl", "bytes.jsonl")
+    bad = [make(tmp_path / name) for name, (make, _) in WORST_FILES.items() if name not in unfit]
+    good = [recordings / "r1.wav", recordings / "r2.wav"]
+    status, out, err = run("transcribe", model_file, good[0], *bad, good[1], "--device", "cpu")
+    assert status == 1
+    alone = [run("transcribe", model_file, path, "--device", "cpu")[1] for path in good]
+    assert out == f"r1\t{alone[0]}r2\t{alone[1]}"
+    lines = [line for line in err if line.startswith("failed ")]
+    assert len(lines) == len(bad)
+    for path, line in zip(bad, lines, strict=True):
+        assert line.startswith(f"failed {path}: ")
+    assert err[-1] == f"{len(bad)} of {len(bad) + 2} could not be transcribed (see above)"
+    assert len(err) == len(bad) + 1
+
+
+def test_when_nothing_asked_for_can_be_read_the_status_is_2(run, tmp_path, model_file):
+    asked = [tmp_path / "a.wav", tmp_path / "b.wav"]
+    status, out, err = run("transcribe", model_file, *asked, "--device", "cpu")
+    assert (status, out, len(err)) == (2, "", 3)
+
+
+def test_a_real_process_says_the_same(tmp_path, model_file, recordings):
+    bad = written(tmp_path / "text.mp3", b"\xff\xfbnot a sound\n" * 99)
+    alone = process("transcribe", model_file, bad)
+    assert (alone.returncode, alone.stdout) == (2, b"")
+    assert len(alone.stderr.splitlines()) == 1
+    both = process("transcribe", model_file, bad, recordings / "r0.wav")
+    assert both.returncode == 1
+    assert both.stdout.startswith(b"r0\t")
+    assert len(both.stderr.splitlines()) == 2
+    assert b"Traceback" not in alone.stderr + both.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
+def test_names_that_are_no_text_are_no_reason_to_stop(run, tmp_path, model_file, recordings):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in (b"caf\xe9.wav", b"\xe9.mp3", "שלום.wav".encode()):
+        made = sound(tmp_path / f"made{os.fsdecode(name[-4:])}")
+        made.rename(folder / os.fsdecode(name))
+    (folder / os.fsdecode(b"empty\xe9.wav")).touch()
+    done = process("transcribe", model_file, folder, env={"PYTHONIOENCODING": "latin-1"})
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) == 3
+    assert len(done.stderr.splitlines()) == 2
+    run("transcribe", model_file, folder, "--format", "jsonl", "--to", tmp_path / "out")
+    for path in (tmp_path / "out").iterdir():
+        assert json.loads(path.read_text(encoding="utf-8"))["duration_s"] == 1.0
+    assert len(os.listdir(tmp_path / "out")) == 3
+
+
+# ---- other mistakes ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needle"),
+    [
+        (["transcribe", "none.asr", "a.wav"], "none.asr: no such model file"),
+        (["transcribe", "empty.asr", "a.wav"], "empty.asr: not a model file, or damaged"),
+        (["transcribe", "MODEL", "a.wav", "--device", "gpu"], "device 'gpu'"),
+        (["transcribe", "MODEL", "none.tsv"], "none.tsv: no such manifest"),
+        (["transcribe", "MODEL", "GOOD", "--to", "empty.asr"], "cannot be written"),
+        (["transcribe", "MODEL", "escape.jsonl", "--to", "out"], "leads out of the folder out"),
+        (["score", "MODEL", "none.jsonl"], "none.jsonl: no such manifest"),
+        (["score", "none.txt", "none.txt"], "none.txt: no such file"),
+        (["check", "none.jsonl"], "none.jsonl: no such manifest"),
+        (["check", "escape.jsonl", "--config", "none.yaml"], "none.yaml: no such configuration"),
+        (["run", "none.yaml"], "none.yaml: no such configuration"),
+        (["run", "."], "no recipe.yaml in this folder"),
+        (["train", "recipe.yaml", "train.epohcs=3"], "did you mean 'train.epochs'?"),
+        (["train", "recipe.yaml"], "train.jsonl: no such"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_status_2(
+    run, tmp_path, monkeypatch, model_file, recordings, arguments, needle
+):
+    monkeypatch.chdir(tmp_path)
+    Path("empty.asr").touch()
+    Path("recipe.yaml" if "recipe.yaml" in arguments else "other.yaml").write_text("name: a\n")
+    Path("escape.jsonl").write_text(json.dumps({"id": "../x", "audio": "a.wav"}))
+    stand_ins = {"MODEL": model_file, "GOOD": recordings / "r0.wav"}
+    status, out, err = run(*(stand_ins.get(argument, argument) for argument in arguments))
+    assert (status, out) == (2, "")
+    (line,) = err
+    assert line.startswith("asr: ")
+    assert needle in line
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["transcribe"], ["score", "--nonsense"]])
+def test_wrong_usage_is_status_2(run, arguments):
+    assert run(*arguments)[0] == 2
+
+
+@pytest.mark.parametrize(
+    "command",
+    [command.name or command.callback.__name__ for command in cli.app.registered_commands],
+)
+def test_each_command_has_help(run, command):
+    status, out, _ = run(command, "--help")
+    assert status == 0
+    assert "Usage" in out
+
+
+def test_version(run):
+    assert run("--version") == (0, f"asr {asr.__version__}\n", [])
+
+
+# ---- transcribe ----------------------------------------------------------------------------------
+
+
+def test_one_file_is_its_text_alone(run, model_file, recordings):
+    status, out, err = run("transcribe", model_file, recordings / "r0.wav")
+    assert (status, err, len(out.splitlines())) == (0, [], 1)
+    assert "\t" not in out
+
+
+def test_json_lines_have_words_in_seconds(run, model_file, recordings):
+    status, out, _ = run("transcribe", model_file, recordings, "--format", "jsonl")
+    assert status == 0
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["id"] for row in rows] == [f"r{i}" for i in range(8)]
+    for row in rows:
+        words = [word for segment in row["segments"] for word in segment["words"]]
+        assert " ".join(word["text"] for word in words) == row["text"]
+        assert all(0 <= w["start_s"] <= w["end_s"] <= row["duration_s"] for w in words)
+
+
+def test_files_of_one_name_do_not_overwrite_each_other(run, tmp_path, model_file, recordings):
+    for i in (0, 1):
+        (tmp_path / str(i)).mkdir()
+        (tmp_path / str(i) / "x.wav").write_bytes((recordings / f"r{i}.wav").read_bytes())
+    paths = [tmp_path / "0/x.wav", tmp_path / "1/x.wav"]
+    status, out, _ = run("transcribe", model_file, *paths, "--to", tmp_path / "out")
+    assert (status, out) == (0, "")
+    texts = [path.read_text() for path in sorted((tmp_path / "out").rglob("*.txt"))]
+    assert texts == [run("transcribe", model_file, path)[1] for path in paths]
+
+
+def test_another_rate_is_said_once_on_one_line(run, tmp_path, monkeypatch, model_file):
+    monkeypatch.setattr("asr.audio._said", set())
+    long = tmp_path / ("deep" * 20) / ("down" * 20)
+    long.mkdir(parents=True)
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(long / name, tone()[::2], 8000)
+    status, _, err = run("transcribe", model_file, long)
+    assert status == 0
+    (line,) = err
+    assert "resampled from 8000 Hz to 16000 Hz, as are all files of this rate" in line
+
+
+# ---- score and check -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def test_set(run, tmp_path, model_file, recordings) -> Path:
+    """A manifest whose texts are what the model writes, but for one word too many in the first."""
+    _, out, _ = run("transcribe", model_file, recordings, "--format", "jsonl")
+    rows = [json.loads(line) for line in out.splitlines()]
+    rows[0]["text"] += " xyz"
+    made = [Utterance(row["id"], row["audio"], text=row["text"]) for row in rows]
+    manifest.write(tmp_path / "test.jsonl", made)
+    return tmp_path / "test.jsonl"
+
+
+def test_score_of_a_model_is_score_of_its_transcripts(run, tmp_path, model_file, test_set):
+    status, out, err = run("score", model_file, test_set, "--to", tmp_path / "score")
+    assert (status, err) == (0, [])
+    words = sum(len(u.text.split()) for u in manifest.read(test_set))
+    assert f"1 errors in {words} words: 0 substituted, 1 deleted, 0 inserted" in out
+    assert json.loads((tmp_path / "score/score.json").read_text())["wer"] == 1 / words
+    recordings = Path(manifest.read(test_set)[0].audio).parent
+    transcripts = run("transcribe", model_file, recordings)[1]
+    (tmp_path / "heard.txt").write_text(transcripts)
+    assert run("score", test_set, tmp_path / "heard.txt") == (0, out, [])
+
+
+def test_audio_that_cannot_be_read_is_scored_as_empty_and_said(run, tmp_path, model_file, test_set):
+    lost = Utterance("lost", str(tmp_path / "lost.wav"), text="one two")
+    manifest.write(test_set, [*manifest.read(test_set), lost])
+    status, out, err = run("score", model_file, test_set)
+    assert status == 1
+    assert "3 deleted" in out
+    (line,) = err
+    assert line == f"failed, scored as empty {tmp_path / 'lost.wav'}: no such file"
+
+
+def test_check_lists_problems_and_statistics(run, tmp_path, model_file, test_set):
+    status, out, err = run("check", test_set)
+    assert (status, err) == (0, [])
+    assert "no problem found" in out
+    assert "16000 Hz: 8" in out
+    status, out, err = run("check", test_set, "--config", model_file)
+    assert (status, err) == (1, [])
+    assert "r0: characters outside the alphabet: 'x' (U+0078)" in out
+    assert "1 problems, 7 utterances can be used" in out
+
+
+# ---- doctor --------------------------------------------------------------------------------------
+
+
+def test_doctor_finds_this_installation_well(run):
+    status, out, err = run("doctor")
+    assert (status, err) == (0, [])
+    assert "all is well" in out
+    assert "torch with torchaudio" in out
+
+
+def test_doctor_names_what_is_wrong_and_the_mend(run, monkeypatch):
+    version = importlib.metadata.version
+
+    def other(name):
+        if name == "jiwer":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "1.0" if name == "numpy" else version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", other)
+    status, out, _ = run("doctor")
+    assert status == 1
+    assert "1.0, wanted <3,>=2.0" in out
+    assert "jiwer: pip install 'jiwer<5,>=4.0'" in out
+    assert "all is well" not in out
+
+
+def test_doctor_says_why_torch_and_torchaudio_do_not_load(monkeypatch):
+    def refuse(name):
+        raise OSError("/lib/libtorch_cuda.so: cannot open shared object file\nmore\nlines")
+
+    monkeypatch.setattr(doctor.importlib, "import_module", refuse)
+    found = {finding.what: finding for finding in doctor.examine()}
+    pair = found["torch with torchaudio"]
+    assert not pair.ok
+    assert pair.found == (
+        "do not load together: /lib/libtorch_cuda.so: cannot open shared object file"
+    )
+    assert "pip install" in pair.mend
+    assert not found["device"].ok
+
+
+# ---- the shape of the package --------------------------------------------------------------------
+
+
+@functools.cache
+def imports_of(path: Path) -> tuple[set[str], set[str]]:
+    """Modules that a file imports when it is imported itself, and all that it ever imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    late = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+        for node in ast.walk(function)
+    }
+    first, ever = set(), set()
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
+        ever.update(names)
+        if id(node) not in late:
+            first.update(names)
+    return first, ever
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def test_imports_run_one_way():
+    ever = {name: imports_of(path)[1] & set(modules()) for name, path in modules().items()}
+    # Public names are handed through by the package itself, which everything below may name.
+    graph = {name: needs - {"asr"} for name, needs in ever.items() if name != "asr"}
+    while graph:
+        ready = {name for name, needs in graph.items() if not needs & graph.keys()}
+        assert ready, f"a circle among {sorted(graph)}"
+        graph = {name: needs for name, needs in graph.items() if name not in ready}
+
+
+def test_nothing_below_knows_the_command_line():
+    for name, path in modules().items():
+        outer = {module.partition(".")[0] for module in imports_of(path)[1]}
+        assert "asr.cli" not in imports_of(path)[1], name
+        if name != "asr.cli":
+            assert not outer & {"typer", "click"}, name
+        if name not in ("asr.cli", "asr.run", "asr.train", "asr.download"):
+            assert "rich" not in outer, name
+
+
+def test_nothing_reads_pickles():
+    for name, path in modules().items():
+        assert not imports_of(path)[1] & {"pickle", "torch.load", "joblib", "shelve"}, name
+        source = path.read_text(encoding="utf-8")
+        assert not re.search(r"(?<!safetensors\.)torch\.load\(", source), name
+        assert "allow_pickle=True" not in source, name
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys, asr.cli; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "False\n"
