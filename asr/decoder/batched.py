@@ -105,7 +105,7 @@ class BatchedBeamDecoder:
         counts = speaks.sum(dim=1)
         longest = int(counts.amax()) if len(counts) else 0
         widest = int(kept.sum(dim=2).amax()) if longest else 1
-        order = torch.argsort(~speaks, dim=1, stable=True)[:, :longest]  # (B, N)
+        order = torch.argsort((~speaks).int(), dim=1, stable=True)[:, :longest]  # (B, N)
         frames = order[:, :, None].expand(-1, -1, widest)
         return Frames(
             tokens[:, :, :widest].gather(1, frames),
