@@ -128,8 +128,7 @@ class Stream:
             self._arrays = _make_room(self._arrays)
             done += search.advance(log_probs[done:], decoder.limits, decoder.fusion, self._arrays)
         head = self._arrays.head[0]
-        best = self._arrays.beams[head["side"], self._arrays.orders[head["side"], 0]]
-        if np.isnan(head["offset"]) or (head["count"] and np.isnan(best["score"])):
+        if head["count"] and np.isnan(head["offset"] + self._arrays.scores[head["side"], 0]):
             raise ValueError("the emissions contain NaN")
 
     def best(self) -> Hypothesis:
@@ -137,8 +136,7 @@ class Stream:
         head = self._arrays.head[0]
         if not head["count"]:
             return Hypothesis((), "", -np.inf)
-        entry = self._arrays.beams[head["side"], self._arrays.orders[head["side"], 0]]
-        return self._hypothesis(0, float(head["offset"] + entry["score"]))
+        return self._hypothesis(0, float(head["offset"] + self._arrays.scores[head["side"], 0]))
 
     def finish(self) -> list[Hypothesis]:
         """The likeliest texts, the last word and the end of the utterance scored."""
@@ -176,11 +174,12 @@ def _require(name: str, value: float, sensible: bool, mend: str) -> None:
 
 
 def _new_arrays(beam: int, vocabulary: int) -> prefixes.Arrays:
-    room = max(FIRST_ROOM, 4 * beam)
+    room = max(FIRST_ROOM, 4 * beam)  # so that after a doubling a frame finds room
     return prefixes.Arrays(
         head=np.zeros(1, prefixes.HEAD),
         beams=np.empty((2, 2 * beam + 1), prefixes.ENTRY),
         orders=np.zeros((2, beam), np.int32),
+        scores=np.zeros((2, beam)),
         nodes=np.empty(room, prefixes.NODE),
         times=np.empty(2 * room, prefixes.TIME),
         emit=np.empty(vocabulary),
@@ -191,14 +190,14 @@ def _new_arrays(beam: int, vocabulary: int) -> prefixes.Arrays:
 
 
 def _make_room(arrays: prefixes.Arrays) -> prefixes.Arrays:
-    """Drop what no prefix needs any more; double an array of which that leaves half in use."""
-    prefixes.compact(arrays)
+    """Drop the times that no prefix needs any more; double an array of which half is in use."""
+    prefixes.compact_times(arrays)
     head = arrays.head[0]
-    for name in ("nodes", "times"):
+    for name, used in (("nodes", head["nodes"] - head["spares"]), ("times", head["times"])):
         array = getattr(arrays, name)
-        if head[name] > len(array) // 2:
+        if used > len(array) // 2:
             larger = np.empty(2 * len(array), array.dtype)
-            larger[: head[name]] = array[: head[name]]
+            larger[: len(array)] = array
             arrays = arrays._replace(**{name: larger})
     return arrays
 

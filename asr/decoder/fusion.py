@@ -13,10 +13,10 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from asr.decoder.automaton import Automaton, step
+from asr.decoder.jit import compiled, inlined
 from asr.decoder.lexicon import LOST, NOT_A_WORD, SPACE, Spelling, spell, spell_words
 from asr.decoder.ngram import NGram
 
@@ -127,13 +127,13 @@ def _most_gain(hotwords: Automaton | None, spelling: Spelling) -> float:
     return longest * max(0.0, float(hotwords.arc_score.max()))
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def follow(arrays, state, label):
     """Score of `label` in `state` of an automaton, and the state after it."""
     return step(arrays[0], arrays[1], arrays[2], arrays[3], arrays[4], arrays[5], state, label)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def begin(fusion, prefix):
     """Write the fused score of the empty prefix."""
     prefix.fused, prefix.ahead, prefix.closing = 0.0, 0.0, 0.0
@@ -141,7 +141,7 @@ def begin(fusion, prefix):
     prefix.spelled, prefix.hot_state, prefix.in_word = 0, fusion.hot_start, 0
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def close(fusion, prefix):
     """Score of ending the last word of `prefix`, computed once; -inf where no word ends so."""
     if prefix.close_state == PENDING:
@@ -157,7 +157,7 @@ def close(fusion, prefix):
     return prefix.closing
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def most_gain(fusion, prefix):
     """No less than a piece that begins a word can add to the fused score of `prefix`.
 
@@ -170,7 +170,7 @@ def most_gain(fusion, prefix):
     return fusion.hot_gain + closing - prefix.ahead
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def extend(fusion, prefix, token):
     """The fused fields of `prefix` + `token`: fused, ahead, lm_state, spelled, hot_state, in_word.
 
@@ -207,7 +207,7 @@ def extend(fusion, prefix, token):
     return fused, ahead, np.int64(lm_state), np.int64(spelled), np.int64(hot_state), in_word
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def finish(fusion, prefix):
     """The fused score of `prefix` as a whole text: all that was lent is settled.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
+from asr.decoder.jit import inlined
 from asr.errors import UserError
 from asr.tokenizer import BLANK, WORD_START
 
@@ -133,7 +134,7 @@ def _build(ids, lengths, labels, scores, trie):
     return nodes
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def spell(trie, node, char):
     """The child of a node, or LOST."""
     low, after = trie[node].first, trie[node].after

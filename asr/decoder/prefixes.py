@@ -1,9 +1,9 @@
 """Memory of a prefix beam search: a trie of prefixes, the beam, and the times of tokens.
 
 Prefixes are nodes of a trie in one array; the beam is an array of entries that point to them. When
-a token starts on a path, a record says so and points to that of the token before. Nodes and records
-that nothing in the beam rests on are dropped when the arrays are full, so that memory grows with
-the text and not with the frames.
+a token starts on a path, a record says so and points to that of the token before. A node that
+nothing in the beam rests on is used again at once, which keeps the trie in the processor's cache,
+and records are when their array is full: memory grows with the text, not with the frames.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import numba
 import numpy as np
 
 from asr.decoder import fusion as fuse
+from asr.decoder.jit import compiled, inlined
 from asr.tokenizer import BLANK
 
 NONE = -1
+GIVEN_BACK = -2
 
 NODE = np.dtype(  # a prefix
     [
@@ -35,11 +37,10 @@ ENTRY = np.dtype(  # a prefix in the beam: all paths to it that end in a blank, 
         ("p_blank", "f8"),  # log sum over those that end in a blank
         ("p_token", "f8"),
         ("p_total", "f8"),
-        ("score", "f8"),  # p_total and what is fused; the beam is ordered by it
         ("best_blank", "f8"),  # the likeliest single path, which gives the times
         ("best_token", "f8"),
-        ("peak_blank", "f8"),  # on that path, the highest log-prob of the last token
-        ("peak_token", "f8"),
+        ("peak_blank", "f4"),  # on that path, the highest log-prob of the last token
+        ("peak_token", "f4"),
         ("time_blank", "i4"),  # when that path wrote its tokens, a TIME
         ("time_token", "i4"),
         ("end_blank", "i4"),  # frame after the last token's last one; this frame for `token`
@@ -57,7 +58,9 @@ HEAD = np.dtype(  # the numbers of a search under way
         ("frame", "i8"),  # frames seen
         ("count", "i8"),  # prefixes in the beam
         ("side", "i8"),  # which of the two beams is the current one
-        ("nodes", "i8"),
+        ("nodes", "i8"),  # in use or given back
+        ("spare", "i8"),  # one of those given back, its sibling is the next
+        ("spares", "i8"),
         ("times", "i8"),
         ("stamp", "i8"),
         ("resting", "i8"),  # whether all paths end in a blank
@@ -73,6 +76,7 @@ class Arrays(NamedTuple):
     head: np.ndarray  # (1,) HEAD
     beams: np.ndarray  # (2, 2 * beam + 1) ENTRY
     orders: np.ndarray  # (2, beam) int32, slots of a beam, best first
+    scores: np.ndarray  # (2, beam) float64, in that order: p_total and what is fused
     nodes: np.ndarray  # (room,) NODE; node 0 is the empty prefix
     times: np.ndarray  # (room,) TIME
     emit: np.ndarray  # (V,) float64, the kept tokens' log-probs of a frame, else -inf
@@ -81,27 +85,28 @@ class Arrays(NamedTuple):
     child: np.ndarray  # (2, 2 * beam + 1) int32, children in the beam as linked lists of slots
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def start(fusion, arrays):
     """Put the empty prefix into the beam."""
     head = arrays.head[0]
     head.frame, head.count, head.side, head.nodes, head.times = 0, 1, 0, 1, 0
+    head.spare, head.spares = NONE, 0
     head.stamp, head.resting, head.offset = 0, 1, 0.0
     root = arrays.nodes[0]
     root.parent, root.token, root.child, root.sibling, root.slot = NONE, BLANK, NONE, NONE, 0
     fuse.begin(fusion, root)
     entry = arrays.beams[0][0]
     entry.node, entry.via = 0, NONE
-    entry.p_blank, entry.p_token, entry.p_total, entry.score = 0.0, -math.inf, 0.0, 0.0
+    entry.p_blank, entry.p_token, entry.p_total = 0.0, -math.inf, 0.0
     entry.best_blank, entry.best_token = 0.0, -math.inf
     entry.peak_blank, entry.peak_token = 0.0, 0.0
     entry.time_blank, entry.time_token, entry.end_blank = NONE, NONE, 0
-    arrays.orders[0][0] = 0
+    arrays.orders[0][0], arrays.scores[0][0] = 0, 0.0
     arrays.emit[:] = -math.inf
     arrays.mark[:] = 0
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def write_time(head, times, parent, repeats):
     """Record that a token starts in this frame after the best path to `parent`; returns its number.
 
@@ -119,7 +124,7 @@ def write_time(head, times, parent, repeats):
     return head.times - 1
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def node_of(fusion, head, nodes, parent, token):
     """The node of the prefix `parent` + `token`, made if there is none."""
     number = nodes[parent].child
@@ -127,8 +132,13 @@ def node_of(fusion, head, nodes, parent, token):
         if nodes[number].token == token:
             return number
         number = nodes[number].sibling
-    number = head.nodes
-    head.nodes += 1
+    if head.spare != NONE:
+        number = head.spare
+        head.spare = nodes[number].sibling
+        head.spares -= 1
+    else:
+        number = head.nodes
+        head.nodes += 1
     node, prefix = nodes[number], nodes[parent]
     node.parent, node.token, node.child = parent, token, NONE
     node.sibling, prefix.child = prefix.child, number
@@ -140,53 +150,51 @@ def node_of(fusion, head, nodes, parent, token):
     return number
 
 
+@compiled
+def release(head, nodes, number):
+    """Give back a node, and those before it, if they are neither in the beam nor lead there."""
+    while number != 0 and nodes[number].slot == NONE and nodes[number].child == NONE:
+        parent = nodes[number].parent
+        sibling = nodes[parent].child
+        if sibling == number:
+            nodes[parent].child = nodes[number].sibling
+        else:
+            while nodes[sibling].sibling != number:
+                sibling = nodes[sibling].sibling
+            nodes[sibling].sibling = nodes[number].sibling
+        nodes[number].slot = GIVEN_BACK  # so that it is not given back twice
+        nodes[number].sibling, head.spare = head.spare, number
+        head.spares += 1
+        number = parent
+
+
 @numba.njit(cache=True, nogil=True)
-def compact(arrays):
-    """Drop the nodes and times that no prefix of the beam rests on; order is kept."""
-    head, nodes, times = arrays.head[0], arrays.nodes, arrays.times
+def compact_times(arrays):
+    """Drop the records that no prefix of the beam rests on; their order is kept."""
+    head, times = arrays.head[0], arrays.times
     beam, order = arrays.beams[head.side], arrays.orders[head.side]
-    node_to = np.full(head.nodes, NONE, np.int32)
-    time_to = np.full(head.times, NONE, np.int32)
-    node_to[0] = 0
+    moved = np.full(head.times, NONE, np.int32)
     for rank in range(head.count):
         entry = beam[order[rank]]
-        number = entry.node
-        while node_to[number] == NONE:
-            node_to[number] = 0
-            number = nodes[number].parent
         for time in (entry.time_blank, entry.time_token):
-            while time != NONE and time_to[time] == NONE:
-                time_to[time] = 0
+            while time != NONE and moved[time] == NONE:
+                moved[time] = 0
                 time = times[time].before
     count = 0
-    for number in range(head.nodes):
-        if node_to[number] != NONE:
-            node_to[number] = count
-            nodes[count] = nodes[number]
-            node = nodes[count]
-            node.child = NONE
-            if count > 0:
-                node.parent = node_to[node.parent]
-                node.sibling = nodes[node.parent].child
-                nodes[node.parent].child = count
-            count += 1
-    head.nodes = count
-    count = 0
     for time in range(head.times):
-        if time_to[time] != NONE:
-            time_to[time] = count
+        if moved[time] != NONE:
+            moved[time] = count
             times[count] = times[time]
             if times[count].before != NONE:
-                times[count].before = time_to[times[count].before]
+                times[count].before = moved[times[count].before]
             count += 1
     head.times = count
     for rank in range(head.count):
         entry = beam[order[rank]]
-        entry.node = node_to[entry.node]
         if entry.time_blank != NONE:
-            entry.time_blank = time_to[entry.time_blank]
+            entry.time_blank = moved[entry.time_blank]
         if entry.time_token != NONE:
-            entry.time_token = time_to[entry.time_token]
+            entry.time_token = moved[entry.time_token]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -204,9 +212,10 @@ def trace(arrays, rank):
     tokens, peaks = np.empty(count, np.int64), np.empty(count)
     starts, ends = np.empty(count, np.int64), np.empty(count, np.int64)
     if entry.best_token > entry.best_blank:
-        time, end, peak = entry.time_token, head.frame, entry.peak_token
+        time, end, peak = entry.time_token, head.frame, np.float64(entry.peak_token)
     else:
-        time, end, peak = entry.time_blank, np.int64(entry.end_blank), entry.peak_blank
+        time, end = entry.time_blank, np.int64(entry.end_blank)
+        peak = np.float64(entry.peak_blank)
     number = entry.node
     for at in range(count - 1, -1, -1):
         tokens[at], starts[at], ends[at], peaks[at] = (

@@ -14,11 +14,11 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from asr.decoder import fusion as fuse
-from asr.decoder.prefixes import NONE, node_of, write_time
+from asr.decoder.jit import compiled, inlined
+from asr.decoder.prefixes import NONE, node_of, release, write_time
 from asr.tokenizer import BLANK
 
 
@@ -31,7 +31,7 @@ class Limits(NamedTuple):
     beam_margin: float
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def log_add(a, b):
     """ln(e^a + e^b)."""
     high, low = (a, b) if a >= b else (b, a)
@@ -40,7 +40,7 @@ def log_add(a, b):
     return high
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def keep_tokens(row, limits, kept):
     """Write the tokens that a frame (V,) may emit into `kept`, likeliest first, and count them."""
     floor, room = limits.token_min_logp, limits.tokens_per_frame
@@ -69,7 +69,7 @@ def keep_tokens(row, limits, kept):
     return count
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def rest(head, beam, order):
     """Let every path end in a blank."""
     for rank in range(head.count):
@@ -82,23 +82,25 @@ def rest(head, beam, order):
     head.resting = 1
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
-def insert(beam, order, size, slot):
-    """Put `slot` into `order`, whose first `size` are sorted, after those of the same score."""
-    score = beam[slot].score
-    while size > 0 and beam[order[size - 1]].score < score:
-        order[size] = order[size - 1]
-        size -= 1
-    order[size] = slot
+@inlined
+def insert(order, scores, count, slot, score):
+    """Put `slot` into `order`, whose first `count` are sorted, after those of the same score."""
+    while count > 0 and scores[count - 1] < score:
+        order[count], scores[count] = order[count - 1], scores[count - 1]
+        count -= 1
+    order[count], scores[count] = slot, score
 
 
-@numba.njit(cache=True, nogil=True)
-def stay(row, arrays, beam, order, after, new_order):
+@compiled
+def stay(row, arrays):
     """Carry the prefixes of the beam over a frame: blank, last token again, and merging.
 
     Returns how many have any path left.
     """
     head, nodes, emit = arrays.head[0], arrays.nodes, arrays.emit
+    beam, order = arrays.beams[head.side], arrays.orders[head.side]
+    after, new_order = arrays.beams[1 - head.side], arrays.orders[1 - head.side]
+    new_scores = arrays.scores[1 - head.side]
     blank = np.float64(row[BLANK])
     alive = 0
     for rank in range(head.count):
@@ -133,20 +135,27 @@ def stay(row, arrays, beam, order, after, new_order):
             new.p_total = log_add(new.p_blank, new.p_token)
         else:
             new.p_total = new.p_blank
-        new.score = new.p_total + node.fused
-        if new.score > -math.inf:
-            insert(after, new_order, alive, rank)
+        score = new.p_total + node.fused
+        if score > -math.inf:
+            insert(new_order, new_scores, alive, rank, score)
             alive += 1
     return alive
 
 
-@numba.njit(cache=True, nogil=True)
-def expand(row, count, limits, fusion, arrays, beam, order, after, new_order, alive):
+@compiled
+def expand(row, count, limits, fusion, arrays, alive):
     """Enter the prefixes that are one token longer than one of the beam and not in it.
 
     alive: how many are in `new_order` already. Returns how many are then.
     """
     head, nodes, kept, mark = arrays.head[0], arrays.nodes, arrays.kept, arrays.mark
+    beam, order, scores = (
+        arrays.beams[head.side],
+        arrays.orders[head.side],
+        arrays.scores[head.side],
+    )
+    after, new_order = arrays.beams[1 - head.side], arrays.orders[1 - head.side]
+    new_scores = arrays.scores[1 - head.side]
     free = head.count
     for rank in range(head.count):
         slot = order[rank]
@@ -160,12 +169,12 @@ def expand(row, count, limits, fusion, arrays, beam, order, after, new_order, al
         gain, begin_gain = 0.0, 0.0
         if fusion.active:
             gain, begin_gain = fusion.hot_gain, fuse.most_gain(fusion, prefix)
-        highest = parent.score + max(gain, begin_gain)
+        highest = scores[rank] + max(gain, begin_gain)
         for i in range(count):
             token = kept[i]
             value = np.float64(row[token])
-            worst = after[new_order[limits.beam - 1]].score if alive == limits.beam else -math.inf
-            least = after[new_order[0]].score - limits.beam_margin if alive else -math.inf
+            worst = new_scores[limits.beam - 1] if alive == limits.beam else -math.inf
+            least = new_scores[0] - limits.beam_margin if alive else -math.inf
             if highest + value <= worst or highest + value < least:
                 break  # nor will any of the tokens after it do
             if mark[token] == head.stamp:
@@ -185,21 +194,21 @@ def expand(row, count, limits, fusion, arrays, beam, order, after, new_order, al
             else:
                 place, free = free, free + 1
             new = after[place]
-            new.p_token, new.p_total, new.score = total, total, score
+            new.p_token, new.p_total = total, total
             new.via, new.token = slot, token
-            insert(after, new_order, alive, place)
+            insert(new_order, new_scores, alive, place, score)
             alive += 1
-    while alive > 0 and after[new_order[alive - 1]].score < (
-        after[new_order[0]].score - limits.beam_margin
-    ):
+    while alive > 0 and new_scores[alive - 1] < new_scores[0] - limits.beam_margin:
         alive -= 1
     return alive
 
 
-@numba.njit(cache=True, nogil=True)
-def settle(fusion, arrays, beam, order, after, new_order, alive):
+@compiled
+def settle(fusion, arrays, alive):
     """Make the new prefixes of the new beam nodes of the trie, and give all nodes their slots."""
     head, nodes, emit = arrays.head[0], arrays.nodes, arrays.emit
+    beam, order = arrays.beams[head.side], arrays.orders[head.side]
+    after, new_order = arrays.beams[1 - head.side], arrays.orders[1 - head.side]
     for rank in range(head.count):
         nodes[beam[order[rank]].node].slot = NONE
     for rank in range(alive):
@@ -216,18 +225,19 @@ def settle(fusion, arrays, beam, order, after, new_order, alive):
             new.time_token = write_time(head, arrays.times, parent, repeats)
             new.time_blank, new.end_blank, new.peak_blank = NONE, 0, 0.0
         nodes[new.node].slot = slot
+    for rank in range(head.count):
+        release(head, nodes, beam[order[rank]].node)
     head.count = alive
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def advance(log_probs, limits, fusion, arrays):
     """Search the frames (T, V) in order; returns how many were, fewer when memory ran out."""
     head = arrays.head[0]
     for t in range(len(log_probs)):
         row = log_probs[t]
         count = keep_tokens(row, limits, arrays.kept)
-        side = head.side
-        beam, order = arrays.beams[side], arrays.orders[side]
+        beam, order = arrays.beams[head.side], arrays.orders[head.side]
         if count == 0:
             if not head.resting:
                 rest(head, beam, order)
@@ -236,9 +246,8 @@ def advance(log_probs, limits, fusion, arrays):
                 head.count = 0
             head.frame += 1
             continue
-        if head.nodes + limits.beam > len(arrays.nodes) or head.times + 2 * limits.beam > len(
-            arrays.times
-        ):
+        unused = len(arrays.nodes) - head.nodes + head.spares
+        if unused < limits.beam or len(arrays.times) - head.times < 2 * limits.beam:
             return t
         for i in range(count):
             arrays.emit[arrays.kept[i]] = row[arrays.kept[i]]
@@ -250,18 +259,17 @@ def advance(log_probs, limits, fusion, arrays):
             slot = arrays.nodes[parent].slot if parent != NONE else NONE
             if slot != NONE:
                 following[order[rank]], first[slot] = first[slot], order[rank]
-        after, new_order = arrays.beams[1 - side], arrays.orders[1 - side]
-        alive = stay(row, arrays, beam, order, after, new_order)
-        alive = expand(row, count, limits, fusion, arrays, beam, order, after, new_order, alive)
-        settle(fusion, arrays, beam, order, after, new_order, alive)
+        alive = stay(row, arrays)
+        alive = expand(row, count, limits, fusion, arrays, alive)
+        settle(fusion, arrays, alive)
         for i in range(count):
             arrays.emit[arrays.kept[i]] = -math.inf
-        head.side, head.resting = 1 - side, 0
+        head.side, head.resting = 1 - head.side, 0
         head.frame += 1
     return len(log_probs)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def final_scores(fusion, arrays, scores):
     """Write the score of each prefix of the beam as a whole text into `scores` (size,)."""
     head = arrays.head[0]
