@@ -130,6 +130,7 @@ def test_an_ngram_without_its_context_is_refused():
         ("backoff_state", 1, 1),
         ("backoff_state", 0, 1),
         ("arc_label", 0, 4),
+        ("arc_label", 5, 9),
     ],
 )
 def test_a_damaged_automaton_is_refused(field, position, value):

@@ -79,6 +79,7 @@ class Automaton:
             and self.arc_start[-1] == arcs
             and bool((np.diff(self.arc_start) >= 0).all())
             and np.array_equal(self.arc_label[: self.labels], np.arange(self.labels))
+            and bool(((self.arc_label >= 0) & (self.arc_label < self.labels)).all())
             and bool(((self.arc_next >= 0) & (self.arc_next < states)).all())
             and self.backoff_state[0] == 0
             and bool((self.backoff_state >= 0).all())
