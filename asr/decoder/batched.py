@@ -155,7 +155,6 @@ class BatchedBeamDecoder:
         longer = torch.where(is_last, p_blank[:, :, None], total[:, :, None]) + values[:, None, :]
         longer = torch.where(in_beam | ~going_on[:, :, None], IMPOSSIBLE, longer)
         score = torch.cat([stay_score, longer.flatten(1)], dim=1)  # (B, K + K * C)
-        closed = beam.fused
         if self._fusion.numbers.active:
             closed = self._fusion.close(beam.fused)
             wide = self._fusion.extend(
@@ -172,8 +171,9 @@ class BatchedBeamDecoder:
         slot = torch.where(stays, chosen, child // tokens.shape[1])
         token = tokens.gather(1, child % tokens.shape[1])
         origin = beam.hash.gather(1, slot)
-        fused = old = beam.fused.take(slot)
+        fused = beam.fused
         if self._fusion.numbers.active:
+            old = beam.fused.take(slot)
             new = self._fusion.extend(old, closed.take(slot), token)
             fused = Fused(*map(torch.where, [stays] * len(old), old, new))
         p_longer = longer.flatten(1).gather(1, child)
