@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asr.decoder import prefixes, search
+from asr.decoder.automaton import Automaton
 from asr.decoder.beam import BeamDecoder
 from asr.decoder.greedy import GreedyDecoder
 from asr.decoder.ngram import NGram
@@ -313,3 +316,24 @@ def test_emissions_of_another_shape_or_nan_are_refused():
         decoder.decode(np.zeros((3, 4)), FRAME_S)
     with pytest.raises(ValueError, match="NaN"):
         decoder.decode(np.full((3, 5), np.nan), FRAME_S)
+
+
+def test_the_loops_are_compiled_for_one_kind_of_arguments(tmp_path):
+    """Otherwise the first user of a language model, mapped from a file or not, would wait again."""
+    mapped = {}
+    for field in fields(Automaton):
+        value = getattr(WORD_LM.automaton, field.name)
+        if isinstance(value, np.ndarray):
+            value.tofile(tmp_path / field.name)
+            value = np.memmap(tmp_path / field.name, value.dtype, "r")
+        mapped[field.name] = value
+    from_file = NGram(Automaton(**mapped), WORD_LM.words, WORD_LM.order, WORD_LM.unit)
+    log_probs = emissions(np.random.default_rng(0), 30, len(CHARACTERS))
+    expected = BeamDecoder(CHARACTERS, lm=WORD_LM).decode(log_probs, FRAME_S)
+    assert BeamDecoder(CHARACTERS, lm=from_file).decode(log_probs, FRAME_S) == expected
+    for fusion in FUSIONS.values():
+        decoder = BeamDecoder(CHARACTERS, **fusion)
+        for same in (log_probs, log_probs.astype(float), np.asfortranarray(log_probs)):
+            decoder.decode(same, FRAME_S)
+    for loop in (prefixes.start, search.advance, search.final_scores, prefixes.trace):
+        assert len(loop.signatures) == 1
