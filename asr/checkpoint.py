@@ -6,6 +6,7 @@ holds a pickle: tensors are safetensors, the rest is JSON or YAML, and reading r
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from dataclasses import dataclass
@@ -20,13 +21,22 @@ from torch import Tensor, nn
 
 from asr import __version__, files, tokenizer
 from asr.config import Config, parse, to_yaml
+from asr.decoder.ngram import NGram
 from asr.errors import UserError
 from asr.features import Features
 from asr.model import AcousticModel
 from asr.tokenizer import Tokenizer
 
 MODEL_FORMAT = 1  # of the model file; a reader refuses what is newer than it knows
-MODEL_PARTS = ("format.json", "README.md", "config.yaml", "tokenizer", "weights.safetensors")
+NGRAM_PART = "ngram.npz"  # only where `asr tune` has put a language model into the file
+MODEL_PARTS = (
+    "format.json",
+    "README.md",
+    "config.yaml",
+    "tokenizer",
+    "weights.safetensors",
+    NGRAM_PART,
+)
 
 
 # ---- checkpoints -------------------------------------------------------------------------------
@@ -100,6 +110,8 @@ class Model:
     features: Features
     acoustic: AcousticModel
     tokenizer: Tokenizer
+    card: str = ""  # what it is, in Markdown, for people to read
+    ngram: NGram | None = None  # on words or tokens, for beam search
 
     @classmethod
     def build(cls, config: Config, tokens: Tokenizer) -> Model:
@@ -114,8 +126,8 @@ class Model:
         return {"features": self.features, "acoustic": self.acoustic}
 
 
-def save_model(path: str | Path, model: Model, card: str) -> None:
-    """Write `NAME.asr`: a stored zip of configuration, weights, tokenizer and model card."""
+def save_model(path: str | Path, model: Model) -> None:
+    """Write `NAME.asr`: a stored zip of `MODEL_PARTS`, the n-gram only where there is one."""
     tensors = {
         f"{name}.{key}": value.detach().cpu().contiguous()
         for name, module in model.modules.items()
@@ -125,14 +137,16 @@ def save_model(path: str | Path, model: Model, card: str) -> None:
         files.replacing(path) as beside,
         zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive,
     ):
-        parts = (
+        parts = [
             json.dumps({"format": MODEL_FORMAT, "asr": __version__}),
-            card,
+            model.card,
             to_yaml(model.config),
             model.tokenizer.to_bytes(),
             safetensors.torch.save(tensors),
-        )
-        for name, part in zip(MODEL_PARTS, parts, strict=True):
+        ]
+        if model.ngram is not None:
+            parts.append(model.ngram.to_bytes())
+        for name, part in zip(MODEL_PARTS, parts, strict=False):
             archive.writestr(name, part)
 
 
@@ -152,6 +166,9 @@ def load_model(path: str | Path) -> Model:
         config = parse(yaml.safe_load(parts["config.yaml"]), f"{path}: config.yaml")
         tokens = tokenizer.from_bytes(parts["tokenizer"], config.tokenizer.kind)
         tensors = safetensors.torch.load(parts["weights.safetensors"])
+        card, ngram = parts["README.md"].decode(), None
+        if NGRAM_PART in parts:
+            ngram = _load_ngram(parts[NGRAM_PART])
     except (
         zipfile.BadZipFile,
         KeyError,
@@ -164,9 +181,17 @@ def load_model(path: str | Path) -> Model:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not a model file, or damaged: {reason}") from None
     model = Model.build(config, tokens)
+    model.card, model.ngram = card, ngram
     for name, module in model.modules.items():
         _load_tensors(module, _below(tensors, f"{name}."), path)
     return model
+
+
+def _load_ngram(data: bytes) -> NGram:
+    try:
+        return NGram.load(io.BytesIO(data))
+    except UserError as error:
+        raise ValueError(f"{NGRAM_PART}: {str(error).partition(': ')[2]}") from None
 
 
 def _read_parts(path: Path) -> dict[str, bytes]:

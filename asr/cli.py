@@ -36,6 +36,17 @@ Overrides = Annotated[
 Runs = Annotated[Path, typer.Option(help="The folder of run folders.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Train anew instead of resuming.")]
 ModelArgument = Annotated[Path, typer.Argument(help="A model file, NAME.asr.")]
+Decoder = Annotated[
+    list[str] | None,
+    typer.Option(help="A decoder setting, as beam=50, lm_weight=0.6, word_bonus=1 or n_best=5."),
+]
+LanguageModel = Annotated[
+    Path | None, typer.Option("--lm", help="A language model: .npz, .arpa or .arpa.gz (asr lm).")
+]
+Hotwords = Annotated[
+    list[str] | None,
+    typer.Option("--hotword", help="A phrase to listen for, with its weight: 'Ann Arbor=5'."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 
 
@@ -106,14 +117,16 @@ def transcribe(
     to: Annotated[
         Path | None, typer.Option(help="Write one file for each recording into this folder.")
     ] = None,
+    lm: LanguageModel = None,
+    hotword: Hotwords = None,
+    decoder: Decoder = None,
     device: Device = "auto",
 ) -> None:
     """Write down what is said in recordings."""
     from asr import files
-    from asr.recognizer import load
     from asr.transcribe import Failure, sources, transcribe_many
 
-    recognizer = load(model, device)
+    recognizer = _load(model, device, lm, hotword, decoder)
     utterances = sources(audio)
     if to is not None:
         targets = [files.below(to, f"{u.id}.{format.value}") for u in utterances]
@@ -138,6 +151,28 @@ def transcribe(
     if failures:
         err.print(f"{failures} of {len(utterances)} could not be transcribed (see above)")
         raise typer.Exit(2 if failures == len(utterances) else 1)
+
+
+def _load(model: Path, device: str, lm: Path | None, hotword, decoder):
+    from asr.recognizer import load
+
+    phrases = {phrase: _number(weight, phrase) for phrase, weight in _pairs(hotword, "--hotword")}
+    settings = dict(_pairs(decoder, "--decoder"))
+    return load(model, device, lm=lm, hotwords=phrases, **settings)
+
+
+def _pairs(values: list[str] | None, option: str) -> list[tuple[str, str]]:
+    for value in values or ():
+        if "=" not in value:
+            raise UserError(f"{option} {value!r}: write it as NAME=VALUE")
+    return [tuple(value.rsplit("=", 1)) for value in values or ()]
+
+
+def _number(text: str, phrase: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"--hotword {phrase!r}: the weight {text!r} is not a number") from None
 
 
 def _say_failed(what: str, reason: object) -> None:
@@ -220,6 +255,9 @@ def score(
     to: Annotated[
         Path | None, typer.Option(help="Write score.json and hypotheses.jsonl into this folder.")
     ] = None,
+    lm: LanguageModel = None,
+    hotword: Hotwords = None,
+    decoder: Decoder = None,
     device: Device = "auto",
 ) -> None:
     """Word error rate with its interval: MODEL MANIFEST, or REFERENCES HYPOTHESES."""
@@ -230,9 +268,9 @@ def score(
     failures = []
     if reference.suffix == ".asr":
         from asr.evaluate import evaluate
-        from asr.recognizer import load
 
-        evaluation = evaluate(load(reference, device), manifest.read(hypothesis))
+        recognizer = _load(reference, device, lm, hotword, decoder)
+        evaluation = evaluate(recognizer, manifest.read(hypothesis))
         pairs, result, failures = evaluation.pairs, evaluation.score, evaluation.failures
     else:
         pairs = scoring.pair_files(reference, hypothesis, TextConfig())

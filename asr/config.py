@@ -138,6 +138,22 @@ class TrainConfig(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
 
+class DecoderConfig(Section):
+    """How emissions become text; `asr tune` chooses the values and writes them to a model file."""
+
+    beam: int = Field(1, ge=1)  # prefixes kept after each frame; 1 is greedy: the best path
+    lm_weight: float = Field(0.5, ge=0)  # of the language model's ln P, where there is one
+    word_bonus: float = 0.0  # for each word, against a language model's taste for short texts
+    unknown_score: float = Field(-15.0, le=0)  # ln P of a word that the language model lacks
+    n_best: int = Field(1, ge=1)  # texts returned
+
+    @model_validator(mode="after")
+    def _fits(self) -> DecoderConfig:
+        if self.n_best > self.beam:
+            raise ValueError(f"n_best {self.n_best} is more than the beam, {self.beam}")
+        return self
+
+
 class Config(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")  # of the run folder runs/NAME
     seed: int = Field(0, ge=0)
@@ -149,6 +165,7 @@ class Config(Section):
     spec_augment: SpecAugmentConfig = SpecAugmentConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+    decoder: DecoderConfig = DecoderConfig()
 
     @model_validator(mode="after")
     def _fits(self) -> Config:

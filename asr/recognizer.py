@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,10 +14,15 @@ from torch import Tensor
 
 from asr import audio, checkpoint
 from asr.checkpoint import Model
+from asr.config import parse
 from asr.dataset import pad
+from asr.decoder.beam import BeamDecoder
 from asr.decoder.greedy import GreedyDecoder
+from asr.decoder.ngram import NGram
 from asr.errors import UserError
-from asr.transcript import Hypothesis, Segment, Transcript, Word
+from asr.transcript import Hypothesis, Segment, Transcript
+
+DEFAULT_BEAM = 50  # of a language model or hotwords, where nobody chose one
 
 
 @dataclass
@@ -59,7 +66,12 @@ class Recognizer:
     'seven three one'
     """
 
-    def __init__(self, model: Model, device: torch.device | str | None = None):
+    def __init__(
+        self,
+        model: Model,
+        device: torch.device | str | None = None,
+        hotwords: Mapping[str, float] | None = None,
+    ):
         self.device = pick_device() if device is None else torch.device(device)
         self.config = model.config
         self.features = model.features.to(self.device)
@@ -67,7 +79,7 @@ class Recognizer:
         self.tokenizer = model.tokenizer
         self.rate_hz = model.config.features.rate_hz
         self.frame_s = model.features.hop * model.config.model.subsampling / self.rate_hz
-        self.decoder = GreedyDecoder(model.tokenizer.pieces)
+        self.decoder = build_decoder(model, hotwords)
 
     @torch.inference_mode()
     def emissions(self, waveforms: Sequence[np.ndarray | Tensor]) -> Emissions:
@@ -86,8 +98,9 @@ class Recognizer:
 
     def recognise(self, waveforms: Sequence[np.ndarray | Tensor]) -> list[list[Hypothesis]]:
         """[(N_i,)] samples at `rate_hz` -> the hypotheses of each, best first."""
-        emissions = self.emissions(waveforms)
-        return [self.decoder.decode(row, self.frame_s) for row in emissions.rows()]
+        rows = self.emissions(waveforms).rows()
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # the beam's loops release the GIL
+            return list(pool.map(lambda row: self.decoder.decode(row, self.frame_s), rows))
 
     def transcribe(self, source: str | Path | np.ndarray) -> Transcript:
         """A file of any format and rate, or float32 samples (N,) at `rate_hz`.
@@ -100,6 +113,28 @@ class Recognizer:
             name, samples = "", np.asarray(source, dtype=np.float32)
         (hypotheses,) = self.recognise([samples])
         return to_transcript(name, len(samples) / self.rate_hz, hypotheses)
+
+
+def build_decoder(
+    model: Model, hotwords: Mapping[str, float] | None = None
+) -> GreedyDecoder | BeamDecoder:
+    """The decoder that a model's configuration asks for: greedy, or a beam with the model's n-gram.
+
+    hotwords: {phrase: weight}.
+    """
+    c = model.config.decoder
+    if c.beam == 1:
+        return GreedyDecoder(model.tokenizer.pieces)
+    return BeamDecoder(
+        model.tokenizer.pieces,
+        beam=c.beam,
+        lm=model.ngram,
+        lm_weight=c.lm_weight,
+        word_bonus=c.word_bonus,
+        unknown_score=c.unknown_score,
+        hotwords=hotwords,
+        n_best=c.n_best,
+    )
 
 
 def to_transcript(
@@ -122,9 +157,29 @@ def to_transcript(
     )
 
 
-def load(path: str | Path, device: str = "auto") -> Recognizer:
-    """Open a model file. Raises `UserError` when there is none, or it is damaged."""
-    return Recognizer(checkpoint.load_model(path), pick_device(device))
+def load(
+    path: str | Path,
+    device: str = "auto",
+    *,
+    lm: str | Path | None = None,
+    hotwords: Mapping[str, float] | None = None,
+    **decoder: float,
+) -> Recognizer:
+    """Open a model file, with other decoder settings where some are given.
 
-
-__all__ = ["Emissions", "Recognizer", "Word", "load", "pick_device", "to_transcript"]
+    lm: an n-gram file in place of the model's own; hotwords: {phrase: weight} to listen for;
+    decoder: fields of `DecoderConfig`, as beam=100. With a language model or hotwords, the beam is
+    50 unless it was chosen. Raises `UserError` when there is no such file, it is damaged, or a
+    setting makes no sense.
+    """
+    model = checkpoint.load_model(path)
+    if lm is not None:
+        model.ngram = NGram.load(lm)
+    if (model.ngram is not None or hotwords) and model.config.decoder.beam == 1:
+        decoder = {"beam": DEFAULT_BEAM} | decoder
+    if decoder:
+        changes = [f"decoder.{key}={value}" for key, value in decoder.items()]
+        model.config = parse(model.config.model_dump(mode="json"), str(path), changes)
+    if (lm is not None or hotwords) and model.config.decoder.beam == 1:
+        raise UserError("decoder.beam: 1 is greedy, without language model and hotwords; try 50")
+    return Recognizer(model, pick_device(device), hotwords)

@@ -152,7 +152,8 @@ class Run:
             f"{sum(u.duration_s for u in train_set) / 3600:.2f} hours",
         )
         state = train(model, train_set, dev_set, self.folder, self.console)
-        checkpoint.save_model(self.model_file, model, model_card(c, train_set, state))
+        model.card = model_card(c, train_set, state)
+        checkpoint.save_model(self.model_file, model)
         self._say(
             "train",
             f"best dev WER {state.best[0]:.2%} in epoch {state.best_epoch}, "

@@ -1,5 +1,6 @@
 """A model file is a plain zip of data: whole or refused, and nothing in it is ever run."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -11,8 +12,11 @@ import safetensors.torch
 import torch
 
 from asr import checkpoint, files, recognizer
-from asr.checkpoint import MODEL_FORMAT, MODEL_PARTS, Model
+from asr.checkpoint import MODEL_FORMAT, MODEL_PARTS, NGRAM_PART, Model
 from asr.config import parse
+from asr.decoder.beam import BeamDecoder
+from asr.decoder.greedy import GreedyDecoder
+from asr.decoder.ngram import NGram
 from asr.errors import UserError
 from asr.tokenizer import train as train_tokenizer
 
@@ -37,6 +41,9 @@ def refusal(path) -> str:
     return str(caught.value)
 
 
+NEEDED = tuple(part for part in MODEL_PARTS if part != NGRAM_PART)
+
+
 class Bomb:
     """A pickle that leaves a file behind when it is loaded."""
 
@@ -49,7 +56,7 @@ class Bomb:
 
 def test_it_is_a_stored_zip_without_a_pickle(model_file):
     with zipfile.ZipFile(model_file) as archive:
-        assert tuple(archive.namelist()) == MODEL_PARTS
+        assert tuple(archive.namelist()) == NEEDED
         assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
     parts = parts_of(model_file)
     assert json.loads(parts["format.json"])["format"] == MODEL_FORMAT
@@ -72,7 +79,8 @@ def test_what_is_loaded_is_what_was_saved(tmp_path, kind, cmvn):
     model = Model.build(parse(values, "test"), train_tokenizer(["one two", "three"], kind, 15))
     if cmvn == "global":
         model.features.mean.uniform_(-1, 1)
-    checkpoint.save_model(tmp_path / "m.asr", model, "# card\n")
+    model.card = "# card\n"
+    checkpoint.save_model(tmp_path / "m.asr", model)
     again = checkpoint.load_model(tmp_path / "m.asr")
     assert again.config == model.config
     assert again.tokenizer.pieces == model.tokenizer.pieces
@@ -168,7 +176,7 @@ def test_a_part_that_does_not_fit_is_named(tmp_path, model_file, part, data, nee
     assert needle in refusal(packed(tmp_path / "m.asr", parts_of(model_file) | {part: data}))
 
 
-@pytest.mark.parametrize("part", [part for part in MODEL_PARTS if part != "README.md"])
+@pytest.mark.parametrize("part", NEEDED)
 def test_a_missing_part_is_named(tmp_path, model_file, part):
     parts = parts_of(model_file)
     del parts[part]
@@ -189,6 +197,22 @@ def test_a_device_that_is_not_here_is_a_users_mistake(model_file):
         recognizer.load(model_file, "gpu")
 
 
+def test_a_language_model_travels_in_the_file(tmp_path, tiny_model):
+    ngram = NGram.estimate(["ab ba", "ba ab ab"], order=2)
+    path = tmp_path / "m.asr"
+    config = parse(tiny_model.config.model_dump(mode="json"), "test", ["decoder.beam=8"])
+    checkpoint.save_model(path, dataclasses.replace(tiny_model, config=config, ngram=ngram))
+    loaded = checkpoint.load_model(path)
+    assert loaded.ngram.score("ba ab") == ngram.score("ba ab")
+    assert isinstance(recognizer.load(path, "cpu").decoder, BeamDecoder)
+    assert isinstance(recognizer.load(path, "cpu", beam=1).decoder, GreedyDecoder)
+    ngram.save(tmp_path / "lm.npz")
+    for listening in ({"lm": tmp_path / "lm.npz"}, {"hotwords": {"ab": 2.0}}):
+        assert isinstance(recognizer.load(path, "cpu", **listening).decoder, BeamDecoder)
+        with pytest.raises(UserError, match=r"decoder\.beam: 1 is greedy"):
+            recognizer.load(path, "cpu", beam=1, **listening)
+
+
 # ---- atomic writes -------------------------------------------------------------------------------
 
 
@@ -198,14 +222,14 @@ def test_a_failure_while_saving_leaves_the_old_file(tmp_path, tiny_model, model_
     write = zipfile.ZipFile.writestr
 
     def fail_late(archive, name, data):
-        if name == MODEL_PARTS[-1]:
+        if name == NEEDED[-1]:
             write(archive, name, data[: len(data) // 2])
             raise OSError(28, "No space left on device")
         write(archive, name, data)
 
     monkeypatch.setattr(zipfile.ZipFile, "writestr", fail_late)
     with pytest.raises(OSError, match="No space left"):
-        checkpoint.save_model(path, tiny_model, "# new\n")
+        checkpoint.save_model(path, tiny_model)
     assert path.read_bytes() == model_file.read_bytes()
     assert os.listdir(tmp_path) == ["m.asr"]
 

@@ -136,7 +136,7 @@ def model_file(tmp_path_factory):
         model={"preset": "tiny", "hidden": 16, "layers": 1, "channels": 4},
     )
     path = tmp_path_factory.mktemp("model") / "untrained.asr"
-    checkpoint.save_model(path, checkpoint.Model.build(config, LETTERS), "for tests")
+    checkpoint.save_model(path, checkpoint.Model.build(config, LETTERS))
     return path
 
 

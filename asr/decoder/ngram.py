@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import logging
 import math
 import zlib
@@ -25,7 +26,7 @@ from asr.decoder.kneser_ney import (
     encode_sentences,
     estimate,
 )
-from asr.decoder.npz import load_npz, save_npz
+from asr.decoder.npz import load_npz, save_npz, write_npz
 from asr.errors import UserError
 from asr.tokenizer import BLANK, WORD_START, Tokenizer
 
@@ -187,6 +188,12 @@ class NGram:
             save_npz(path, self._arrays())
         else:
             write_arpa(path, self.words, ngrams_of(self.automaton))
+
+    def to_bytes(self) -> bytes:
+        """The .npz file that `save` writes and `load` reads."""
+        file = io.BytesIO()
+        write_npz(file, self._arrays())
+        return file.getvalue()
 
     def _arrays(self) -> dict[str, np.ndarray]:
         arrays = {name: getattr(self.automaton, name) for name in _ARRAYS}

@@ -28,10 +28,13 @@ _PADDING_ID = 0xD935  # extra-field id that Android's zipalign pads with
 
 def save_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write `arrays` atomically; `numpy.load(path)` reads them, `load_npz` maps them."""
-    with (
-        replacing(path) as beside,
-        zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive,
-    ):
+    with replacing(path) as beside:
+        write_npz(beside, arrays)
+
+
+def write_npz(file: str | Path | BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
+    """`save_npz` into an open file, or in place."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
             member = zipfile.ZipInfo(f"{name}.npy")
             begin = archive.fp.tell() + _LOCAL_HEADER + len(member.filename) + _ZIP64_EXTRA + 4

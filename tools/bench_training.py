@@ -1,0 +1,131 @@
+"""Training throughput of the whole loop, against a bare loop of the same model on random tensors.
+
+    python tools/bench_training.py [--preset small] [--rounds 5]
+
+The bare loop has the same model, optimizer and batch shapes, and nothing else: features are random
+tensors that lie ready. The whole loop reads audio files, augments, makes features, masks them,
+clips gradients, and logs. Rounds alternate between the two, so that both meet the same machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from rich.console import Console
+
+from asr import dataset as batching
+from asr import train as training
+from asr.checkpoint import Model
+from asr.config import parse
+from asr.loss import ctc_loss
+from asr.manifest import Utterance
+from asr.tokenizer import CharacterTokenizer
+
+UTTERANCES, RATE_HZ = 160, 16000
+
+
+def make_corpus(folder: Path) -> list[Utterance]:
+    """Noise of 1 to 8 seconds with random letters: what is learnt does not matter here."""
+    draw = np.random.default_rng(0)
+    utterances = []
+    for i in range(UTTERANCES):
+        duration_s = float(draw.uniform(1, 8))
+        path = folder / f"{i}.wav"
+        soundfile.write(path, 0.1 * draw.standard_normal(round(duration_s * RATE_HZ)), RATE_HZ)
+        text = "".join(draw.choice(list("abcdefghijklmnopqrst "), size=int(12 * duration_s)))
+        utterances.append(Utterance(str(i), str(path), duration_s=duration_s, text=text))
+    return utterances
+
+
+def whole_loop(config, utterances, tokens) -> float:
+    """Seconds of audio a second of one epoch of `asr.train`, validation left out."""
+    started = []
+
+    class Watched(training.BatchPlan):
+        def batches(self, epoch):
+            started.append(time.monotonic())
+            return super().batches(epoch)
+
+    original = training.BatchPlan, training.evaluate
+    ended = []
+    validate = training.evaluate
+
+    def watched_validation(*arguments):
+        ended.append(time.monotonic())
+        return validate(*arguments)
+
+    training.BatchPlan, training.evaluate = Watched, watched_validation
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            model = Model.build(config, tokens)
+            training.train(model, utterances, utterances[:1], Path(folder), Console(quiet=True))
+    finally:
+        training.BatchPlan, training.evaluate = original
+    # The first call of batches() counts steps; the last one opens the epoch.
+    return sum(u.duration_s for u in utterances) / (ended[-1] - started[-1])
+
+
+def bare_loop(config, utterances, tokens) -> float:
+    """Seconds of audio a second of the same batches as random tensors."""
+    model = Model.build(config, tokens)
+    acoustic = model.acoustic.train()
+    optimizer = torch.optim.AdamW(acoustic.parameters(), 1e-3)
+    plan = batching.BatchPlan([u.duration_s for u in utterances], config.train.batch_s, config.seed)
+    batches = []
+    for places in plan.batches(0):
+        frames = torch.tensor([round(utterances[i].duration_s * 100) + 1 for i, _ in places])
+        targets, lengths = batching.pad(
+            [torch.tensor(tokens.encode(utterances[i].text)) for i, _ in places]
+        )
+        batches.append((torch.randn(len(places), int(frames.max()), 80), frames, targets, lengths))
+    started = time.monotonic()
+    for features, frames, targets, lengths in batches:
+        log_probs, frames = acoustic(features, frames)
+        ctc_loss(log_probs, frames, targets, lengths).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return sum(u.duration_s for u in utterances) / (time.monotonic() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="small")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("overrides", nargs="*", help="changes to the configuration")
+    options = parser.parse_args()
+    values = {
+        "name": "bench",
+        "data": {"max_duration_s": 10},
+        "model": {"preset": options.preset},
+        "train": {"epochs": 1, "batch_s": 80, "device": "cpu"},
+        "augment": {"speed": [0.9, 1.0, 1.1], "gain_db": 6, "noise_p": 0.5},
+    }
+    config = parse(values, "bench", options.overrides)
+    with tempfile.TemporaryDirectory() as folder:
+        utterances = make_corpus(Path(folder))
+        tokens = CharacterTokenizer.train(u.text for u in utterances)
+        rows = []
+        for round_ in range(options.rounds + 1):
+            whole = whole_loop(config, utterances, tokens)  # sets torch's threads for both
+            bare = bare_loop(config, utterances, tokens)
+            if round_:  # the first one warms up
+                rows.append((whole, bare))
+                print(
+                    f"whole loop {whole:6.1f}, bare loop {bare:6.1f} s of audio/s: {whole / bare:.2f}"
+                )
+    ratio = statistics.median(whole / bare for whole, bare in rows)
+    print(
+        f"{options.preset}, {torch.get_num_threads()} threads, {config.train.workers} workers: median "
+        f"{statistics.median(w for w, _ in rows):.1f} s of audio/s, {ratio:.2f} of the bare loop"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# From nothing to a recogniser: install, train on spoken digits, transcribe a recording, score.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bash tools/setup.sh digits
+
+echo "== asr run recipes/digits"
+.venv/bin/asr run recipes/digits
+
+echo "== asr transcribe: three recordings of voices that training never heard"
+.venv/bin/asr transcribe runs/digits/model.asr data/digits/audio/test-0000/test-0000-00{0,1,2}.wav
+
+echo "== asr score"
+.venv/bin/asr score runs/digits/model.asr data/digits/test.jsonl

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Make .venv and install asr in it (editable). Extras by name: bash tools/setup.sh digits dev
+# Safe to run twice: what is installed already is left alone. PYTHON names another interpreter.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+python=${PYTHON:-python3}
+"$python" - <<'EOF' || exit 2
+import sys
+if not (3, 10) <= sys.version_info[:2] <= (3, 13):
+    sys.exit(f"asr needs Python 3.10 to 3.13, this is {sys.version.split()[0]}; "
+             "name another with PYTHON=python3.12 bash tools/setup.sh")
+EOF
+
+extras=$(IFS=,; echo "$*")
+wanted="${extras}|$(cat setup.cfg)"
+stamp=.venv/installed # what was asked for when the installation last succeeded
+if [[ -x .venv/bin/asr && -f $stamp && "$(cat $stamp)" == "$wanted" ]]; then
+    echo "setup: .venv is up to date"
+    exit 0
+fi
+[[ -x .venv/bin/python ]] || "$python" -m venv .venv
+echo "setup: installing into .venv (torch is large: some minutes the first time)"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check \
+    --editable ".${extras:+[$extras]}"
+echo "$wanted" > "$stamp"
+.venv/bin/asr doctor
