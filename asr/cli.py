@@ -88,6 +88,37 @@ def run(
 
 
 @app.command()
+def prepare(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A table (.tsv, .csv, .jsonl) of audio and text, a folder of recordings with a "
+            ".txt beside each, or a Kaldi folder."
+        ),
+    ],
+    to: Annotated[Path, typer.Argument(help="The folder for the manifests.")],
+    dev: Annotated[float, typer.Option(help="Share of the audio for validation.")] = 0.1,
+    test: Annotated[float, typer.Option(help="Share of the audio for the final test.")] = 0.1,
+) -> None:
+    """Split your own recordings into train, dev and test sets that share no speaker (or text)."""
+    from asr import prepare as preparing
+
+    split, left_out = preparing.prepare(source, to, dev, test)
+    for line in left_out:
+        _say_failed("left out", line)
+    for name in ("train", "dev", "test"):
+        part = getattr(split, name)
+        minutes = sum(u.duration_s for u in part) / 60
+        out.print(
+            f"{to / name}.jsonl: {len(part)} utterances, {minutes:.1f} minutes", highlight=False
+        )
+    out.print(f"no {split.by} is in two of them")
+    if left_out:
+        err.print(f"{len(left_out)} recordings were left out (see above)")
+        raise typer.Exit(1)
+
+
+@app.command()
 def train(
     recipe: RecipeArgument,
     overrides: Overrides = None,

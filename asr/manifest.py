@@ -18,6 +18,12 @@ COLUMNS = ("id", "audio", "start_s", "duration_s", "text", "speaker", "language"
 # NeMo's names for the same things
 SYNONYMS = {"audio_filepath": "audio", "offset": "start_s", "duration": "duration_s"}
 
+# Of files that folders are searched for; a file named by itself may be called anything.
+AUDIO_SUFFIXES = frozenset(
+    ".aac .aif .aiff .amr .au .caf .flac .m4a .m4b .mka .mkv .mov .mp3 .mp4 .mpga .oga .ogg .opus "
+    ".wav .webm .wma".split()
+)
+
 
 @dataclass(frozen=True)
 class Utterance:

@@ -14,17 +14,13 @@ import numpy as np
 
 from asr import audio, manifest
 from asr.errors import UserError
-from asr.manifest import Utterance
+from asr.manifest import AUDIO_SUFFIXES, Utterance
 from asr.recognizer import Recognizer, to_transcript
 from asr.transcript import Transcript
 
 BATCH_S = 120.0  # seconds of audio a batch, padding counted
 WINDOW = 64  # utterances that are sorted by length among themselves: what memory holds at a time
 READERS = 2  # threads that read audio ahead
-AUDIO_SUFFIXES = frozenset(
-    ".aac .aif .aiff .amr .au .caf .flac .m4a .m4b .mka .mkv .mov .mp3 .mp4 .mpga .oga .ogg .opus "
-    ".wav .webm .wma".split()
-)
 
 
 @dataclass(frozen=True)
