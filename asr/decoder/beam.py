@@ -105,7 +105,7 @@ class BeamDecoder:
 class Stream:
     """An utterance under way. Fed in pieces of any size, it ends as it does when fed at once.
 
-    Its memory does not grow with time, only with the text: about 100 bytes a token.
+    Its memory does not grow with time, only with the text: 100 to 300 bytes a token.
     """
 
     def __init__(self, decoder: BeamDecoder, frame_s: float):

@@ -6,7 +6,8 @@ Four things make it fast, all exact:
 - every prefix of the beam finds its parent there (`slot`), so that merging needs no look-up;
 - a prefix that is not in the beam has a single parent and thus its final score at once; it is not
   even built when that is below the worst that the beam can already be filled with;
-- the score of ending a word is asked of the language model once a prefix.
+- the score of ending a word is asked of the language model once a prefix, and not before a piece
+  that begins the next word could be good enough with the best answer.
 """
 
 from __future__ import annotations
