@@ -1,0 +1,133 @@
+"""Contract 9: every command of the pages is run, as it stands, or on a smaller scale.
+
+A page's commands are the lines of its fenced blocks that name no language. They run in one folder,
+in the order of the pages; what a reader would have lying there is made beforehand. A command that
+is not in `RUN` fails the test that collects them.
+"""
+
+import gzip
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from asr import manifest
+from asr.manifest import Utterance
+from conftest import noise
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("recipes/*/README.md")), *sorted(ROOT.glob("docs/*.md"))]
+SMALL = "train.epochs=1 model.hidden=16 model.layers=1 train.device=cpu"
+DIGITS = f"data.prepare.hours=0.01 data.prepare.voices=8 {SMALL}"
+
+# command: what is run in its place, where the command itself would take too long or needs a network
+RUN = {
+    "bash tools/quickstart.sh": None,  # its commands are collected beside those of the pages
+    "bash tools/test.sh": None,  # this
+    "asr run recipes/digits": f"asr run recipes/digits {DIGITS}",
+    "asr prepare recordings data/mine": "",
+    "asr check data/mine/train.jsonl": "",
+    'echo "name: mine" > mine.yaml': "",
+    "asr run mine.yaml": f"asr run mine.yaml {SMALL}",
+    "asr transcribe runs/mine/model.asr recordings/new.wav": "",
+    # without the copy it downloads: test_recipes_prepare.py does that from a server of its own
+    "asr run recipes/yesno": f"asr run recipes/yesno data.prepare.audio=waves_yesno {SMALL}",
+    "asr run recipes/yesno data.prepare.audio=waves_yesno": (
+        f"asr run recipes/yesno data.prepare.audio=waves_yesno {SMALL}"
+    ),
+    "asr align model.asr talk.wav talk.txt --to aligned": "",
+    "asr align model.asr data/NAME/test.jsonl --to aligned": "",
+    "asr align model.asr book.mp3 book.txt --to book --min-score -1": "",
+    "asr transcribe runs/digits/model.asr data/digits/audio/test-0000/test-0000-00{0,1,2}.wav": "",
+    "asr score runs/digits/model.asr data/digits/test.jsonl": "",
+    "asr lm books.txt.gz data/NAME/train.jsonl --to lm.npz --perplexity data/NAME/dev.jsonl": "",
+}
+
+
+def commands() -> list[str]:
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"^```\n(.*?)^```", page.read_text(), re.M | re.S):
+            lines = block.replace("\\\n", " ").splitlines()
+            found += [line for line in lines if re.match(r"(asr|bash|python|echo) ", line)]
+    script = (ROOT / "tools/quickstart.sh").read_text()
+    found += re.findall(r"^\.venv/bin/(asr .*)$", script, re.M)
+    return list(dict.fromkeys(" ".join(command.split()) for command in found))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, model_file):
+    """What the pages take for granted, in small."""
+    folder = tmp_path_factory.mktemp("docs")
+    (folder / "recipes").symlink_to(ROOT / "recipes")
+    shutil.copy(model_file, folder / "model.asr")
+    for name in ("talk.wav", "book.mp3", "recording.wav"):
+        soundfile.write(folder / name, noise(3.0), 16000)
+    for name in ("talk.txt", "book.txt"):
+        (folder / name).write_text("bad cab\nace\n")
+    with gzip.open(folder / "books.txt.gz", "wt") as file:
+        file.writelines(f"a bad {word} ate a big fig\n" for word in ("cab", "hedge", "face") * 20)
+    for part in ("train", "dev", "test"):
+        rows = [Utterance(f"{part}{i}", str(folder / "talk.wav"), text="bad cab") for i in range(3)]
+        manifest.write(folder / f"data/NAME/{part}.jsonl", rows)
+    draw = np.random.default_rng(0)
+    for i in range(12):
+        path = folder / f"recordings/{i}.wav"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, noise(float(draw.uniform(1, 3)), seed=i), 16000)
+        path.with_suffix(".txt").write_text(f"text number {'abcdefghijkl'[i]}")
+    shutil.copy(folder / "recordings/3.wav", folder / "recordings/new.wav")
+    shutil.copy(folder / "recordings/3.txt", folder / "recordings/new.txt")
+    sys.path.insert(0, str(ROOT / "recipes/yesno"))
+    try:
+        from prepare import expected_ids
+    finally:
+        sys.path.pop(0)
+        sys.modules.pop("prepare", None)
+    (folder / "waves_yesno").mkdir()
+    for i, name in enumerate(expected_ids()):
+        soundfile.write(folder / f"waves_yesno/{name}.wav", noise(3.0, i, 8000), 8000)
+    return folder
+
+
+def test_every_command_of_the_pages_is_known():
+    unknown = [command for command in commands() if command not in RUN]
+    assert unknown == []
+    assert len(commands()) > 10
+
+
+def test_the_commands_of_the_pages_work(folder):
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+    }
+    ran = []
+    for command in commands():
+        if RUN[command] is None:
+            continue
+        done = subprocess.run(
+            ["bash", "-c", RUN[command] or command],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        ran.append(command)
+    assert len(ran) > 10
+
+
+def test_the_python_examples_work(folder):
+    for page in PAGES:
+        for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S):
+            block = block.replace("runs/digits/model.asr", "model.asr")
+            done = subprocess.run(
+                [sys.executable, "-c", block], cwd=folder, capture_output=True, text=True
+            )
+            assert done.returncode == 0, f"{page}\n{block}\n{done.stderr}"
