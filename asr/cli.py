@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -47,6 +48,7 @@ Hotwords = Annotated[
     list[str] | None,
     typer.Option("--hotword", help="A phrase to listen for, with its weight: 'Ann Arbor=5'."),
 ]
+SHOWN_TRIALS = 8  # of `tune`, besides greedy and the chosen one
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 
 
@@ -309,6 +311,10 @@ def score(
     if to is not None:
         scoring.write_results(to, pairs, result)
     out.print(str(result), highlight=False)
+    _list_failures(failures)
+
+
+def _list_failures(failures) -> None:
     for failure in failures:
         _say_failed("failed, scored as empty", failure.reason)
     if failures:
@@ -426,6 +432,78 @@ def lm(
                 raise UserError("--perplexity of a model on tokens: name their model, --model")
             lines = tokenise(lines, trained.tokenizer)
         out.print(f"{path}: {ngram.score_lines(lines)}", highlight=False, markup=False)
+
+
+@app.command()
+def tune(
+    model: ModelArgument,
+    dev: Annotated[Path, typer.Argument(help="A manifest that the model was not trained on.")],
+    lm: LanguageModel = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Write this model file, and leave MODEL as it is.")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Choose beam, LM weight and word bonus on a dev set, and put them into the model file."""
+    from asr import checkpoint, manifest, plots
+    from asr.decoder.ngram import NGram
+    from asr.recognizer import Recognizer, pick_device
+    from asr.tune import DevSet, apply
+    from asr.tune import tune as search
+
+    to = to or model
+    if to.suffix != ".asr":
+        raise UserError(f"{to}: name the model file .asr")
+    trained = checkpoint.load_model(model)
+    if lm is not None:
+        trained.ngram = NGram.load(lm)
+    utterances = manifest.read(dev)
+    with _progress() as progress:
+        reading = progress.add_task("emissions", total=len(utterances))
+        recognizer = Recognizer(trained, pick_device(device))
+        made = DevSet(recognizer, utterances, lambda: progress.advance(reading))
+        trying = progress.add_task("trials", total=None)
+        found = search(trained, made, lambda trial: progress.advance(trying))
+    out.print(_trials(found))
+    if found.unknown:
+        out.print(f"the language model lacks {found.unknown} words of {dev.name}")
+    for name, result in zip(("greedy", "chosen"), found.scores, strict=True):
+        out.print(f"{name}: {result}", highlight=False)
+    checkpoint.save_model(to, apply(trained, found, dev.name))
+    out.print(f"{to}: {found.gain}", highlight=False, markup=False)
+    picture = to.with_suffix(".tune.png")
+    try:
+        plots.tuning(picture, found.surface, found.place, found.scores[0].wer)
+        out.print(f"picture: {picture}", highlight=False, markup=False)
+    except UserError as error:  # the figures are there without it
+        err.print(f"no picture: {error}", highlight=False, markup=False)
+    _list_failures(made.failures)
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.completed}"),
+        TimeRemainingColumn(compact=True),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    )
+
+
+def _trials(found) -> Table:
+    table = Table(box=None)
+    for name in ("beam", "lm_weight", "word_bonus", "unknown_score", "WER", "CER"):
+        table.add_column(name, justify="right")
+    best = sorted(found.trials[1:], key=lambda trial: trial.rank)[:SHOWN_TRIALS]
+    for trial in dict.fromkeys([found.trials[0], found.chosen, *best]):
+        c = trial.decoder
+        numbers = (c.beam, c.lm_weight, c.word_bonus, c.unknown_score)
+        settings = [f"{number:g}" for number in numbers] if c.beam > 1 else ["greedy", "", "", ""]
+        style = "bold" if trial is found.chosen else None
+        table.add_row(*settings, f"{trial.wer:.2%}", f"{trial.cer:.2%}", style=style)
+    return table
 
 
 @app.command()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -32,6 +33,7 @@ class Failure:
 
 
 Result = tuple[Utterance, Transcript | Failure]
+Found = TypeVar("Found")
 
 
 def sources(paths: Iterable[str | Path]) -> list[Utterance]:
@@ -71,6 +73,33 @@ def transcribe_many(
 
     Results come in the order of the utterances. Memory does not grow with their number.
     """
+    for utterance, duration_s, found in _in_batches(
+        recognizer, utterances, recognizer.recognise, batch_s
+    ):
+        if not isinstance(found, Failure):
+            found = to_transcript(utterance.audio, duration_s, found, utterance.start_s)
+        yield utterance, found
+
+
+def emissions_of_many(
+    recognizer: Recognizer, utterances: Iterable[Utterance], batch_s: float = BATCH_S
+) -> Iterator[tuple[Utterance, np.ndarray | Failure]]:
+    """What `transcribe_many` decodes: (T, V) log-probabilities of each utterance, in order."""
+
+    def emit(waveforms: list[np.ndarray]) -> list[np.ndarray]:
+        return recognizer.emissions(waveforms).rows()
+
+    for utterance, _, found in _in_batches(recognizer, utterances, emit, batch_s):
+        yield utterance, found
+
+
+def _in_batches(
+    recognizer: Recognizer,
+    utterances: Iterable[Utterance],
+    use: Callable[[list[np.ndarray]], list[Found]],
+    batch_s: float,
+) -> Iterator[tuple[Utterance, float, Found | Failure]]:
+    """Each utterance with its seconds and what `use` finds in a batch of waveforms."""
 
     def read(utterance: Utterance) -> np.ndarray | Failure:
         try:
@@ -90,22 +119,18 @@ def transcribe_many(
         while window:
             coming = start_window()  # read while this window is recognised
             loaded = [(utterance, future.result()) for utterance, future in window]
-            results: dict[int, Transcript | Failure] = {}
+            results: dict[int, tuple[float, Found | Failure]] = {}
             readable = []
             for i, (_, samples) in enumerate(loaded):
                 if isinstance(samples, Failure):
-                    results[i] = samples
+                    results[i] = 0.0, samples
                 else:
                     readable.append(i)
             for batch in _batches(readable, [s for _, s in loaded], batch_s * recognizer.rate_hz):
-                hypotheses = recognizer.recognise([loaded[i][1] for i in batch])
-                for i, found in zip(batch, hypotheses, strict=True):
-                    utterance, samples = loaded[i]
-                    duration_s = len(samples) / recognizer.rate_hz
-                    results[i] = to_transcript(
-                        utterance.audio, duration_s, found, utterance.start_s
-                    )
-            yield from ((utterance, results[i]) for i, (utterance, _) in enumerate(loaded))
+                waveforms = [loaded[i][1] for i in batch]
+                for i, samples, found in zip(batch, waveforms, use(waveforms), strict=True):
+                    results[i] = len(samples) / recognizer.rate_hz, found
+            yield from ((utterance, *results[i]) for i, (utterance, _) in enumerate(loaded))
             window = coming
 
 
