@@ -5,7 +5,6 @@ Exit status: 0 done, 1 a failure (also of one file among many), 2 the user's mis
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from enum import Enum
@@ -20,6 +19,7 @@ from rich.text import Text
 
 from asr import __version__
 from asr.errors import Failed, UserError
+from asr.formats import CHAINABLE, FORMATS, jsonl
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -48,6 +48,7 @@ Hotwords = Annotated[
     list[str] | None,
     typer.Option("--hotword", help="A phrase to listen for, with its weight: 'Ann Arbor=5'."),
 ]
+Format = Enum("Format", {name: name for name in FORMATS}, type=str)
 SHOWN_TRIALS = 8  # of `tune`, besides greedy and the chosen one
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 
@@ -135,18 +136,13 @@ def train(
     out.print(f"model: {this.model_file}", highlight=False, markup=False)
 
 
-class Format(str, Enum):
-    txt = "txt"
-    jsonl = "jsonl"
-
-
 @app.command()
 def transcribe(
     model: ModelArgument,
     audio: Annotated[list[Path], typer.Argument(help="Files, folders, manifests.")],
     format: Annotated[
-        Format, typer.Option(help="Text, or JSON lines with word times.")
-    ] = Format.txt,
+        list[Format], typer.Option(help="What to write; with --to, may be given several times.")
+    ] = (Format.txt,),
     to: Annotated[
         Path | None, typer.Option(help="Write one file for each recording into this folder.")
     ] = None,
@@ -159,28 +155,35 @@ def transcribe(
     from asr import files
     from asr.transcribe import Failure, sources, transcribe_many
 
+    names = [name.value for name in dict.fromkeys(format)]
+    if to is None and len(names) > 1:
+        raise UserError(f"--format {', '.join(names)}: name a folder for the files, --to FOLDER")
     recognizer = _load(model, device, lm, hotword, decoder)
     utterances = sources(audio)
-    if to is not None:
-        targets = [files.below(to, f"{u.id}.{format.value}") for u in utterances]
+    if to is None and len(utterances) > 1 and names[0] not in CHAINABLE:
+        raise UserError(
+            f"--format {names[0]}: {len(utterances)} recordings need files of their own; name a "
+            "folder for them, --to FOLDER"
+        )
+    for utterance in utterances if to is not None else ():
+        files.below(to, utterance.id)  # before hours are spent
     failures = 0
-    for i, (utterance, result) in enumerate(transcribe_many(recognizer, utterances)):
+    for utterance, result in transcribe_many(recognizer, utterances):
         if isinstance(result, Failure):
             if len(utterances) == 1:
                 raise UserError(result.reason)
             failures += 1
             _say_failed("failed", result.reason)
             continue
-        if format is Format.jsonl:
-            text = json.dumps({"id": utterance.id} | result.to_dict(), ensure_ascii=False)
-        else:
-            text = result.text
-        if to is not None:
-            files.write(targets[i], text + "\n")
-        elif format is Format.txt and len(utterances) > 1:
-            print(f"{utterance.id}\t{text}", flush=True)
-        else:
-            print(text, flush=True)
+        for name in names:
+            written = FORMATS[name](result) if name != "jsonl" else jsonl(result, utterance.id)
+            if to is not None:
+                files.write(files.below(to, f"{utterance.id}.{name}"), written)
+            elif name == "txt":
+                lead = f"{utterance.id}\t" if len(utterances) > 1 else ""
+                print(f"{lead}{result.text}", flush=True)
+            else:
+                print(written, end="", flush=True)
     if failures:
         err.print(f"{failures} of {len(utterances)} could not be transcribed (see above)")
         raise typer.Exit(2 if failures == len(utterances) else 1)
@@ -212,12 +215,6 @@ def _say_failed(what: str, reason: object) -> None:
     err.print(Text.assemble((what, "red"), f" {reason}"), highlight=False)
 
 
-class AlignFormat(str, Enum):
-    TextGrid = "TextGrid"
-    ctm = "ctm"
-    json = "json"
-
-
 @app.command()
 def align(
     model: ModelArgument,
@@ -229,9 +226,11 @@ def align(
     to: Annotated[
         Path, typer.Option(help="The folder to write into; manifest.jsonl lists the sentences.")
     ] = Path("aligned"),
-    format: Annotated[
-        list[AlignFormat], typer.Option(help="Files to write for each recording.")
-    ] = tuple(AlignFormat),
+    format: Annotated[list[Format], typer.Option(help="Files to write for each recording.")] = (
+        Format.TextGrid,
+        Format.ctm,
+        Format.json,
+    ),
     min_score: Annotated[
         float | None, typer.Option(help="Leave sentences that score less out of the manifest.")
     ] = None,
@@ -239,7 +238,6 @@ def align(
 ) -> None:
     """Find when each word and sentence of a known text is said."""
     from asr import files, manifest
-    from asr.formats import FORMATS
     from asr.recognizer import load
     from asr.segment import align_recording, read_sentences
     from asr.transcribe import sources

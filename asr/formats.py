@@ -34,9 +34,13 @@ def json_object(transcript: Transcript) -> str:
     return json.dumps(transcript.to_dict(), ensure_ascii=False, indent=2) + "\n"
 
 
-def jsonl(transcript: Transcript) -> str:
-    """Everything in one line, so that the transcripts of many files can follow each other."""
-    return json.dumps(transcript.to_dict(), ensure_ascii=False) + "\n"
+def jsonl(transcript: Transcript, id: str | None = None) -> str:
+    """Everything in one line, so that the transcripts of many files can follow each other.
+
+    id: of the utterance, put first.
+    """
+    row = ({} if id is None else {"id": id}) | transcript.to_dict()
+    return json.dumps(row, ensure_ascii=False) + "\n"
 
 
 def tsv(transcript: Transcript) -> str:
@@ -121,6 +125,7 @@ FORMATS: dict[str, Callable[[Transcript], str]] = {
     "ctm": ctm,
     "TextGrid": textgrid,
 }
+CHAINABLE = ("txt", "jsonl", "ctm")  # those of many recordings may follow each other in one file
 
 
 def _cues(transcript: Transcript, line_characters: int, lines: int) -> list[Cue]:

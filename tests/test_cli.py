@@ -18,7 +18,9 @@ import soundfile
 
 import asr
 from asr import cli, doctor, manifest
+from asr.formats import FORMATS
 from asr.manifest import Utterance
+from asr.recognizer import load
 
 RATE_HZ = 16000
 PACKAGE = Path(asr.__file__).parent
@@ -236,6 +238,14 @@ def test_names_that_are_no_text_are_no_reason_to_stop(run, tmp_path, model_file,
         (["transcribe", "MODEL", "none.tsv"], "none.tsv: no such manifest"),
         (["transcribe", "MODEL", "GOOD", "--to", "empty.asr"], "cannot be written"),
         (["transcribe", "MODEL", "escape.jsonl", "--to", "out"], "leads out of the folder out"),
+        (
+            ["transcribe", "MODEL", "GOOD", "GOOD", "--format", "srt"],
+            "--format srt: 2 recordings need files of their own; name a folder",
+        ),
+        (
+            ["transcribe", "MODEL", "GOOD", "--format", "srt", "--format", "txt"],
+            "--format srt, txt: name a folder for the files, --to FOLDER",
+        ),
         (["score", "MODEL", "none.jsonl"], "none.jsonl: no such manifest"),
         (["score", "none.txt", "none.txt"], "none.txt: no such file"),
         (["check", "none.jsonl"], "none.jsonl: no such manifest"),
@@ -298,6 +308,38 @@ def test_json_lines_have_words_in_seconds(run, model_file, recordings):
         words = [word for segment in row["segments"] for word in segment["words"]]
         assert " ".join(word["text"] for word in words) == row["text"]
         assert all(0 <= w["start_s"] <= w["end_s"] <= row["duration_s"] for w in words)
+
+
+def test_every_format_is_written_at_once(run, tmp_path, model_file, recordings):
+    chosen = [part for name in FORMATS for part in ("--format", name)]
+    status, out, err = run(
+        "transcribe", model_file, recordings, *chosen, "--to", tmp_path, "--format", "txt"
+    )
+    assert (status, out, err) == (0, "", [])
+    assert len(os.listdir(tmp_path)) == 8 * len(FORMATS)
+    recognizer = load(model_file, "cpu")
+    for i in range(8):
+        transcript = recognizer.transcribe(recordings / f"r{i}.wav")
+        for name in set(FORMATS) - {"json", "jsonl", "ctm"}:  # these hold confidences
+            assert (tmp_path / f"r{i}.{name}").read_text() == FORMATS[name](transcript)
+        (line,) = (tmp_path / f"r{i}.jsonl").read_text().splitlines()
+        row = json.loads(line)
+        assert row.pop("id") == f"r{i}"
+        assert row == json.loads((tmp_path / f"r{i}.json").read_text())
+        assert row["text"] == transcript.text
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_one_recording_in_any_format_to_stdout(run, tmp_path, model_file, recordings, name):
+    recording = recordings / "r4.wav"
+    status, out, _ = run("transcribe", model_file, recording, "--format", name)
+    run("transcribe", model_file, recording, "--format", name, "--to", tmp_path)
+    assert (status, out) == (0, (tmp_path / f"r4.{name}").read_text())
+
+
+def test_the_lines_of_many_recordings_follow_each_other(run, model_file, recordings):
+    ctm = run("transcribe", model_file, recordings, "--format", "ctm")[1]
+    assert {line.split()[0] for line in ctm.splitlines()} == {f"r{i}" for i in range(8)}
 
 
 def test_files_of_one_name_do_not_overwrite_each_other(run, tmp_path, model_file, recordings):
