@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -357,3 +360,25 @@ def test_the_example_of_the_documentation_runs(tmp_path, monkeypatch, capsys):
     exec(compile(example, str(page), "exec"), names)
     assert names["batch"] == [names["hypotheses"]]
     assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+@pytest.mark.slow  # compiles everything
+def test_the_first_use_compiles_and_says_so_and_later_ones_do_not(tmp_path):
+    program = (
+        "import time, asr.decoder.beam as beam; begin = time.perf_counter();"
+        "beam.BeamDecoder(['<blank>', 'a']); print(time.perf_counter() - begin)"
+    )
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    first, second = (
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        for _ in range(2)
+    )
+    assert first.stderr == "compiling the decoder, once after installation (at most 30 s)\n"
+    assert second.stderr == ""
+    assert float(second.stdout) < float(first.stdout) / 5

@@ -132,7 +132,7 @@ class Stream:
             raise ValueError("the emissions contain NaN")
 
     def best(self) -> Hypothesis:
-        """The likeliest text so far; its last word may be unfinished."""
+        """The likeliest text so far, from its beginning; its last word may be unfinished."""
         head = self._arrays.head[0]
         if not head["count"]:
             return Hypothesis((), "", -np.inf)
@@ -214,8 +214,10 @@ def _compile_once(decoder: BeamDecoder) -> None:
         timer = threading.Timer(1.5, lambda: print(message, file=sys.stderr))
         timer.daemon = True
         timer.start()
-        stream = decoder.stream(0.0)
-        stream.feed(np.zeros((1, len(decoder.pieces))))
-        stream._arrays = _make_room(stream._arrays)
-        stream.finish()
-        timer.cancel()
+        try:
+            stream = decoder.stream(0.0)
+            stream.feed(np.zeros((1, len(decoder.pieces))))
+            stream._arrays = _make_room(stream._arrays)
+            stream.finish()
+        finally:
+            timer.cancel()
