@@ -224,7 +224,8 @@ def parse(values: Any, source: str, overrides: Iterable[str] = ()) -> Config:
         raise UserError(f"{source}: expected `key: value` lines, found {type(values).__name__}")
     values = copy.deepcopy(values)
     overridden: dict[str, str] = {}
-    for override in overrides:
+    # Another preset comes first, and clears what the old one has filled in.
+    for override in sorted(overrides, key=lambda text: not text.startswith("model.preset=")):
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise UserError(f"override {override!r}: write it as section.key=value")
@@ -233,6 +234,9 @@ def parse(values: Any, source: str, overrides: Iterable[str] = ()) -> Config:
         except yaml.YAMLError:
             raise UserError(f"override {override!r}: the value is not valid YAML") from None
         overridden[key] = override
+        if key == "model.preset" and isinstance(values["model"], dict):
+            for filled in PRESETS["small"]:
+                values["model"].pop(filled, None)
     try:
         return Config.model_validate(values)
     except ValidationError as error:

@@ -113,7 +113,10 @@ class Run:
                 "tokenizer", f"{len(learned.pieces)} {c.tokenizer.kind}, the blank among them"
             )
             self._finish("tokenizer", inputs)
-        return tokenizer.from_bytes(path.read_bytes(), c.tokenizer.kind)
+        try:
+            return tokenizer.from_bytes(path.read_bytes(), c.tokenizer.kind)
+        except ValueError as error:
+            raise UserError(f"{path}: damaged ({error}); delete it to make it again") from None
 
     def train(self, fresh: bool = False) -> None:
         """Check the manifests, train or resume, write the model file."""

@@ -143,3 +143,9 @@ def test_the_resolved_yaml_is_the_same_configuration(
     }
     made = config.parse(values, "test")
     assert config.parse(yaml.safe_load(config.to_yaml(made)), "again") == made
+
+
+def test_another_preset_replaces_what_the_old_one_filled_in():
+    resolved = yaml.safe_load(config.to_yaml(config.parse({"name": "a"}, "test")))
+    changed = config.parse(resolved, "test", ["model.layers=5", "model.preset=tiny"]).model
+    assert (changed.preset, changed.layers, changed.hidden) == ("tiny", 5, 128)

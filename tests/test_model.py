@@ -3,9 +3,13 @@
 import pytest
 import torch
 
-from asr.config import PRESETS, FeatureConfig, ModelConfig
-from asr.features import Features
+from asr.checkpoint import Model
+from asr.config import PRESETS, Config, ModelConfig
 from asr.model import STRIDES, AcousticModel
+from asr.recognizer import Recognizer
+from asr.tokenizer import CharacterTokenizer
+
+DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 
 SIZES_M = {"tiny": 1, "small": 5, "base": 15, "large": 60}  # millions of parameters, about
 
@@ -20,20 +24,22 @@ def test_presets_have_the_size_that_they_promise(preset):
     assert make(preset=preset).parameter_count() / 1e6 == pytest.approx(SIZES_M[preset], rel=0.05)
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("bidirectional", [True, False])
 @pytest.mark.parametrize("preset", PRESETS)
-def test_emissions_do_not_depend_on_the_batch(preset, bidirectional):
+def test_emissions_do_not_depend_on_the_batch(preset, bidirectional, device):
     """One utterance alone and padded into a batch of 16 with far longer ones."""
-    model = make(preset=preset, bidirectional=bidirectional)
-    features = Features(FeatureConfig()).eval()
+    config = Config(name="t", model=ModelConfig(preset=preset, bidirectional=bidirectional))
+    torch.manual_seed(0)
+    recognizer = Recognizer(Model.build(config, CharacterTokenizer("abcdefghij")), device)
     short, long = 16000 * 9 // 10 + 123, 16000 * 5
     lengths = torch.tensor([short] + [long - 1000 * i for i in range(15)])
-    waveforms = 0.1 * torch.randn(16, long)
-    with torch.inference_mode():
-        together, frames = model(*features(waveforms, lengths))
-        alone, n = model(*features(waveforms[:1, :short], lengths[:1]))
-    assert n[0] == frames[0] == alone.shape[1]
-    assert (alone[0] - together[0, : frames[0]]).abs().max() < 1e-4
+    waveforms = [0.1 * torch.randn(length) for length in lengths]
+    together = recognizer.emissions(waveforms)
+    alone = recognizer.emissions(waveforms[:1])
+    frames = alone.lengths[0]
+    assert together.lengths[0] == frames == alone.log_probs.shape[1]
+    assert (alone.log_probs[0] - together.log_probs[0, :frames]).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("rnn", ["lstm", "gru"])
