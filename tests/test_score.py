@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from asr import score as scoring
 from asr.config import TextConfig
 from asr.errors import UserError
-from asr.score import Counts, Pair, bootstrap_interval, pair_files, score, wer
+from asr.score import (
+    Counts,
+    Pair,
+    bootstrap_interval,
+    expanded_tail,
+    pair_files,
+    score,
+    student_quantile,
+    wer,
+)
 
 texts = st.lists(st.sampled_from(["one", "two", "three", "à", "你"]), max_size=8).map(" ".join)
 pairs_of_texts = st.lists(st.tuples(texts, texts), min_size=1, max_size=6)
@@ -128,6 +137,38 @@ def test_a_95_interval_covers_the_true_rate_in_95_of_100_test_sets():
     assert 0.93 <= covered / 1000 <= 0.97
 
 
+@pytest.mark.parametrize("speakers", [10, 20])
+def test_it_covers_it_with_few_speakers_too(speakers):
+    """Speakers differ; plain percentiles cover the rate of all speakers in 87% with ten of them."""
+    rate, of_each = 0.1, 10
+    draw = np.random.default_rng(7)
+    groups = np.arange(speakers).repeat(of_each)
+    covered = 0
+    for _ in range(400):
+        words = draw.integers(4, 16, size=len(groups))
+        errors = draw.binomial(words, draw.beta(4, 36, size=speakers).repeat(of_each))
+        low, high = bootstrap_interval(errors, words, groups)
+        covered += low <= rate <= high
+    assert 0.92 <= covered / 400 <= 0.98
+
+
+@pytest.mark.parametrize(
+    ("freedom", "quantile"),  # as printed in tables
+    [(2, 4.303), (3, 3.182), (5, 2.571), (9, 2.262), (19, 2.093), (29, 2.045), (10**6, 1.960)],
+)
+def test_quantiles_of_students_t(freedom, quantile):
+    assert student_quantile(0.975, freedom) == pytest.approx(
+        quantile, rel=0.016 / freedom, abs=6e-4
+    )
+
+
+def test_expansion_is_nothing_with_many_groups_and_wide_with_few():
+    tails = [expanded_tail(0.025, groups) for groups in (10**6, 100, 10, 5, 2)]
+    assert tails[0] == pytest.approx(0.025, rel=1e-4)
+    assert tails == sorted(tails, reverse=True)
+    assert tails[2] == pytest.approx(0.00855, rel=1e-3)  # of z = 2.262 * sqrt(10 / 9)
+
+
 def test_the_interval_is_the_same_each_time():
     made = pairs(*[("one two", "one"), ("a", "a"), ("b c", "c d")] * 5)
     assert score(made) == score(made)
@@ -147,9 +188,9 @@ def test_speakers_are_drawn_whole_where_there_are_enough():
 
 
 def test_too_few_or_unknown_speakers_are_not_drawn():
-    made = [("one", "one")] * 8
-    few = score(pairs(*made, speakers=["a", "b", "c", "d"] * 2))
-    unknown = score(pairs(*made, speakers=["a", "b", "c", "d", "e", "f", "g", None]))
+    made = [("one", "one")] * 18
+    few = score(pairs(*made, speakers=list("abcdefghi") * 2))
+    unknown = score(pairs(*made, speakers=[*"abcdefghijklmnopq", None]))
     assert few.resampled == unknown.resampled == "utterances"
 
 

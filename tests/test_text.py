@@ -81,6 +81,16 @@ def test_words_are_joined_by_one_space(text, config):
     assert normalise(text, config) == " ".join(normalise(text, config).split())
 
 
+@given(
+    st.text(st.characters(max_codepoint=127)) | st.text("aZ9'-_ .\x1c\n"), st.sampled_from(CONFIGS)
+)
+@example("a--b -a' 'b c'-d", TextConfig())
+@settings(max_examples=1000)
+def test_ascii_takes_a_shorter_way_to_the_same_text(text, config):
+    """A word of another alphabet after it makes it take the long one."""
+    assert normalise(f"{text} é", config) == f"{normalise(text, config)} é".lstrip()
+
+
 @given(st.text())
 def test_only_letters_marks_numbers_and_joints_are_left(text):
     for character in normalise(text, TextConfig()):
