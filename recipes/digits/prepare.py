@@ -36,7 +36,7 @@ from voices import RATE_HZ, Voice, draw_utterance, draw_voices, synthesiser
 from asr.errors import UserError
 from asr.manifest import Utterance, write
 
-RECIPE_VERSION = 1  # a change of what is made must change this: it is part of the marker
+RECIPE_VERSION = 2  # a change of what is made must change this: it is part of the marker
 SPLITS = ("train", "dev", "test")
 HELD_OUT_UTTERANCES = 10  # of each voice of dev and test
 

@@ -80,7 +80,7 @@ def draw_accent(rng: np.random.Generator) -> tuple[str, ...]:
     native = AMERICAN if rng.random() < 0.6 else BRITISH
     if rng.random() < 0.65:
         return native
-    strength = rng.uniform(0.2, 0.7)
+    strength = rng.uniform(0.2, 0.5)
     return tuple(
         str(rng.choice(foreign)) if rng.random() < strength else own
         for own, foreign in zip(native, FOREIGN, strict=True)
@@ -99,10 +99,10 @@ def draw_voice(name: str, rng: np.random.Generator) -> Voice:
         name=name,
         f0=f0,
         formants=formants,
-        rate=math.exp(rng.uniform(math.log(0.75), math.log(1.7))),
+        rate=math.exp(rng.uniform(math.log(0.75), math.log(1.6))),
         liveliness=rng.uniform(0.2, 1.3),
         tilt_db=rng.uniform(-3.0, 3.0),
-        breath_db=rng.uniform(-3.0, 9.0),
+        breath_db=rng.uniform(-3.0, 7.0),
         jitter=rng.uniform(0.0, 0.02),
         warp=tuple(rng.normal(0.0, 0.025, 3)),
         colour_db=tuple(rng.normal(0.0, 2.5, 6)),
@@ -222,17 +222,17 @@ def speak(phonemes: str, voice: Voice, pace: float, rng: np.random.Generator) ->
     pitch = np.where(voiced, np.clip(pitch, LOWEST_VOICED_HZ, 500), 0)
 
     samples = dsp.synth(harmonic, theta, noise, free, phi, pitch.astype(np.float32), rng)
-    return cut_to_sound(soxr.resample(samples, dsp.SR, RATE_HZ, quality="HQ"))
+    return cut_to_sound(soxr.resample(samples, dsp.SR, RATE_HZ, quality="HQ"), 45)
 
 
-def cut_to_sound(samples: np.ndarray) -> np.ndarray:
-    """From the first to the last 10 ms within 45 dB of the loudest; raises on silence."""
+def cut_to_sound(samples: np.ndarray, range_db: float) -> np.ndarray:
+    """From the first to the last 10 ms within so many dB of the loudest; raises on silence."""
     block = RATE_HZ // 100
     samples = samples[: len(samples) // block * block]
     power = (samples.reshape(-1, block) ** 2).mean(axis=1)
     if not np.isfinite(power).all() or len(power) == 0 or power.max() < 1e-8:
         raise RuntimeError("the synthesiser gave silence or no numbers")
-    loud = np.flatnonzero(power > power.max() * 10**-4.5)
+    loud = np.flatnonzero(power > power.max() * 10 ** (-range_db / 10))
     cut = samples[loud[0] * block : (loud[-1] + 1) * block].copy()
     fade = np.linspace(0, 1, block // 2, dtype=np.float32)
     cut[: len(fade)] *= fade
@@ -260,6 +260,10 @@ def log_uniform(low: float, high: float, rng: np.random.Generator) -> float:
     return math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
+def silence(duration_s: float) -> np.ndarray:
+    return np.zeros(round(duration_s * RATE_HZ), np.float32)
+
+
 def draw_utterance(voice: Voice, rng: np.random.Generator) -> tuple[np.ndarray, str]:
     """One recording (int16, 16 kHz) and its text; two in five are a single digit."""
     n_digits = 1 if rng.random() < 0.4 else int(rng.integers(2, 8))
@@ -267,13 +271,19 @@ def draw_utterance(voice: Voice, rng: np.random.Generator) -> tuple[np.ndarray, 
     pace = math.exp(rng.normal(0, 0.08))
     pieces: list[np.ndarray] = []
     for sentence in draw_sentences(digits, voice.accent, rng):
-        # Recordings are cut tight as often as loosely; between words a pause of 0.03 to 0.5 s.
-        pause_s = log_uniform(0.03, 0.5, rng) if pieces else log_uniform(0.02, 1.0, rng)
-        pieces.append(np.zeros(round(pause_s * RATE_HZ), np.float32))
+        if pieces:
+            pieces.append(silence(log_uniform(0.03, 0.5, rng)))
         pieces.append(speak(sentence, voice, pace, rng))
-    pieces.append(np.zeros(round(log_uniform(0.02, 1.0, rng) * RATE_HZ), np.float32))
     samples = np.concatenate(pieces)
-    peak = 32767 * 10 ** (rng.uniform(-24, -1) / 20)
+    # Half of the recordings are cut tight: by hand, or by a program that takes weak sounds, such as
+    # the f of "four", for silence.
+    if rng.random() < 0.5:
+        samples = cut_to_sound(samples, rng.uniform(15, 40))
+        around_s = rng.uniform(0.0, 0.03, 2)
+    else:
+        around_s = [log_uniform(0.02, 1.0, rng) for _ in range(2)]
+    samples = np.concatenate([silence(around_s[0]), samples, silence(around_s[1])])
+    peak = 32767 * 10 ** (rng.uniform(-34, -1) / 20)
     dither = rng.random(len(samples), np.float32) - rng.random(len(samples), np.float32)
     samples = np.round(samples * (peak / np.abs(samples).max()) + dither).astype(np.int16)
     return samples, " ".join(DIGITS[digit] for digit in digits)
