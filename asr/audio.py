@@ -46,6 +46,14 @@ def info(path: str | Path) -> AudioInfo:
         return source.info
 
 
+def verify(path: str | Path, start_s: float = 0.0, duration_s: float | None = None) -> AudioInfo:
+    """`info`, after every sample of the stretch has been decoded; raises `UserError` as `read`."""
+    with _open(path) as source:
+        for _ in source.blocks(start_s, duration_s):
+            pass
+        return source.info
+
+
 def read(
     path: str | Path, rate_hz: int, start_s: float = 0.0, duration_s: float | None = None
 ) -> np.ndarray:

@@ -74,13 +74,15 @@ def check(
     tokenizer: Tokenizer | None = None,
     *,
     training: bool = False,
+    decode: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> Report:
     """Look at every utterance: its file, its duration, its text, and whether CTC can align it.
 
     Without a tokenizer, texts are not held against an alphabet, and a token is taken to be a
     character. With `training`, the duration limits hold too, and CTC is checked at the highest
-    speed that augmentation may play. `progress` is called after each utterance.
+    speed that augmentation may play. With `decode`, audio is read to its end rather than its
+    headers alone, which finds what is damaged inside. `progress` is called after each utterance.
     """
     utterances = list(utterances)
     frames_of = model_frames(config)
@@ -91,6 +93,8 @@ def check(
 
     def measured(utterance: Utterance) -> audio.AudioInfo | UserError:
         try:
+            if decode:
+                return audio.verify(utterance.audio, utterance.start_s, utterance.duration_s)
             return audio.info(utterance.audio)
         except UserError as error:
             return error

@@ -339,7 +339,17 @@ def check(
         tokens, settings = model.tokenizer, model.config
     elif config is not None:
         settings = run.load_recipe(config).config
-    report = checking.check(manifests.read(manifest), settings, tokens, training=config is not None)
+    utterances = manifests.read(manifest)
+    with _progress() as progress:
+        task = progress.add_task("decoding", total=len(utterances))
+        report = checking.check(
+            utterances,
+            settings,
+            tokens,
+            training=config is not None,
+            decode=True,
+            progress=lambda: progress.advance(task),
+        )
     out.print(_statistics(report.statistics))
     if report.problems:
         for problem in report.problems:

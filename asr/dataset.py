@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from asr import audio
 from asr.augment import WaveformAugment
 from asr.config import Config
+from asr.errors import UserError
 from asr.manifest import Utterance
 from asr.text import normalise
 from asr.tokenizer import Tokenizer
@@ -64,13 +65,26 @@ class SpeechDataset(Dataset):
     def __getitem__(self, place: Place) -> tuple[str, Tensor, Tensor]:
         index, epoch = place
         u = self.utterances[index]
-        samples = torch.from_numpy(audio.read(u.audio, self.rate_hz, u.start_s, u.duration_s))
+        try:
+            samples = torch.from_numpy(audio.read(u.audio, self.rate_hz, u.start_s, u.duration_s))
+        except UserError as error:
+            raise UserError(f"utterance {u.id}: {error}; `asr check` finds all of these") from None
         seed = np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)[0]
         generator = torch.Generator().manual_seed(int(seed))
         return u.id, self.augment(samples, generator), self.targets[index]
 
+    def __getitems__(self, places: list[Place]) -> list[tuple[str, Tensor, Tensor]] | UserError:
+        """What a worker fetches. Torch would raise an error again with the worker's traceback as
+        its message, so it is handed over as a value."""
+        try:
+            return [self[place] for place in places]
+        except UserError as error:
+            return error
 
-def collate(items: list[tuple[str, Tensor, Tensor]]) -> Batch:
+
+def collate(items: list[tuple[str, Tensor, Tensor]] | UserError) -> Batch | UserError:
+    if isinstance(items, UserError):
+        return items
     ids, waveforms, targets = zip(*items, strict=True)
     return Batch(list(ids), *pad(waveforms), *pad(targets))
 
@@ -112,18 +126,23 @@ class BatchPlan:
 def load_batches(
     dataset: SpeechDataset, plan: Sequence[list[Place]], workers: int, pin: bool = False
 ) -> Iterator[Batch]:
-    """Read the batches of a plan in its order, `workers` processes ahead of the training."""
-    return iter(
-        DataLoader(
-            dataset,
-            batch_sampler=plan,
-            num_workers=workers,
-            collate_fn=collate,
-            pin_memory=pin,
-            prefetch_factor=4 if workers else None,
-            worker_init_fn=_start_worker if workers else None,
-        )
+    """Read the batches of a plan in its order, `workers` processes ahead of the training.
+
+    Raises `UserError` that names the utterance and the file which cannot be read.
+    """
+    loader = DataLoader(
+        dataset,
+        batch_sampler=plan,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_start_worker if workers else None,
     )
+    for batch in loader:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
 
 
 def _start_worker(_: int) -> None:

@@ -100,6 +100,36 @@ def test_every_problem_is_named_once_with_its_kind(corpus):
     assert not any("\n" in text for text in detail.values())
 
 
+def test_decoding_finds_what_headers_do_not_tell(tmp_path):
+    samples = np.random.default_rng(0).uniform(-0.1, 0.1, 5 * RATE_HZ)
+    cut = tmp_path / "cut.flac"
+    soundfile.write(cut, samples, RATE_HZ)
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    samples[4 * RATE_HZ] = np.nan
+    soundfile.write(tmp_path / "nan.wav", samples, RATE_HZ, subtype="FLOAT")
+    asked = [
+        Utterance("cut", str(cut), text="a"),
+        Utterance("cut, before the damage", str(cut), 0.5, 1.0, "a"),
+        Utterance("nan", str(tmp_path / "nan.wav"), text="a"),
+        Utterance("nan, elsewhere", str(tmp_path / "nan.wav"), 0.0, 3.5, "a"),
+    ]
+    config = Config(name="a")
+    assert check(asked, config, ALPHABET, training=True).problems == []
+    found = check(asked, config, ALPHABET, decode=True).problems
+    assert [(problem.utterance, problem.kind) for problem in found] == [
+        ("cut", "audio"),
+        ("nan", "audio"),
+    ]
+    assert "cut.flac: damaged" in found[0].detail
+    assert "nan.wav: holds samples that are not finite" in found[1].detail
+
+
+def test_decoding_finds_the_same_in_what_is_whole(corpus):
+    config = Config(name="a")
+    headers = check(corpus.values(), config, ALPHABET, training=True)
+    assert check(corpus.values(), config, ALPHABET, training=True, decode=True) == headers
+
+
 def test_limits_hold_for_training_alone(corpus):
     long = check([corpus["very long"]], Config(name="a"), ALPHABET)
     assert long.problems == []

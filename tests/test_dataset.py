@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from asr.augment import SpecAugment, WaveformAugment
 from asr.config import AugmentConfig, Config, SpecAugmentConfig
 from asr.dataset import BatchPlan, SpeechDataset, load_batches
+from asr.errors import UserError
 from asr.manifest import Utterance
 from asr.tokenizer import CharacterTokenizer
 
@@ -75,6 +76,17 @@ def test_any_number_of_workers_gives_the_same_batches(dataset):
             assert a.ids == b.ids
             for name in ("waveforms", "lengths", "targets", "target_lengths"):
                 assert torch.equal(getattr(a, name), getattr(b, name))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_audio_that_cannot_be_read_is_one_line_that_names_it(dataset, workers):
+    path = dataset.utterances[3].audio
+    with open(path, "r+b") as file:
+        file.truncate(2000)
+    with pytest.raises(UserError) as caught:
+        list(load_batches(dataset, [[(1, 0), (2, 0)], [(3, 0), (4, 0)]], workers))
+    assert str(caught.value).startswith(f"utterance 3: {path}: truncated: ")
+    assert "\n" not in str(caught.value)
 
 
 def test_augmentation_is_new_in_each_epoch_and_the_same_when_repeated(dataset):

@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -141,7 +142,8 @@ def test_killed_and_resumed_equals_never_killed(finished, corpus, how):
     for stop_at in (7, 23):
         process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         while process.poll() is None:
-            if last.exists() and load_checkpoint(last, {})["step"] >= stop_at:
+            # A copy, as safetensors opens a file twice, and it may be replaced in between.
+            if last.exists() and load_checkpoint(shutil.copy(last, runs), {})["step"] >= stop_at:
                 os.kill(process.pid, how)
                 break
             time.sleep(0.005)
@@ -174,6 +176,25 @@ def test_utterances_that_cannot_be_used_are_named_before_training(corpus, tmp_pa
         "silent",
         "rushed",
     ]
+
+
+def test_damage_that_only_training_meets_is_one_line_and_status_2(corpus, tmp_path):
+    """Headers are all that is checked before, so that training starts at once."""
+    utterances = manifest.read(corpus / "train.jsonl")[:20]
+    samples = speak(["low"] * 4, np.random.default_rng(0))
+    samples[5000] = np.nan
+    soundfile.write(tmp_path / "nan.wav", samples, RATE_HZ, subtype="FLOAT")
+    manifest.write(
+        tmp_path / "train.jsonl",
+        [*utterances, Utterance("bad", str(tmp_path / "nan.wav"), text="low")],
+    )
+    manifest.write(tmp_path / "dev.jsonl", manifest.read(corpus / "dev.jsonl"))
+    changes = (f"data.folder={tmp_path}", "train.epochs=1", "train.workers=1")
+    output = asr("train", corpus / "recipe.yaml", *changes, "--runs", tmp_path, status=2)
+    (line,) = [line for line in output.splitlines() if "not finite numbers" in line]
+    assert line.startswith(f"asr: utterance bad: {tmp_path / 'nan.wav'}: ")
+    assert "Traceback" not in output
+    assert "nan.wav" in asr("check", tmp_path / "train.jsonl", status=1)
 
 
 def test_schedules():
