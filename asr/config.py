@@ -146,6 +146,9 @@ class DecoderConfig(Section):
     word_bonus: float = 0.0  # for each word, against a language model's taste for short texts
     unknown_score: float = Field(-15.0, le=0)  # ln P of a word that the language model lacks
     n_best: int = Field(1, ge=1)  # texts returned
+    # A word's confidence c becomes sigmoid(scale * logit(c) + shift): CTC is too sure of itself.
+    confidence_scale: float = Field(1.0, gt=0)
+    confidence_shift: float = 0.0
 
     @model_validator(mode="after")
     def _fits(self) -> DecoderConfig:

@@ -17,6 +17,7 @@ from asr.checkpoint import Model
 from asr.config import parse
 from asr.dataset import pad
 from asr.decoder.beam import BeamDecoder
+from asr.decoder.confidence import recalibrate
 from asr.decoder.greedy import GreedyDecoder
 from asr.decoder.ngram import NGram
 from asr.errors import UserError
@@ -102,7 +103,15 @@ class Recognizer:
         """[(N_i,)] samples at `rate_hz` -> the hypotheses of each, best first."""
         rows = self.emissions(waveforms).rows()
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # the beam's loops release the GIL
-            return list(pool.map(lambda row: self.decoder.decode(row, self.frame_s), rows))
+            return list(pool.map(self.decode, rows))
+
+    def decode(self, log_probs: np.ndarray) -> list[Hypothesis]:
+        """(T, V) log-probabilities of an utterance -> its hypotheses, confidences calibrated."""
+        c = self.config.decoder
+        return [
+            replace(one, words=recalibrate(one.words, c.confidence_scale, c.confidence_shift))
+            for one in self.decoder.decode(log_probs, self.frame_s)
+        ]
 
     def transcribe(self, source: str | Path | np.ndarray) -> Transcript:
         """A file of any format and rate, or float32 samples (N,) at `rate_hz`.

@@ -8,11 +8,13 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from asr.checkpoint import Model
 from asr.config import DecoderConfig
+from asr.decoder.confidence import fit_logit, outcomes_of_words
 from asr.decoder.ngram import NGram
 from asr.errors import UserError
 from asr.manifest import Utterance
@@ -20,6 +22,7 @@ from asr.recognizer import DEFAULT_BEAM, Recognizer, build_decoder
 from asr.score import NOTHING, Counts, Pair, Score, character_counts, score, word_counts
 from asr.text import normalise
 from asr.transcribe import Failure, emissions_of_many
+from asr.transcript import Hypothesis
 
 BEAMS = (16, 50, 100)
 # Where the search begins, coarsely, and how far it then steps from the best: half the way each
@@ -73,17 +76,27 @@ class DevSet:
         whole = np.asarray(whole).reshape(-1, len(recognizer.tokenizer.pieces))
         self.rows = np.split(whole, np.cumsum(frames)[:-1])  # [(T_i, V)]
 
-    def hypotheses(self, model: Model, settings: DecoderConfig) -> list[str]:
-        """The normalised text of every utterance, decoded with these settings, on all cores."""
+    def decode(self, model: Model, settings: DecoderConfig) -> list[Hypothesis]:
+        """The likeliest text of every utterance by these settings, on all cores."""
         config = model.config.model_copy(update={"decoder": settings})
         decoder = build_decoder(replace(model, config=config))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = pool.map(lambda row: decoder.decode(row, self.frame_s)[0].text, self.rows)
-            return [normalise(text, self.text) for text in found]
+            found = pool.map(lambda row: decoder.decode(row, self.frame_s)[0], self.rows)
+            return list(found)
 
-    def pairs(self, hypotheses: Sequence[str]) -> list[Pair]:
-        rows = zip(self.utterances, self.references, hypotheses, strict=True)
-        return [Pair(u.id, said, heard, u.speaker) for u, said, heard in rows]
+    def heard(self, hypotheses: Iterable[Hypothesis]) -> list[str]:
+        return [normalise(hypothesis.text, self.text) for hypothesis in hypotheses]
+
+    def pairs(self, heard: Sequence[str]) -> list[Pair]:
+        rows = zip(self.utterances, self.references, heard, strict=True)
+        return [Pair(u.id, said, text, u.speaker) for u, said, text in rows]
+
+    def outcomes(self, hypotheses: Iterable[Hypothesis]) -> tuple[list[float], list[bool]]:
+        """Confidences of the words, and whether each is right."""
+        texts = partial(normalise, config=self.text)
+        words = [[replace(w, text=texts(w.text)) for w in h.words] for h in hypotheses]
+        kept = [[word for word in one if word.text] for one in words]
+        return outcomes_of_words(zip(self.references, kept, strict=True))
 
 
 @dataclass(frozen=True)
@@ -117,6 +130,14 @@ class Tuning:
     trials: list[Trial]  # all, in the order of the search; the first is greedy
     scores: tuple[Score, Score]  # on the dev set: greedy, chosen
     unknown: int  # words of the dev texts that the language model lacks
+    confidence: tuple[float, float]  # scale and shift that calibrate the choice on the dev set
+
+    @property
+    def decoder(self) -> DecoderConfig:
+        """What is chosen, calibration and all."""
+        scale, shift = self.confidence
+        changes = {"confidence_scale": scale, "confidence_shift": shift}
+        return self.chosen.decoder.model_copy(update=changes)
 
     @property
     def surface(self) -> list[tuple[float, float, float]]:
@@ -153,8 +174,8 @@ def tune(
     A coarse grid over weight and bonus first, then neighbours of the best at ever smaller steps;
     then the score of unknown words where the dev texts have some; then the smallest beam that
     loses nothing. Greedy decoding is chosen where nothing makes fewer word errors. The figures of
-    the dev set flatter what was chosen on it: quote those of another set. `on_trial` is called
-    with each trial.
+    the dev set flatter what was chosen on it: quote those of another set. Last, word confidences
+    are calibrated. `on_trial` is called with each trial.
     """
     search = _Search(model, dev, on_trial)
     greedy = search.trial(GREEDY)
@@ -175,7 +196,9 @@ def tune(
     if best.words.errors >= greedy.words.errors:
         best = greedy
     scores = tuple(score(dev.pairs(trial.hypotheses)) for trial in (greedy, best))
-    return Tuning(best, list(search.tried.values()), scores, unknown)
+    scale, shift = fit_logit(*dev.outcomes(dev.decode(model, best.decoder)))
+    confidence = round(scale, 4), round(shift, 4)
+    return Tuning(best, list(search.tried.values()), scores, unknown, confidence)
 
 
 class _Search:
@@ -189,7 +212,7 @@ class _Search:
 
     def trial(self, settings: DecoderConfig) -> Trial:
         if settings not in self.tried:
-            heard = self.dev.hypotheses(self.model, settings)
+            heard = self.dev.heard(self.dev.decode(self.model, settings))
             pairs = list(zip(self.dev.references, heard, strict=True))
             words, characters = (
                 sum((count(said, text) for said, text in pairs), NOTHING)
@@ -237,7 +260,7 @@ CARD_LINE = "- Decoder tuned on "
 
 def apply(model: Model, tuning: Tuning, dev_name: str) -> Model:
     """The model with the chosen settings, its n-gram where they use it, and a line in its card."""
-    settings = tuning.chosen.decoder
+    settings = tuning.decoder
     line = f"{CARD_LINE}{dev_name} ({tuning.scores[0].utterances} utterances): {tuning.gain}."
     return replace(
         model,

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from asr.decoder.confidence import Bin, calibration, calibration_of_words, right_words
+from asr.decoder.confidence import (
+    FLATTEST,
+    Bin,
+    calibration,
+    calibration_of_words,
+    fit_logit,
+    logit,
+    recalibrate,
+    right_words,
+)
 from asr.transcript import Word
 
 
@@ -54,3 +63,46 @@ def test_recognised_words():
     words = [Word("a", 0.0, 0.1, 0.9), Word("x", 0.1, 0.2, 0.4)]
     found = calibration_of_words([("a b", words), ("c", [])], bins=1)
     assert found.bins == (Bin(2, pytest.approx(0.65), 0.5),)
+
+
+# ---- calibration by scale and shift --------------------------------------------------------------
+
+
+def words_of(confidences) -> list[Word]:
+    return [Word("a", 0.0, 0.1, float(confidence)) for confidence in confidences]
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (0.4, -0.7), (2.0, 1.0), (0.1, 2.0)])
+def test_the_scale_and_shift_that_spoilt_confidences_are_found(scale, shift):
+    rng = np.random.default_rng(0)
+    spoilt = rng.uniform(0.01, 0.99, 50_000)
+    true = 1 / (1 + np.exp(-(scale * logit(spoilt) + shift)))
+    right = rng.random(50_000) < true
+    found = fit_logit(spoilt, right)
+    assert found == pytest.approx((scale, shift), abs=0.05)
+    mended = [word.confidence for word in recalibrate(words_of(spoilt), *found)]
+    assert calibration(mended, right).error < 0.01
+
+
+def test_extreme_confidences_stay_finite_and_in_order():
+    words = recalibrate(words_of([0.0, 1e-9, 0.3, 1.0]), 3.0, -2.0)
+    values = [word.confidence for word in words]
+    assert values == sorted(values) and 0 < values[0] and values[-1] <= 1
+    assert recalibrate(words, 1.0, 0.0) == words
+
+
+@pytest.mark.parametrize("right", [[True] * 5, [False] * 5])
+def test_words_that_are_all_right_or_all_wrong_do_not_make_all_others_so(right):
+    scale, shift = fit_logit([0.9, 0.8, 0.99, 1.0, 0.7], right)
+    (word,) = recalibrate(words_of([0.9]), scale, shift)
+    assert 0.05 < word.confidence < 0.95
+
+
+def test_confidences_that_say_nothing_or_the_contrary_become_the_share_that_is_right():
+    confidences = np.linspace(0.05, 0.95, 400)
+    right = np.arange(400) < 300
+    scale, shift = fit_logit(confidences, right)
+    assert scale == FLATTEST
+    values = [w.confidence for w in recalibrate(words_of(confidences), scale, shift)]
+    assert values == pytest.approx([0.75] * 400, abs=0.02)
+    assert fit_logit([], []) == (1.0, 0.0)

@@ -13,6 +13,7 @@ from asr import manifest, plots
 from asr.checkpoint import Model, load_model, save_model
 from asr.cli import app
 from asr.config import DecoderConfig
+from asr.decoder.confidence import calibration, logit
 from asr.decoder.ngram import NGram
 from asr.errors import UserError
 from asr.evaluate import evaluate
@@ -74,7 +75,7 @@ def test_what_is_chosen_is_what_the_model_file_then_does(tuned, with_lm, dev, tm
     assert tuned.chosen.words.errors < tuned.trials[0].words.errors
     save_model(tmp_path / "tuned.asr", apply(with_lm, tuned, "dev.jsonl"))
     recognizer = load(tmp_path / "tuned.asr", "cpu")
-    assert recognizer.config.decoder == tuned.chosen.decoder
+    assert recognizer.config.decoder == tuned.decoder
     assert evaluate(recognizer, dev).score == tuned.scores[1]
 
 
@@ -98,6 +99,20 @@ def test_unknown_words_are_counted_and_their_score_is_tried(tuned, with_lm, made
     assert unknown_words(None, ["one"]) == 0
 
 
+def test_confidences_are_calibrated_on_the_dev_set(tuned, with_lm, made, dev):
+    scale, shift = tuned.confidence
+    assert (tuned.decoder.confidence_scale, tuned.decoder.confidence_shift) == (scale, shift)
+    confidences, right = made.outcomes(made.decode(with_lm, tuned.chosen.decoder))
+    assert 0 < sum(right) < len(right)
+    recognizer = Recognizer(apply(with_lm, tuned, "dev.jsonl"), "cpu")
+    transcripts = [recognizer.transcribe(u.audio) for u in dev]
+    found = [word.confidence for transcript in transcripts for word in transcript.words]
+    expected = 1 / (1 + np.exp(-(scale * logit(confidences) + shift)))
+    assert found == pytest.approx(expected, abs=1e-3)
+    assert calibration(found, right).error < calibration(confidences, right).error
+    assert np.mean(found) == pytest.approx(np.mean(right), abs=0.05)
+
+
 def hostile(model: Model, texts: list[str]) -> DevSet:
     """A dev set on which greedy is right: certain emissions of the texts."""
     dev = DevSet.__new__(DevSet)
@@ -118,7 +133,8 @@ def test_greedy_wins_when_nothing_is_better(model, with_lm):
     found = tune(with_lm, dev)
     assert found.chosen.decoder == GREEDY and found.place is None
     after = apply(with_lm, found, "dev.tsv")
-    assert after.ngram is None and after.config.decoder == GREEDY
+    assert after.ngram is None
+    assert after.config.decoder == found.decoder and found.decoder.beam == 1
     assert "greedy, as nothing was better: dev WER 0.00%" in after.card
 
 
@@ -192,7 +208,7 @@ def test_command(files, tuned):
     assert f"chosen: {tuned.scores[1]}" in done.output
     assert tuned.gain in done.output
     after = load_model(files / "new.asr")
-    assert after.config.decoder == tuned.chosen.decoder and after.ngram is not None
+    assert after.config.decoder == tuned.decoder and after.ngram is not None
     assert (files / "new.tune.png").read_bytes().startswith(b"\x89PNG")
     # Without --to it is the model's own n-gram, and the file itself that changes.
     again = invoke(files / "new.asr", files / "dev.jsonl")

@@ -1,10 +1,11 @@
-"""How far word confidences can be trusted on a manifest, for greedy decoding and for the beam.
+"""How far word confidences can be trusted, for greedy decoding and for the beam.
 
-    python tools/calibration.py MODEL.asr MANIFEST [--lm LM.npz] [beam=50 lm_weight=0.6 ...]
+    python tools/calibration.py MODEL.asr DEV TEST [--lm LM.npz] [beam=50 lm_weight=0.6 ...]
 
-Greedy, the beam alone, and the beam with the language model (of the file, or --lm): WER, expected
-calibration error (ECE) in 10 bins, and the bins. The beam has the settings of the model file where
-it has been tuned, or those given.
+Greedy, the beam alone, and the beam with the language model (of the file, or --lm), on the manifest
+TEST: WER, and expected calibration error (ECE) in 10 bins, before and after scale and shift are
+fitted on the manifest DEV, as `asr tune` does for what it chooses. The beam has the settings of the
+model file where it has been tuned, or those given.
 """
 
 from __future__ import annotations
@@ -17,19 +18,27 @@ from rich.table import Table
 
 from asr import checkpoint, manifest
 from asr.config import parse
-from asr.decoder.confidence import Calibration, calibration_of_words
+from asr.decoder.confidence import (
+    calibration_of_words,
+    fit_logit,
+    outcomes_of_words,
+    recalibrate,
+)
 from asr.decoder.ngram import NGram
 from asr.errors import UserError
 from asr.recognizer import DEFAULT_BEAM, Recognizer, pick_device
 from asr.score import Pair, Score, score
 from asr.text import normalise
 from asr.transcribe import Failure, transcribe_many
+from asr.transcript import Word
+
+Recognised = list[tuple[str, list[Word]]]  # what was said, the words that were recognised
 
 
-def measure(recognizer: Recognizer, utterances: list) -> tuple[Score, Calibration]:
+def recognise(recognizer: Recognizer, path: str) -> tuple[Score, Recognised]:
     text = recognizer.config.text
     pairs, recognised = [], []
-    for utterance, result in transcribe_many(recognizer, utterances):
+    for utterance, result in transcribe_many(recognizer, manifest.read(path)):
         if isinstance(result, Failure):
             raise UserError(result.reason)
         said = normalise(utterance.text or "", text)
@@ -37,13 +46,14 @@ def measure(recognizer: Recognizer, utterances: list) -> tuple[Score, Calibratio
         recognised.append((said, [word for word in words if word.text]))
         heard = " ".join(word.text for word in recognised[-1][1])
         pairs.append(Pair(utterance.id, said, heard, utterance.speaker))
-    return score(pairs), calibration_of_words(recognised)
+    return score(pairs), recognised
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("model")
-    parser.add_argument("manifest")
+    parser.add_argument("dev")
+    parser.add_argument("test")
     parser.add_argument("--lm")
     parser.add_argument("settings", nargs="*", help="of the decoder, as beam=50")
     arguments = parser.parse_args()
@@ -51,12 +61,12 @@ def main() -> None:
     model = checkpoint.load_model(arguments.model)
     if arguments.lm:
         model.ngram = NGram.load(arguments.lm)
-    utterances = manifest.read(arguments.manifest)
     beam = model.config.decoder.beam if model.config.decoder.beam > 1 else DEFAULT_BEAM
-    given = [f"decoder.{setting}" for setting in arguments.settings]
-    fused = [f"decoder.beam={beam}", *given]
-    alone = [f"decoder.beam={beam}", "decoder.word_bonus=0"]
-    systems = {"greedy": (["decoder.beam=1", "decoder.n_best=1"], None), "beam": (alone, None)}
+    raw = ["decoder.confidence_scale=1", "decoder.confidence_shift=0"]
+    fused = [*raw, f"decoder.beam={beam}", *(f"decoder.{change}" for change in arguments.settings)]
+    alone = [*raw, f"decoder.beam={beam}", "decoder.word_bonus=0"]
+    best_path = [*raw, "decoder.beam=1", "decoder.n_best=1"]
+    systems = {"greedy": (best_path, None), "beam": (alone, None)}
     if model.ngram is not None:
         systems["beam and n-gram"] = (fused, model.ngram)
 
@@ -65,11 +75,18 @@ def main() -> None:
     for name, (changes, ngram) in systems.items():
         config = parse(model.config.model_dump(mode="json"), arguments.model, changes)
         recognizer = Recognizer(replace(model, config=config, ngram=ngram), pick_device())
-        result, found = measure(recognizer, utterances)
+        scale, shift = fit_logit(*outcomes_of_words(recognise(recognizer, arguments.dev)[1]))
+        result, recognised = recognise(recognizer, arguments.test)
+        mended = [(said, recalibrate(words, scale, shift)) for said, words in recognised]
+        before, after = calibration_of_words(recognised), calibration_of_words(mended)
         console.print(f"[bold]{name}[/bold]: {result}", highlight=False)
-        console.print(f"ECE {found.error:.4f} over {found.words} words", highlight=False)
-        bins[name] = {int(one.confidence * 10 - 1e-9): one for one in found.bins}
-    table = Table("confidence", *systems, title="share of words that are right (words)")
+        console.print(
+            f"ECE {before.error:.4f} -> {after.error:.4f} over {before.words} words, "
+            f"scale {scale:.3f}, shift {shift:.3f}",
+            highlight=False,
+        )
+        bins[name] = {int(one.confidence * 10 - 1e-9): one for one in after.bins}
+    table = Table("confidence", *systems, title="share of words that are right, after (words)")
     for i in range(10):
         cells = [bins[name].get(i) for name in systems]
         shown = [f"{one.accuracy:.3f} ({one.words})" if one else "" for one in cells]

@@ -2,18 +2,24 @@
 
 A word's confidence is the geometric mean of its tokens', and a token's is its highest posterior
 over the frames that spell it on the best path (`words_of`), the same for every decoder. It is
-calibrated when, of the words with confidence c, a share of c is right.
+calibrated when, of the words with confidence c, a share of c is right. CTC is too sure of itself,
+so `asr tune` fits a scale and a shift of the logit on a dev set (`fit_logit`, `recalibrate`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jiwer
 import numpy as np
 
 from asr.transcript import Word
+
+SURE = 1 - 1e-6  # of confidences that round to 1 (or 0), whose logit is infinite
+FLATTEST = 0.01  # a smaller scale would turn confidences around, or make all alike
+FIT_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,58 @@ def calibration(confidences: Sequence[float], right: Sequence[bool], bins: int =
     return Calibration(sum(distances) / len(values), found)
 
 
+def logit(confidences: Sequence[float]) -> np.ndarray:
+    """ln(c / (1 - c)) of confidences (N,), finite for 0 and 1 too."""
+    values = np.clip(np.asarray(confidences, float), 1 - SURE, SURE)
+    return np.log(values / (1 - values))
+
+
+def recalibrate(words: Sequence[Word], scale: float, shift: float) -> tuple[Word, ...]:
+    """Words with the confidence sigmoid(scale * logit + shift); unchanged for 1 and 0."""
+    if (scale, shift) == (1.0, 0.0):
+        return tuple(words)
+    values = scale * logit([word.confidence for word in words]) + shift
+    return tuple(
+        replace(word, confidence=1 / (1 + math.exp(-value)))
+        for word, value in zip(words, values.clip(-30, 30).tolist(), strict=True)
+    )
+
+
+def fit_logit(confidences: Sequence[float], right: Sequence[bool]) -> tuple[float, float]:
+    """Scale and shift for `recalibrate` that make outcomes likeliest (Platt 1999).
+
+    By Newton's method with halved steps; targets are drawn in a little from 0 and 1, as Platt does,
+    so that a set without a wrong word does not make all others certain. confidences: (N,); right:
+    (N,). Without words: 1 and 0.
+    """
+    hits = np.asarray(right, bool)
+    if not len(hits):
+        return 1.0, 0.0
+    count = hits.sum()
+    target = np.where(hits, (count + 1) / (count + 2), 1 / (len(hits) - count + 2))  # (N,)
+    inputs = np.stack([logit(confidences), np.ones(len(hits))], 1)  # (N, 2)
+
+    def loss(at: np.ndarray) -> float:
+        values = inputs @ at
+        return float((np.logaddexp(0, values) - target * values).sum())
+
+    found = np.array([1.0, 0.0])
+    for _ in range(FIT_STEPS):
+        share = 1 / (1 + np.exp(-(inputs @ found)))  # (N,)
+        slope = inputs.T @ (share - target)  # (2,)
+        bend = (inputs.T * (share * (1 - share))) @ inputs + 1e-9 * np.eye(2)
+        step = 1.0
+        move = np.linalg.solve(bend, slope)
+        while loss(found - step * move) > loss(found) and step > 1e-6:
+            step /= 2
+        found = found - step * move
+    scale, shift = found.tolist()
+    if scale < FLATTEST:  # confidences say nothing of what is right: all get the share that is
+        share = float(target.mean())
+        return FLATTEST, math.log(share / (1 - share))
+    return scale, shift
+
+
 def right_words(reference: str, hypothesis: str) -> list[bool]:
     """Of each word of `hypothesis`, whether the alignment with `reference` pairs it rightly."""
     right = [False] * len(hypothesis.split())
@@ -69,16 +127,24 @@ def right_words(reference: str, hypothesis: str) -> list[bool]:
     return right
 
 
-def calibration_of_words(
-    pairs: Iterable[tuple[str, Sequence[Word]]], bins: int = 10
-) -> Calibration:
-    """Calibration of recognised words. pairs: what was said, and the words that were recognised.
+def outcomes_of_words(
+    pairs: Iterable[tuple[str, Sequence[Word]]],
+) -> tuple[list[float], list[bool]]:
+    """Confidences (N,) of recognised words, and whether each is right.
 
-    Both must be normalised alike; an inserted word counts as wrong, a deleted one does not count.
+    pairs: what was said, and the words that were recognised, both normalised alike. An inserted
+    word counts as wrong, a deleted one does not count.
     """
     confidences: list[float] = []
     right: list[bool] = []
     for reference, words in pairs:
         confidences += [word.confidence for word in words]
         right += right_words(reference, " ".join(word.text for word in words))
-    return calibration(confidences, right, bins)
+    return confidences, right
+
+
+def calibration_of_words(
+    pairs: Iterable[tuple[str, Sequence[Word]]], bins: int = 10
+) -> Calibration:
+    """Calibration of recognised words, paired as for `outcomes_of_words`."""
+    return calibration(*outcomes_of_words(pairs), bins)
