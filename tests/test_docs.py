@@ -47,6 +47,8 @@ RUN = {
     "asr transcribe runs/digits/model.asr data/digits/audio/test-0000/test-0000-00{0,1,2}.wav": "",
     "asr score runs/digits/model.asr data/digits/test.jsonl": "",
     "asr lm books.txt.gz data/NAME/train.jsonl --to lm.npz --perplexity data/NAME/dev.jsonl": "",
+    "asr tune model.asr data/NAME/dev.jsonl --lm lm.npz --to tuned.asr": "",
+    "asr score tuned.asr data/NAME/test.jsonl": "",
 }
 
 
