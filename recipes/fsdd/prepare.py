@@ -1,0 +1,120 @@
+"""Prepare FSDD, the Free Spoken Digit Dataset: 3000 real recordings of single digits, six speakers.
+
+By Zohar Jackson and others, CC-BY-SA-4.0, <https://github.com/Jakobovski/free-spoken-digit-dataset>.
+Recorded at 8 kHz, cut tight, several accents. Each file is named DIGIT_SPEAKER_NUMBER.
+
+    python recipes/fsdd/prepare.py OUT --audio FOLDER [--held-out theo,yweweler]
+
+joins clips of the other speakers into strings of one to seven digits for training and dev, and
+lists the clips of the speakers held out, one by one, as the test. No clip of a training speaker is
+in the test; dev is made of clips (the last tenth of each speaker and digit) that training lacks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from rich.progress import track
+
+from asr import audio as audio_file
+from asr.errors import UserError
+from asr.files import replacing
+from asr.manifest import AUDIO_SUFFIXES, Utterance, write
+
+RATE_HZ = 8000
+DIGITS = "zero one two three four five six seven eight nine".split()
+TRAIN_STRINGS, DEV_STRINGS = 2000, 100
+Clips = dict[tuple[str, int], list[Path]]  # (speaker, digit): files in the order of their numbers
+
+
+def find_clips(folder: Path) -> Clips:
+    """The recordings below `folder`; raises `UserError` where there is none."""
+    found: dict[tuple[str, int], list[tuple[int, Path]]] = defaultdict(list)
+    for path in folder.rglob("*"):
+        named = re.fullmatch(r"(\d)_([a-z]+)_(\d+)", path.stem)
+        if named and path.suffix.lower() in AUDIO_SUFFIXES:
+            found[named[2], int(named[1])].append((int(named[3]), path))
+    if not found:
+        raise UserError(f"{folder}: no recording named like 7_theo_12.wav")
+    return {key: [path for _, path in sorted(clips)] for key, clips in sorted(found.items())}
+
+
+def join(clips: list[np.ndarray], draw: np.random.Generator) -> np.ndarray:
+    """Clips at one level with pauses of 0.05 to 0.4 s, and 0 to 0.2 s of quiet around."""
+    parts = [np.zeros(int(draw.uniform(0, 0.2) * RATE_HZ))]
+    for clip in clips:
+        parts += [0.3 * clip / np.abs(clip).max(), np.zeros(int(draw.uniform(0.05, 0.4) * RATE_HZ))]
+    parts[-1] = parts[-1][: int(draw.uniform(0, 0.2) * RATE_HZ)]
+    samples = np.concatenate(parts)
+    return samples + 1e-4 * draw.standard_normal(len(samples))
+
+
+def prepare(out: Path, audio: Path, held_out: str) -> None:
+    """Write the corpus below `out`."""
+    clips = find_clips(audio)
+    speakers = sorted({speaker for speaker, _ in clips})
+    test_speakers = held_out.split(",")
+    for speaker in test_speakers:
+        if speaker not in speakers:
+            raise UserError(f"--held-out {speaker}: not one of {', '.join(speakers)}")
+    train_speakers = [speaker for speaker in speakers if speaker not in test_speakers]
+    if not train_speakers:
+        raise UserError(f"--held-out {held_out}: leaves nobody to train on")
+    draw = np.random.default_rng(0)
+    loaded: dict[Path, np.ndarray] = {}
+    for split, count in (("train", TRAIN_STRINGS), ("dev", DEV_STRINGS)):
+        utterances = []
+        for i in track(range(count), split):
+            speaker = train_speakers[i % len(train_speakers)]
+            length = 1 if draw.random() < 0.4 else int(draw.integers(2, 8))
+            digits = draw.integers(0, 10, length).tolist()
+            chosen = []
+            for digit in digits:
+                files = clips[speaker, digit]
+                kept = max(1, len(files) // 10)
+                files = files[-kept:] if split == "dev" else files[:-kept]
+                path = files[int(draw.integers(len(files)))]
+                if path not in loaded:
+                    loaded[path] = audio_file.read(path, RATE_HZ)
+                chosen.append(loaded[path])
+            samples = join(chosen, draw)
+            target = out / "audio" / f"{split}-{i:04d}.wav"
+            with replacing(target) as beside:
+                soundfile.write(beside, samples, RATE_HZ, format="WAV", subtype="PCM_16")
+            text = " ".join(DIGITS[digit] for digit in digits)
+            seconds = len(samples) / RATE_HZ
+            utterances.append(Utterance(target.stem, str(target), 0, seconds, text, speaker, "en"))
+        write(out / f"{split}.jsonl", utterances)
+    test = [
+        Utterance(
+            path.stem, str(path.resolve()), text=DIGITS[digit], speaker=speaker, language="en"
+        )
+        for (speaker, digit), files in clips.items()
+        if speaker in test_speakers
+        for path in files
+    ]
+    write(out / "test.jsonl", test)
+    print(f"{TRAIN_STRINGS} strings of {', '.join(train_speakers)}; {len(test)} clips to test")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path, help="folder to write into")
+    parser.add_argument("--audio", type=Path, required=True, help="folder with the recordings")
+    parser.add_argument("--held-out", default="theo,yweweler", help="speakers of the test")
+    options = parser.parse_args()
+    try:
+        prepare(**vars(options))
+    except UserError as error:
+        parser.exit(2, f"{error}\n")
+    except OSError as error:
+        parser.exit(1, f"failed: {error}\n")
+
+
+if __name__ == "__main__":
+    main()
