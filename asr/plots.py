@@ -28,7 +28,7 @@ def tuning(
     weights, bonuses, wers = np.array(points, float).T
     wers = 100 * wers
     axes.set_xlabel("word_bonus")
-    axes.set_title(f"dev WER, %: greedy {100 * greedy:.2f}, best {wers.min():.2f}")
+    axes.set_title(f"greedy {100 * greedy:.2f}%, lowest {wers.min():.2f}%")
     if np.ptp(weights) == 0:  # without a language model there is but the bonus
         order = np.argsort(bonuses)
         axes.plot(bonuses[order], wers[order], "o-")

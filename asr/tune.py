@@ -141,13 +141,12 @@ class Tuning:
 
     @property
     def surface(self) -> list[tuple[float, float, float]]:
-        """(lm_weight, word_bonus, WER) of the trials that differ in nothing else."""
-        first = self.trials[1].decoder
-        return [
-            (c.lm_weight, c.word_bonus, trial.wer)
-            for trial in self.trials[1:]
-            if (c := trial.decoder).beam == first.beam and c.unknown_score == first.unknown_score
-        ]
+        """(lm_weight, word_bonus, WER), the best of the beams and scores of unknown words there."""
+        best: dict[tuple[float, float], float] = {}
+        for trial in self.trials[1:]:
+            at = trial.decoder.lm_weight, trial.decoder.word_bonus
+            best[at] = min(trial.wer, best.get(at, trial.wer))
+        return [(*at, wer) for at, wer in best.items()]
 
     @property
     def place(self) -> tuple[float, float] | None:
@@ -187,7 +186,9 @@ def tune(
         settings = [best.decoder.model_copy(update={"unknown_score": s}) for s in UNKNOWN_SCORES]
         better = min([best, *map(search.trial, settings)], key=lambda trial: trial.rank)
         if better is not best:
-            best = search.climb(better, *STEPS[-1])
+            for steps in STEPS:
+                better = search.climb(better, *steps)
+            best = better
     n_best = best.decoder.n_best
     settings = [best.decoder.model_copy(update={"beam": max(b, n_best)}) for b in BEAMS]
     beams = [search.trial(s) for s in settings]
