@@ -20,7 +20,7 @@ from asr.text import normalise
 RESAMPLES = 2000  # of the bootstrap at least: an end moves by about 0.02 of the interval's width
 BEYOND = 50  # resamples beyond each end, so that expanded ends move as little
 MOST_RESAMPLES = 20_000
-LEAST_SPEAKERS = 10  # fewer say too little about speakers to tell how far they differ
+LEAST_SPEAKERS = 5  # fewer say too little about speakers to tell how far they differ
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def score(pairs: Iterable[Pair]) -> Score:
     """WER and CER of normalised pairs, with a 95% bootstrap interval.
 
     The bootstrap (Bisani and Ney 2004) draws speakers where every pair has one and there are at
-    least ten: utterances of one speaker go wrong together. Otherwise it draws utterances, and the
+    least five: utterances of one speaker go wrong together. Otherwise it draws utterances, and the
     interval says nothing of other speakers.
     """
     pairs = list(pairs)

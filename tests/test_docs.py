@@ -16,13 +16,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from conftest import noise
 
 from asr import manifest
 from asr.manifest import Utterance
-from conftest import noise
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("recipes/*/README.md")), *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("recipes/*/README.md")),
+    *sorted(ROOT.glob("docs/*.md")),
+]
 SMALL = "train.epochs=1 model.hidden=16 model.layers=1 train.device=cpu"
 DIGITS = f"data.prepare.hours=0.01 data.prepare.voices=8 {SMALL}"
 

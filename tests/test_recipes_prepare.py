@@ -348,7 +348,7 @@ def test_digits_are_whole_recordings_of_what_the_text_says(digits):
             words = utterance.text.split()
             assert 1 <= len(words) <= 7
             assert set(words) <= set("zero one two three four five six seven eight nine".split())
-            assert 1000 < np.abs(samples.astype(int)).max() < 32000  # no silence, no clipping
+            assert 600 < np.abs(samples.astype(int)).max() < 32000  # no silence, no clipping
             loud = np.flatnonzero(np.abs(samples.astype(int)) > 30)
             assert (loud[-1] - loud[0]) / rate_hz > 0.12 * len(words)
     assert sum(u.duration_s for u in manifest.read(digits / "train.jsonl")) >= 36
@@ -441,4 +441,4 @@ def test_silence_from_the_network_is_a_failure(monkeypatch):
     voices = load("digits", "voices", monkeypatch)
     for samples in (np.zeros(1600, np.float32), np.full(1600, np.nan, np.float32)):
         with pytest.raises(RuntimeError, match="silence or no numbers"):
-            voices.cut_to_sound(samples)
+            voices.cut_to_sound(samples, 45)

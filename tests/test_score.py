@@ -189,7 +189,7 @@ def test_speakers_are_drawn_whole_where_there_are_enough():
 
 def test_too_few_or_unknown_speakers_are_not_drawn():
     made = [("one", "one")] * 18
-    few = score(pairs(*made, speakers=list("abcdefghi") * 2))
+    few = score(pairs(*made, speakers=list("abcd") * 5))
     unknown = score(pairs(*made, speakers=[*"abcdefghijklmnopq", None]))
     assert few.resampled == unknown.resampled == "utterances"
 

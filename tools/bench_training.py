@@ -117,13 +117,12 @@ def main() -> None:
             bare = bare_loop(config, utterances, tokens)
             if round_:  # the first one warms up
                 rows.append((whole, bare))
-                print(
-                    f"whole loop {whole:6.1f}, bare loop {bare:6.1f} s of audio/s: {whole / bare:.2f}"
-                )
+                print(f"whole {whole:6.1f}, bare {bare:6.1f} s of audio/s: {whole / bare:.2f}")
     ratio = statistics.median(whole / bare for whole, bare in rows)
     print(
-        f"{options.preset}, {torch.get_num_threads()} threads, {config.train.workers} workers: median "
-        f"{statistics.median(w for w, _ in rows):.1f} s of audio/s, {ratio:.2f} of the bare loop"
+        f"{options.preset}, {torch.get_num_threads()} threads, {config.train.workers} workers: "
+        f"median {statistics.median(w for w, _ in rows):.1f} s of audio/s, "
+        f"{ratio:.2f} of the bare loop"
     )
 
 

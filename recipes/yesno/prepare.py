@@ -20,6 +20,7 @@ pauses: stretches of 1, 2 and 4 words, which begin with either word.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import re
 import shutil
@@ -108,7 +109,7 @@ def find_words(samples: np.ndarray, rate_hz: int) -> list[tuple[float, float]] |
 def cut(recording: Utterance, words: list[tuple[float, float]]) -> Iterator[Utterance]:
     """Stretches of 1, 2 and 4 words, cut in the middle of the pauses."""
     labels = recording.text.split()
-    pauses = [(a[1] + b[0]) / 2 for a, b in zip(words, words[1:], strict=False)]
+    pauses = [(a[1] + b[0]) / 2 for a, b in itertools.pairwise(words)]
     edges_s = [0.0, *pauses, recording.duration_s]
     for count in (1, 2, 4):
         for first in range(WORDS_EACH - count + 1):
