@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,12 +119,17 @@ class BatchPlan:
             plan[1:] = [plan[1:][i] for i in draw.permutation(len(plan) - 1)]
         return plan
 
+    def following(self, epoch: int, batch: int, epochs: int) -> Iterator[list[Place]]:
+        """All batches from one of an epoch on, to the end of the last of `epochs`."""
+        for later in range(epoch, epochs):
+            yield from self.batches(later)[batch if later == epoch else 0 :]
+
     def _padded_s(self, batch: list[Place]) -> float:
         return len(batch) * max(self.durations_s[index] for index, _ in batch)
 
 
 def load_batches(
-    dataset: SpeechDataset, plan: Sequence[list[Place]], workers: int, pin: bool = False
+    dataset: SpeechDataset, plan: Iterable[list[Place]], workers: int, pin: bool = False
 ) -> Iterator[Batch]:
     """Read the batches of a plan in its order, `workers` processes ahead of the training.
 

@@ -59,7 +59,7 @@ class RecurrentLayer(nn.Module):
 
     Both directions are plain recurrences over padded batches; the backward one reads each
     utterance reversed within its own length. Packed sequences would give the same numbers, but on
-    a CPU they miss the fused kernel: 3.6 times slower to train (tools/bench_rnn.py).
+    a CPU they miss the fused kernel: about 2.8 times slower to train (tools/bench_rnn.py).
     """
 
     def __init__(self, rnn: str, width: int, hidden: int, bidirectional: bool, dropout: float):

@@ -121,8 +121,7 @@ def train(
     dataset = SpeechDataset(train_set, model.tokenizer, config)
     slowest = min(config.augment.speed, default=1.0)  # makes utterances longer
     plan = BatchPlan([u.duration_s / slowest for u in train_set], c.batch_s, config.seed)
-    steps_of_epoch = [len(plan.batches(epoch)) for epoch in range(c.epochs)]
-    total_steps = sum(steps_of_epoch)
+    total_steps = sum(len(plan.batches(epoch)) for epoch in range(c.epochs))
 
     recognizer = Recognizer(model, accelerator.device)
     optimizer = torch.optim.AdamW(parameter_groups(model.acoustic, c.weight_decay), c.learning_rate)
@@ -151,15 +150,19 @@ def train(
     task = progress.add_task(
         "", total=total_steps, completed=state.step, epoch=state.epoch + 1, figures=""
     )
+    # One loader for all epochs: its workers start once, and read ahead while the model validates.
+    to_come = plan.following(state.epoch, state.batch, c.epochs)
+    loaded = load_batches(dataset, to_come, c.workers, pin=device.type == "cuda")
+
     bad_steps = 0
     started, saved = time.monotonic() - state.train_s, time.monotonic()
     try:
         with progress, StopRequest() as stop:
             while state.epoch < c.epochs:
-                batches = plan.batches(state.epoch)[state.batch :]
+                batches = itertools.islice(loaded, len(plan.batches(state.epoch)) - state.batch)
                 epoch_loss, epoch_started, epoch_audio_s = [], time.monotonic(), 0.0
                 objective.train()
-                for batch in load_batches(dataset, batches, c.workers, pin=device.type == "cuda"):
+                for batch in batches:
                     rate = learning_rate(state.step, total_steps, c) * state.rate_scale
                     for group in optimizer.param_groups:
                         group["lr"] = rate

@@ -43,6 +43,14 @@ def test_epochs_differ_and_seeds_repeat():
     assert plan.batches(1) != BatchPlan(durations_s, 60.0, seed=2).batches(1)
 
 
+def test_a_run_goes_on_where_it_stopped():
+    plan = BatchPlan(np.random.default_rng(0).uniform(1, 10, 100), 60.0, seed=1)
+    everything = [batch for epoch in range(3) for batch in plan.batches(epoch)]
+    first = len(plan.batches(0))
+    assert list(plan.following(0, 0, 3)) == everything
+    assert list(plan.following(1, 4, 3)) == everything[first + 4 :]
+
+
 def test_bucketing_leaves_little_padding():
     durations_s = np.random.default_rng(0).uniform(1, 10, 1000)
     plan = BatchPlan(durations_s, 100.0, seed=0).batches(3)
