@@ -40,6 +40,10 @@ RUN = {
     'echo "name: mine" > mine.yaml': "",
     "asr run mine.yaml": f"asr run mine.yaml {SMALL}",
     "asr transcribe runs/mine/model.asr recordings/new.wav": "",
+    "asr score runs/digits/model.asr data/fsdd/manifest.tsv": "",
+    "asr run recipes/fsdd data.prepare.audio=recordings/fsdd": (
+        f"asr run recipes/fsdd data.prepare.audio=recordings/fsdd {SMALL}"
+    ),
     # without the copy it downloads: test_recipes_prepare.py does that from a server of its own
     "asr run recipes/yesno": f"asr run recipes/yesno data.prepare.audio=waves_yesno {SMALL}",
     "asr run recipes/yesno data.prepare.audio=waves_yesno": (
@@ -82,6 +86,17 @@ def folder(tmp_path_factory, model_file):
     for part in ("train", "dev", "test"):
         rows = [Utterance(f"{part}{i}", str(folder / "talk.wav"), text="bad cab") for i in range(3)]
         manifest.write(folder / f"data/NAME/{part}.jsonl", rows)
+    rows = ["id\taudio\ttext"]
+    for digit, word in enumerate("zero one two three four five six seven eight nine".split()):
+        for speaker in ("ann", "ben", "theo", "yweweler"):
+            for i in range(2):
+                path = folder / f"recordings/fsdd/{digit}_{speaker}_{i}.wav"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                soundfile.write(path, noise(0.4, digit, 8000), 8000)
+                path.with_suffix(".txt").write_text(word)
+                rows.append(f"{path.stem}\t{path}\t{word}")
+    (folder / "data/fsdd").mkdir(parents=True)
+    (folder / "data/fsdd/manifest.tsv").write_text("\n".join(rows))
     draw = np.random.default_rng(0)
     for i in range(12):
         path = folder / f"recordings/{i}.wav"
