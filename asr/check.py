@@ -167,7 +167,7 @@ def _check_text(
         detail = (
             f"{utterance.duration_s:.2f} s give {frames} frames{at_speed}, its "
             f"{len(tokens)} tokens and {needed - len(tokens)} repeats need {needed}: lower "
-            "model.subsampling, or mend the text"
+            "model.subsampling, take larger units (tokenizer.kind=bpe), or mend the text"
         )
         return [Problem(utterance.id, "ctc", detail)]
     return []

@@ -329,9 +329,10 @@ def check(
 ) -> None:
     """Statistics of a manifest, and every utterance that cannot be used, with the reason."""
     from asr import check as checking
-    from asr import checkpoint, run
+    from asr import checkpoint, run, tokenizer
     from asr import manifest as manifests
     from asr.config import Config
+    from asr.text import normalise
 
     tokens, settings = None, Config(name="default")
     if config is not None and config.suffix == ".asr":
@@ -340,6 +341,10 @@ def check(
     elif config is not None:
         settings = run.load_recipe(config).config
     utterances = manifests.read(manifest)
+    if tokens is None and settings.tokenizer.kind != "characters":
+        # No model has learned the units yet: those of this text are near to what they will be.
+        texts = [normalise(u.text or "", settings.text) for u in utterances]
+        tokens = tokenizer.train(texts, settings.tokenizer.kind, settings.tokenizer.vocab_size)
     with _progress() as progress:
         task = progress.add_task("decoding", total=len(utterances))
         report = checking.check(

@@ -78,11 +78,10 @@ def recordings(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def corpora() -> Path:
-    """The folder of real corpora (NAME/manifest.tsv and NAME/audio) that ASR_CORPORA names."""
-    named = os.environ.get("ASR_CORPORA")
-    if not named:
-        pytest.skip("real corpora: ASR_CORPORA names no folder")
-    folder = Path(named)
+    """The folder of real corpora (NAME/manifest.tsv and NAME/audio): ASR_CORPORA, or shared/corpora
+    beside the checkout."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "corpora"
+    folder = Path(os.environ.get("ASR_CORPORA", beside))
     if not folder.is_dir():
-        pytest.skip(f"real corpora: ASR_CORPORA names {folder}, which is no folder")
+        pytest.skip(f"real corpora: no folder {folder} (ASR_CORPORA names another)")
     return folder
