@@ -412,6 +412,22 @@ def test_check_lists_problems_and_statistics(run, tmp_path, model_file, test_set
     assert "1 problems, 7 utterances can be used" in out
 
 
+def test_check_counts_in_the_units_of_the_recipe(run, tmp_path):
+    """Twelve letters do not fit the frames of 0.3 s, the two words that they spell do."""
+    rows = [
+        Utterance(str(i), str(sound(tmp_path / f"{i}.wav", tone(0.3))), text="seven eight")
+        for i in range(3)
+    ]
+    manifest.write(tmp_path / "rows.jsonl", rows)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("name: r\nmodel: {subsampling: 4}\n")
+    status, out, _ = run("check", tmp_path / "rows.jsonl", "--config", recipe)
+    assert status == 1 and "3 problems" in out and "tokenizer.kind=bpe" in out
+    recipe.write_text("name: r\ntokenizer: {kind: bpe, vocab_size: 20}\n")
+    status, out, _ = run("check", tmp_path / "rows.jsonl", "--config", recipe)
+    assert status == 0 and "no problem found" in out
+
+
 # ---- doctor --------------------------------------------------------------------------------------
 
 
