@@ -19,7 +19,7 @@ from asr.errors import UserError
 from asr.tokenizer import decode
 from asr.transcript import Hypothesis
 
-FIRST_ROOM = 1 << 12  # prefixes; grows when they are all in use
+FIRST_ROOM = 1 << 10  # prefixes; grows when they are all in use. Small enough for the heap to reuse
 
 
 class BeamDecoder:
@@ -92,10 +92,20 @@ class BeamDecoder:
         self, batch: Iterable[np.ndarray], frame_s: float, threads: int = 1
     ) -> list[list[Hypothesis]]:
         """`decode` of many utterances (T, V), on so many threads; their number changes nothing."""
+        batch = list(batch)
+
+        def share(first: int) -> list[list[Hypothesis]]:
+            return [self.decode(log_probs, frame_s) for log_probs in batch[first::threads]]
+
         if threads == 1:
-            return [self.decode(log_probs, frame_s) for log_probs in batch]
+            return share(0)
+        # A share for each thread, not a task for each utterance: short ones take less than handing
+        # them over does.
+        found: list[list[Hypothesis]] = [[] for _ in batch]
         with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(lambda log_probs: self.decode(log_probs, frame_s), batch))
+            for first, texts in enumerate(pool.map(share, range(threads))):
+                found[first::threads] = texts
+        return found
 
     def stream(self, frame_s: float) -> Stream:
         """Decode an utterance while its emissions come in. frame_s: seconds a frame."""
