@@ -1,0 +1,75 @@
+"""What commands share: the two consoles, options, and how progress and failures are shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from asr.errors import UserError
+
+out = Console(soft_wrap=True)  # results
+err = Console(stderr=True, soft_wrap=True)  # progress and messages
+
+ModelArgument = Annotated[Path, typer.Argument(help="A model file, NAME.asr.")]
+Decoder = Annotated[
+    list[str] | None,
+    typer.Option(help="A decoder setting, as beam=50, lm_weight=0.6, word_bonus=1 or n_best=5."),
+]
+LanguageModel = Annotated[
+    Path | None, typer.Option("--lm", help="A language model: .npz, .arpa or .arpa.gz (asr lm).")
+]
+Hotwords = Annotated[
+    list[str] | None,
+    typer.Option("--hotword", help="A phrase to listen for, with its weight: 'Ann Arbor=5'."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+
+
+def load_recognizer(model: Path, device: str, lm: Path | None, hotword, decoder):
+    from asr.recognizer import load
+
+    phrases = {phrase: _number(weight, phrase) for phrase, weight in _pairs(hotword, "--hotword")}
+    settings = dict(_pairs(decoder, "--decoder"))
+    return load(model, device, lm=lm, hotwords=phrases, **settings)
+
+
+def _pairs(values: list[str] | None, option: str) -> list[tuple[str, str]]:
+    for value in values or ():
+        if "=" not in value:
+            raise UserError(f"{option} {value!r}: write it as NAME=VALUE")
+    return [tuple(value.rsplit("=", 1)) for value in values or ()]
+
+
+def _number(text: str, phrase: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"--hotword {phrase!r}: the weight {text!r} is not a number") from None
+
+
+def say_failed(what: str, reason: object) -> None:
+    err.print(Text.assemble((what, "red"), f" {reason}"), highlight=False)
+
+
+def list_failures(failures) -> None:
+    for failure in failures:
+        say_failed("failed, scored as empty", failure.reason)
+    if failures:
+        raise typer.Exit(1)
+
+
+def progress_bars() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.completed}"),
+        TimeRemainingColumn(compact=True),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    )

@@ -1,0 +1,105 @@
+"""`asr prepare` and `asr check`: recordings to manifests, and what is wrong with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from asr.cli.common import err, out, progress_bars, say_failed
+
+
+def prepare(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A table (.tsv, .csv, .jsonl) of audio and text, a folder of recordings with a "
+            ".txt beside each, or a Kaldi folder."
+        ),
+    ],
+    to: Annotated[Path, typer.Argument(help="The folder for the manifests.")],
+    dev: Annotated[float, typer.Option(help="Share of the audio for validation.")] = 0.1,
+    test: Annotated[float, typer.Option(help="Share of the audio for the final test.")] = 0.1,
+) -> None:
+    """Split your own recordings into train, dev and test sets that share no speaker (or text)."""
+    from asr import prepare as preparing
+
+    split, left_out = preparing.prepare(source, to, dev, test)
+    for line in left_out:
+        say_failed("left out", line)
+    for name in ("train", "dev", "test"):
+        part = getattr(split, name)
+        minutes = sum(u.duration_s for u in part) / 60
+        out.print(
+            f"{to / name}.jsonl: {len(part)} utterances, {minutes:.1f} minutes", highlight=False
+        )
+    out.print(f"no {split.by} is in two of them")
+    if left_out:
+        err.print(f"{len(left_out)} recordings were left out (see above)")
+        raise typer.Exit(1)
+
+
+def check(
+    manifest: Annotated[Path, typer.Argument(help="A manifest: .jsonl, .tsv or .csv.")],
+    config: Annotated[
+        Path | None,
+        typer.Option(help="A recipe, a configuration or a model file to check it against."),
+    ] = None,
+) -> None:
+    """Statistics of a manifest, and every utterance that cannot be used, with the reason."""
+    from asr import check as checking
+    from asr import checkpoint, run, tokenizer
+    from asr import manifest as manifests
+    from asr.config import Config
+    from asr.text import normalise
+
+    tokens, settings = None, Config(name="default")
+    if config is not None and config.suffix == ".asr":
+        model = checkpoint.load_model(config)
+        tokens, settings = model.tokenizer, model.config
+    elif config is not None:
+        settings = run.load_recipe(config).config
+    utterances = manifests.read(manifest)
+    if tokens is None and settings.tokenizer.kind != "characters":
+        # No model has learned the units yet: those of this text are near to what they will be.
+        texts = [normalise(u.text or "", settings.text) for u in utterances]
+        tokens = tokenizer.train(texts, settings.tokenizer.kind, settings.tokenizer.vocab_size)
+    with progress_bars() as progress:
+        task = progress.add_task("decoding", total=len(utterances))
+        report = checking.check(
+            utterances,
+            settings,
+            tokens,
+            training=config is not None,
+            decode=True,
+            progress=lambda: progress.advance(task),
+        )
+    out.print(_statistics(report.statistics))
+    if report.problems:
+        for problem in report.problems:
+            out.print(f"{problem.utterance}: {problem.detail}", highlight=False, markup=False)
+        out.print(f"{len(report.problems)} problems, {len(report.usable)} utterances can be used")
+        raise typer.Exit(1)
+    out.print("no problem found")
+
+
+def _statistics(s) -> Table:
+    table = Table(show_header=False, box=None)
+    shortest, median, longest = s.duration_s
+    rows = {
+        "utterances": str(s.utterances),
+        "hours": f"{s.hours:.2f}",
+        "speakers": str(s.speakers),
+        "duration": f"{shortest:.2f} to {longest:.2f} s, median {median:.2f} s",
+        "words": f"{s.words}, {s.vocabulary} distinct, {s.words_a_second:.2f} a second",
+        "characters": f"{len(s.characters)} distinct: {''.join(sorted(s.characters))}",
+        "texts that repeat": str(s.duplicate_texts),
+        "audio that repeats": str(s.duplicate_audio),
+        "sample rates": ", ".join(f"{rate} Hz: {n}" for rate, n in s.rates_hz.most_common()),
+    }
+    for name, value in rows.items():
+        table.add_row(name, Text(value))
+    return table

@@ -1,0 +1,144 @@
+"""`asr lm` and `asr tune`: a language model, and the decoder that uses it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from asr.cli.common import (
+    Device,
+    LanguageModel,
+    ModelArgument,
+    err,
+    list_failures,
+    out,
+    progress_bars,
+)
+from asr.errors import UserError
+
+SHOWN_TRIALS = 8  # of `tune`, besides greedy and the chosen one
+
+
+def lm(
+    texts: Annotated[
+        list[Path],
+        typer.Argument(help="Text files (also .gz) and manifests, or one model to convert."),
+    ],
+    to: Annotated[Path, typer.Option(help="What to write: .npz, .arpa or .arpa.gz.")],
+    order: Annotated[int, typer.Option(help="The longest n-grams, 1 to 6.")] = 3,
+    prune: Annotated[
+        str, typer.Option(help="Leave n-grams out that occur so often or less, by order: '0 0 1'.")
+    ] = "0",
+    max_words: Annotated[
+        int | None, typer.Option(help="Keep so many words, the most frequent.", min=1)
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Normalise the text as for this model; default settings.")
+    ] = None,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="On the tokens of --model instead of on words.")
+    ] = False,
+    perplexity: Annotated[
+        list[Path] | None, typer.Option(help="Print the perplexity of this text file or manifest.")
+    ] = None,
+) -> None:
+    """Estimate an n-gram language model from text, or convert one."""
+    from functools import partial
+
+    from asr import checkpoint
+    from asr.config import TextConfig
+    from asr.decoder.ngram import SUFFIXES, NGram, check_name, sentences_of, tokenise
+    from asr.text import normalise
+
+    trained = checkpoint.load_model(model) if model else None
+    form = partial(normalise, config=trained.config.text if trained else TextConfig())
+    if tokens and trained is None:
+        raise UserError("--tokens: name the model whose tokens are meant, --model NAME.asr")
+    check_name(to)
+    if len(texts) == 1 and texts[0].name.endswith(SUFFIXES):
+        if (order, prune, max_words, tokens) != (3, "0", None, False):
+            raise UserError(f"{texts[0]}: a model can only be converted; estimate from text anew")
+        ngram = NGram.load(texts[0])
+    else:
+        try:
+            counts = [int(count) for count in prune.replace(",", " ").split()]
+        except ValueError:
+            raise UserError(f"--prune: {prune!r}; give counts, such as '0 0 1'") from None
+        ngram = NGram.estimate(
+            sentences_of(texts, form),
+            order=order,
+            prune=counts,
+            max_words=max_words,
+            tokenizer=trained.tokenizer if tokens else None,
+        )
+    ngram.save(to)
+    out.print(f"{to}: {ngram}", highlight=False, markup=False)
+    for path in perplexity or ():
+        lines = sentences_of([path], form)
+        if ngram.unit == "tokens":
+            if trained is None:
+                raise UserError("--perplexity of a model on tokens: name their model, --model")
+            lines = tokenise(lines, trained.tokenizer)
+        out.print(f"{path}: {ngram.score_lines(lines)}", highlight=False, markup=False)
+
+
+def tune(
+    model: ModelArgument,
+    dev: Annotated[Path, typer.Argument(help="A manifest that the model was not trained on.")],
+    lm: LanguageModel = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Write this model file, and leave MODEL as it is.")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Choose beam, LM weight and word bonus on a dev set, and put them into the model file."""
+    from asr import checkpoint, manifest, plots
+    from asr.decoder.ngram import NGram
+    from asr.recognizer import Recognizer, pick_device
+    from asr.tune import DevSet, apply
+    from asr.tune import tune as search
+
+    to = to or model
+    if to.suffix != ".asr":
+        raise UserError(f"{to}: name the model file .asr")
+    trained = checkpoint.load_model(model)
+    if lm is not None:
+        trained.ngram = NGram.load(lm)
+    utterances = manifest.read(dev)
+    with progress_bars() as progress:
+        reading = progress.add_task("emissions", total=len(utterances))
+        recognizer = Recognizer(trained, pick_device(device))
+        made = DevSet(recognizer, utterances, lambda: progress.advance(reading))
+        trying = progress.add_task("trials", total=None)
+        found = search(trained, made, lambda trial: progress.advance(trying))
+    out.print(_trials(found))
+    if found.unknown:
+        out.print(f"the language model lacks {found.unknown} words of {dev.name}")
+    for name, result in zip(("greedy", "chosen"), found.scores, strict=True):
+        out.print(f"{name}: {result}", highlight=False)
+    checkpoint.save_model(to, apply(trained, found, dev.name))
+    out.print(f"{to}: {found.gain}", highlight=False, markup=False)
+    picture = to.with_suffix(".tune.png")
+    try:
+        plots.tuning(picture, found.surface, found.place, found.scores[0].wer)
+        out.print(f"picture: {picture}", highlight=False, markup=False)
+    except UserError as error:  # the figures are there without it
+        err.print(f"no picture: {error}", highlight=False, markup=False)
+    list_failures(made.failures)
+
+
+def _trials(found) -> Table:
+    table = Table(box=None)
+    for name in ("beam", "lm_weight", "word_bonus", "unknown_score", "WER", "CER"):
+        table.add_column(name, justify="right")
+    best = sorted(found.trials[1:], key=lambda trial: trial.rank)[:SHOWN_TRIALS]
+    for trial in dict.fromkeys([found.trials[0], found.chosen, *best]):
+        c = trial.decoder
+        numbers = (c.beam, c.lm_weight, c.word_bonus, c.unknown_score)
+        settings = [f"{number:g}" for number in numbers] if c.beam > 1 else ["greedy", "", "", ""]
+        style = "bold" if trial is found.chosen else None
+        table.add_row(*settings, f"{trial.wer:.2%}", f"{trial.cer:.2%}", style=style)
+    return table
