@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import lzma
 import os
 import shutil
 import tarfile
 import time
 import urllib.error
 import urllib.request
+import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from rich.progress import (
@@ -40,8 +42,10 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def download(url: str, path: str | Path, sha256: str) -> Path:
+def download(url: str, path: str | Path, sha256: str | None) -> Path:
     """Fetch `url` into the file `path`, unless that is there with this SHA-256 already.
+
+    None where the publisher names no checksum: then `extract` is the first to notice damage.
 
     What arrives is kept in `path`.part until it is whole and its checksum right, so that a broken
     download goes on where it stopped, in this run or the next. Raises `UserError` when `path` is
@@ -51,7 +55,7 @@ def download(url: str, path: str | Path, sha256: str) -> Path:
     if not url.startswith(("https://", "http://")):
         raise UserError(f"{url}: not an http or https address")
     if path.exists():
-        found = sha256_of(path)
+        found = sha256_of(path) if sha256 else None
         if found != sha256:
             raise UserError(
                 f"{path}: sha256 is {found}, expected {sha256}; delete it to download it again"
@@ -77,7 +81,7 @@ def download(url: str, path: str | Path, sha256: str) -> Path:
     else:
         kept = part.stat().st_size if part.exists() else 0
         raise DownloadError(f"{url}: {reason}; {kept} bytes are kept, run again to go on")
-    found = sha256_of(part)
+    found = sha256_of(part) if sha256 else None
     if found != sha256:
         part.unlink()
         raise DownloadError(f"{url}: sha256 is {found}, expected {sha256}; nothing was kept")
@@ -137,13 +141,17 @@ def extract(archive: str | Path, folder: str | Path) -> Path:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with tar.extractfile(member) as source, target.open("xb") as file:
                     shutil.copyfileobj(source, file)
-    except (tarfile.TarError, EOFError, OSError) as error:
+            while tar.fileobj.read(CHUNK_BYTES):
+                pass  # a compressed file's own checksum stands at its end, and is compared there
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         shutil.rmtree(beside, ignore_errors=True)
         if isinstance(error, DownloadError):
             raise
         if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError):
             raise DownloadError(f"{archive}: {member.name!r} stands twice in the archive") from None
-        raise DownloadError(f"{archive}: cannot be unpacked: {error}") from error
+        raise DownloadError(
+            f"{archive}: cannot be unpacked: {error}; delete it to download it again"
+        ) from error
     os.replace(beside, folder)
     return folder
 

@@ -69,16 +69,16 @@ def read_folder(folder: Path) -> tuple[list[Utterance], list[str]]:
 
 def read_kaldi(folder: Path) -> list[Utterance]:
     """A Kaldi data folder: wav.scp, text, and segments and utt2spk where they are."""
-    recordings = _kaldi_table(folder / "wav.scp")
-    texts = _kaldi_table(folder / "text")
-    speakers = _kaldi_table(folder / "utt2spk") if (folder / "utt2spk").is_file() else {}
+    recordings = kaldi_table(folder / "wav.scp")
+    texts = kaldi_table(folder / "text")
+    speakers = kaldi_table(folder / "utt2spk") if (folder / "utt2spk").is_file() else {}
     for name, recording in recordings.items():
         if recording.endswith("|"):
             raise UserError(f"{folder / 'wav.scp'}: {name} is a command; give a file instead")
     stretches = {name: (name, 0.0, None) for name in recordings}
     if (folder / "segments").is_file():
         stretches = {}
-        for name, row in _kaldi_table(folder / "segments").items():
+        for name, row in kaldi_table(folder / "segments").items():
             try:
                 recording, start, end = row.split()
                 stretches[name] = (recording, float(start), float(end) - float(start))
@@ -96,7 +96,8 @@ def read_kaldi(folder: Path) -> list[Utterance]:
     return utterances
 
 
-def _kaldi_table(path: Path) -> dict[str, str]:
+def kaldi_table(path: Path) -> dict[str, str]:
+    """The rows of a Kaldi file by their first word; raises `UserError` where it cannot be read."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

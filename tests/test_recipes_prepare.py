@@ -22,7 +22,7 @@ import soundfile
 from asr import download as downloads
 from asr import manifest
 from asr.download import DownloadError, download, extract, sha256_of
-from asr.errors import UserError
+from asr.errors import Failed, UserError
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 BODY = np.random.default_rng(0).bytes(3_000_000)
@@ -154,6 +154,13 @@ def test_a_wrong_checksum_keeps_nothing(serve, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_without_a_published_checksum_what_comes_is_kept(serve, tmp_path):
+    server, url = serve(breaks=(1_000_000,))
+    for _ in range(2):
+        assert download(url, tmp_path / "corpus.tar", None).read_bytes() == BODY
+    assert server.asked == [None, "bytes=1000000-"]
+
+
 def test_another_file_of_that_name_is_not_overwritten(serve, tmp_path):
     _, url = serve()
     (tmp_path / "corpus.tar").write_text("mine")
@@ -226,6 +233,22 @@ def test_a_malicious_member_leaves_nothing_behind(tmp_path, bad, said):
         extract(archive, tmp_path / "in" / "out")
     assert repr(bad.name) in str(raised.value)
     assert not list((tmp_path / "in").iterdir())
+
+
+@pytest.mark.parametrize("at", [0.5, 0.999])
+def test_a_damaged_archive_leaves_nothing_behind(tmp_path, at):
+    """A changed byte of what is stored uncompressed is told by gzip's checksum alone."""
+    archive = tmp_path / "a.tar.gz"
+    with tarfile.open(archive, "w:gz") as file:
+        info = member("noise")
+        info.size = len(BODY)
+        file.addfile(info, io.BytesIO(BODY))
+    damaged = bytearray(archive.read_bytes())
+    damaged[int(at * len(damaged))] ^= 1
+    archive.write_bytes(damaged)
+    with pytest.raises(DownloadError, match="delete it to download it again"):
+        extract(archive, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar.gz"]
 
 
 def test_a_truncated_archive_leaves_nothing_behind(tmp_path):
@@ -440,5 +463,5 @@ def test_single_digits_are_frequent_and_digits_equally_so(monkeypatch):
 def test_silence_from_the_network_is_a_failure(monkeypatch):
     voices = load("digits", "voices", monkeypatch)
     for samples in (np.zeros(1600, np.float32), np.full(1600, np.nan, np.float32)):
-        with pytest.raises(RuntimeError, match="silence or no numbers"):
+        with pytest.raises(Failed, match="silence or no numbers"):
             voices.cut_to_sound(samples, 45)

@@ -15,7 +15,6 @@ whole are kept. On one machine the bytes depend on the options alone, not on the
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
 import json
@@ -35,6 +34,7 @@ from voices import RATE_HZ, Voice, draw_utterance, draw_voices, synthesiser
 
 from asr.errors import UserError
 from asr.manifest import Utterance, write
+from asr.recipe import main
 
 RECIPE_VERSION = 2  # a change of what is made must change this: it is part of the marker
 SPLITS = ("train", "dev", "test")
@@ -106,6 +106,11 @@ def write_json(path: Path, content: dict) -> None:
 
 def prepare(out: Path, hours: float, voices: int, seed: int, processes: int) -> None:
     """Write the corpus below `out`; raises `UserError` where `out` holds audio that is not ours."""
+    for name, value in (("hours", hours), ("voices", voices), ("processes", processes)):
+        if not 0 < value < float("inf"):
+            raise UserError(f"--{name}: {value} is not a number above 0")
+    if seed < 0:
+        raise UserError(f"--seed: {seed} is below 0")
     synthesiser()  # a missing package is told before anything is touched
     options = {
         "recipe": f"digits {RECIPE_VERSION}",
@@ -153,28 +158,14 @@ def prepare(out: Path, hours: float, voices: int, seed: int, processes: int) -> 
         print(f"{split}: {len(utterances)} utterances, {spoken_h:.2f} h")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", type=Path, help="folder to write into")
-    parser.add_argument(
-        "--hours", type=float, default=1.2, help="at least, to train on (%(default)s)"
-    )
-    parser.add_argument("--voices", type=int, default=300, help="to train on (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="another corpus for each (%(default)s)")
-    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="(%(default)s)")
-    options = parser.parse_args()
-    for name in ("hours", "voices", "processes"):
-        if not 0 < getattr(options, name) < float("inf"):
-            parser.exit(2, f"--{name}: {getattr(options, name)} is not a number above 0\n")
-    if options.seed < 0:
-        parser.exit(2, f"--seed: {options.seed} is below 0\n")
-    try:
-        prepare(**vars(options))
-    except UserError as error:
-        parser.exit(2, f"{error}\n")
-    except (OSError, RuntimeError) as error:
-        parser.exit(1, f"failed: {error}\n")
-
-
 if __name__ == "__main__":
-    main()
+    main(
+        prepare,
+        __doc__,
+        {
+            "--hours": {"type": float, "default": 1.2, "help": "at least, to train on (1.2)"},
+            "--voices": {"type": int, "default": 300, "help": "to train on (300)"},
+            "--seed": {"type": int, "default": 0, "help": "another corpus for each (0)"},
+            "--processes": {"type": int, "default": os.cpu_count(), "help": "(%(default)s)"},
+        },
+    )

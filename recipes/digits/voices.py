@@ -10,7 +10,7 @@ from importlib import metadata
 import numpy as np
 import soxr
 
-from asr.errors import UserError
+from asr.errors import Failed, UserError
 
 RATE_HZ = 16000
 HIBARI_RANGE = (
@@ -231,7 +231,7 @@ def cut_to_sound(samples: np.ndarray, range_db: float) -> np.ndarray:
     samples = samples[: len(samples) // block * block]
     power = (samples.reshape(-1, block) ** 2).mean(axis=1)
     if not np.isfinite(power).all() or len(power) == 0 or power.max() < 1e-8:
-        raise RuntimeError("the synthesiser gave silence or no numbers")
+        raise Failed("the synthesiser gave silence or no numbers")
     loud = np.flatnonzero(power > power.max() * 10 ** (-range_db / 10))
     cut = samples[loud[0] * block : (loud[-1] + 1) * block].copy()
     fade = np.linspace(0, 1, block // 2, dtype=np.float32)

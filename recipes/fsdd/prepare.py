@@ -12,7 +12,6 @@ in the test; dev is made of clips (the last tenth of each speaker and digit) tha
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -25,6 +24,7 @@ from asr import audio as audio_file
 from asr.errors import UserError
 from asr.files import replacing
 from asr.manifest import AUDIO_SUFFIXES, Utterance, write
+from asr.recipe import main
 
 RATE_HZ = 8000
 DIGITS = "zero one two three four five six seven eight nine".split()
@@ -102,19 +102,12 @@ def prepare(out: Path, audio: Path, held_out: str) -> None:
     print(f"{TRAIN_STRINGS} strings of {', '.join(train_speakers)}; {len(test)} clips to test")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", type=Path, help="folder to write into")
-    parser.add_argument("--audio", type=Path, required=True, help="folder with the recordings")
-    parser.add_argument("--held-out", default="theo,yweweler", help="speakers of the test")
-    options = parser.parse_args()
-    try:
-        prepare(**vars(options))
-    except UserError as error:
-        parser.exit(2, f"{error}\n")
-    except OSError as error:
-        parser.exit(1, f"failed: {error}\n")
-
-
 if __name__ == "__main__":
-    main()
+    main(
+        prepare,
+        __doc__,
+        {
+            "--audio": {"type": Path, "required": True, "help": "folder with the recordings"},
+            "--held-out": {"default": "theo,yweweler", "help": "speakers of the test"},
+        },
+    )

@@ -19,7 +19,6 @@ pauses: stretches of 1, 2 and 4 words, which begin with either word.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import os
 import re
@@ -35,6 +34,7 @@ from asr import audio as audio_file
 from asr.download import download, extract
 from asr.errors import UserError
 from asr.manifest import Utterance, write
+from asr.recipe import main
 
 URL = "https://www.openslr.org/resources/1/waves_yesno.tar.gz"
 SHA256 = "c3f49e0cca421f96b75b41640749167b52118f232498667ca7a5f9416aef8e73"  # as torchaudio has it
@@ -158,18 +158,6 @@ def prepare(out: Path, audio: Path | None) -> None:
         )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", type=Path, help="folder to write into")
-    parser.add_argument("--audio", type=Path, help="folder with the 60 recordings (no download)")
-    options = parser.parse_args()
-    try:
-        prepare(**vars(options))
-    except UserError as error:
-        parser.exit(2, f"{error}\n")
-    except OSError as error:
-        parser.exit(1, f"failed: {error}\n")
-
-
 if __name__ == "__main__":
-    main()
+    folder = {"type": Path, "help": "folder with the 60 recordings (no download)"}
+    main(prepare, __doc__, {"--audio": folder})

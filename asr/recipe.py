@@ -1,0 +1,31 @@
+"""The command line of a recipe's prepare.py: one for all recipes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from concurrent.futures import BrokenExecutor
+from pathlib import Path
+from typing import Any
+
+from asr.errors import Failed, UserError
+
+
+def main(
+    prepare: Callable[..., None], about: str, options: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Call `prepare(out, **options)` with the values of the command line.
+
+    about: the script's docstring; its first line is the help. options: what argparse's
+    `add_argument` takes, by flag. A mistake ends with status 2 and a failure with 1, in one line.
+    """
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("out", type=Path, help="folder to write into")
+    for flag, settings in options.items():
+        parser.add_argument(flag, **settings)
+    try:
+        prepare(**vars(parser.parse_args()))
+    except UserError as error:
+        parser.exit(2, f"{error}\n")
+    except (OSError, Failed, BrokenExecutor) as error:
+        parser.exit(1, f"failed: {error}\n")

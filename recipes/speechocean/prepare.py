@@ -1,0 +1,170 @@
+"""Prepare speechocean762: 5000 English sentences read by 250 speakers of Mandarin, half children.
+
+By Junbo Zhang and others (Interspeech 2021), CC-BY-4.0, <https://www.openslr.org/101>. Made for
+scoring pronunciation, from hardly understandable to near native. The official split shares no
+speaker: 125 to train on, 125 to test on, twenty sentences each.
+
+    python recipes/speechocean/prepare.py OUT [--audio FOLDER]
+
+downloads the archive into OUT, or takes a copy on disk: the original folders (WAVE, train, test),
+or one with a manifest.tsv (id, audio, speaker, text) and a split.tsv (id, split, age, gender). It
+writes OUT/train.jsonl and dev.jsonl (an eighth of the training speakers, of each age and gender),
+test.jsonl, and the same test once more by age: test_adults.jsonl and test_children.jsonl.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import soundfile
+from rich.progress import track
+
+from asr import audio as audio_file
+from asr import manifest
+from asr.config import TextConfig
+from asr.download import download, extract
+from asr.errors import UserError
+from asr.files import replacing
+from asr.manifest import Utterance, write
+from asr.prepare import kaldi_table, read_kaldi
+from asr.recipe import main
+from asr.text import normalise
+
+URL = "https://www.openslr.org/resources/101/speechocean762.tar.gz"
+RATE_HZ = 16000
+ADULT = 18  # years; the corpus has nobody of 16 to 18
+DEV_SHARE = 1 / 8  # of the training speakers
+Splits = dict[str, list[Utterance]]
+
+
+def read_original(folder: Path) -> Splits:
+    """The folders as published, in Kaldi's style; wav.scp names files from `folder` on."""
+    splits = {}
+    for split in ("train", "test"):
+        ages = kaldi_table(folder / split / "spk2age")
+        genders = kaldi_table(folder / split / "spk2gender")
+        splits[split] = [
+            replace(
+                u,
+                audio=str(folder / u.audio),
+                extra=traits(u.id, u.speaker in ages and ages[u.speaker], genders.get(u.speaker)),
+            )
+            for u in read_kaldi(folder / split)
+        ]
+    return splits
+
+
+def read_tables(folder: Path) -> Splits:
+    """A copy listed in manifest.tsv and split.tsv; other splits than train and test are passed."""
+    with (folder / "split.tsv").open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file, delimiter="\t")
+        if missing := {"id", "split", "age", "gender"} - set(reader.fieldnames or ()):
+            raise UserError(f"{file.name}: no column {min(missing)!r}")
+        rows = {row["id"]: row for row in reader}
+    splits: Splits = {"train": [], "test": []}
+    for u in manifest.read(folder / "manifest.tsv"):
+        row = rows.get(u.id)
+        if row is None:
+            raise UserError(f"{folder / 'split.tsv'}: no row for {u.id} of manifest.tsv")
+        if row["split"] in splits:
+            splits[row["split"]].append(replace(u, extra=traits(u.id, row["age"], row["gender"])))
+    return splits
+
+
+def traits(name: str, age: str | None, gender: str | None) -> dict[str, int | str]:
+    if not (age and age.isdecimal() and gender in ("f", "m")):
+        raise UserError(f"{name}: its speaker's age and gender are {age!r} and {gender!r}")
+    return {"age": int(age), "gender": gender}
+
+
+def read_corpus(folder: Path) -> Splits:
+    """Raises `UserError` where `folder` has neither layout or a speaker is in both splits."""
+    if (folder / "manifest.tsv").is_file() and (folder / "split.tsv").is_file():
+        splits = read_tables(folder)
+    elif (folder / "train" / "wav.scp").is_file() and (folder / "test" / "wav.scp").is_file():
+        splits = read_original(folder)
+    else:
+        raise UserError(
+            f"{folder}: has neither train/wav.scp and test/wav.scp nor manifest.tsv and split.tsv"
+        )
+    speakers = {split: {u.speaker for u in utterances} for split, utterances in splits.items()}
+    if shared := speakers["train"] & speakers["test"]:
+        raise UserError(f"{folder}: speaker {min(shared)} is in train and in test")
+    return splits
+
+
+def take_dev(train: Iterable[Utterance]) -> tuple[list[Utterance], list[Utterance]]:
+    """(train, dev): whole speakers, the same share of girls, boys, women and men.
+
+    By hash, so that the order of the files and of the speakers' numbers has no part in it.
+    """
+    alike: dict[tuple[bool, str], set[str]] = defaultdict(set)
+    for u in train:
+        alike[u.extra["age"] < ADULT, u.extra["gender"]].add(u.speaker)
+    dev = {
+        speaker
+        for speakers in alike.values()
+        for speaker in sorted(speakers, key=lambda name: hashlib.sha256(name.encode()).digest())[
+            : max(1, round(DEV_SHARE * len(speakers)))
+        ]
+    }
+    return [u for u in train if u.speaker not in dev], [u for u in train if u.speaker in dev]
+
+
+def as_wav(utterance: Utterance, folder: Path) -> Utterance:
+    """Its audio as a WAV file: Opus takes seventeen times as long to read, in every epoch."""
+    source = Path(utterance.audio)
+    if source.suffix.lower() == ".wav":
+        info = audio_file.info(source)
+        return replace(utterance, audio=str(source.resolve()), duration_s=info.duration_s)
+    samples = audio_file.read(source, RATE_HZ)
+    target = folder / f"{utterance.id}.wav"
+    with replacing(target) as beside:
+        soundfile.write(beside, samples, RATE_HZ, format="WAV", subtype="PCM_16")
+    return replace(utterance, audio=str(target), duration_s=len(samples) / RATE_HZ)
+
+
+def overlap(train: Iterable[Utterance], other: Iterable[Utterance]) -> tuple[float, float]:
+    """Shares of `other`: utterances whose text is in `train` too, and words that never are."""
+    known = {normalise(u.text, TextConfig()) for u in train}
+    vocabulary = {word for text in known for word in text.split()}
+    texts = [normalise(u.text, TextConfig()) for u in other]
+    words = [word for text in texts for word in text.split()]
+    unknown = sum(word not in vocabulary for word in words)
+    return sum(text in known for text in texts) / len(texts), unknown / len(words)
+
+
+def prepare(out: Path, audio: Path | None) -> None:
+    """Write the corpus below `out`."""
+    if audio is None:
+        archive = download(URL, out / "speechocean762.tar.gz", None)  # OpenSLR names no checksum
+        audio = extract(archive, out / "speechocean762") / "speechocean762"
+    splits = {
+        split: [replace(as_wav(u, out / "audio"), language="en") for u in track(utterances, split)]
+        for split, utterances in read_corpus(audio).items()
+    }
+    splits["train"], splits["dev"] = take_dev(splits["train"])
+    splits["test_adults"] = [u for u in splits["test"] if u.extra["age"] >= ADULT]
+    splits["test_children"] = [u for u in splits["test"] if u.extra["age"] < ADULT]
+    for split, utterances in splits.items():
+        if not utterances:
+            raise UserError(f"{audio}: leaves no utterance for {split}")
+        write(out / f"{split}.jsonl", utterances)
+        said = (
+            f"{split}: {len(utterances)} utterances, {len({u.speaker for u in utterances})} "
+            f"speakers, {sum(u.duration_s for u in utterances) / 3600:.2f} h"
+        )
+        if split != "train":
+            shared, unknown = overlap(splits["train"], utterances)
+            said += f"; not in train: {1 - shared:.1%} of the texts, {unknown:.1%} of the words"
+        print(said)
+
+
+if __name__ == "__main__":
+    folder = {"type": Path, "help": "a copy on disk, in either layout (no download)"}
+    main(prepare, __doc__, {"--audio": folder})
