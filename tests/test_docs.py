@@ -52,10 +52,10 @@ RUN = {
     ),
     # downloads too, without the copy: test_speechocean.py does that from a server of its own
     "asr run recipes/speechocean": (
-        f"asr run recipes/speechocean data.prepare.audio=recordings/speechocean762 {SMALL}"
+        f"asr run recipes/speechocean data.prepare.audio=speechocean762 {SMALL}"
     ),
-    "asr run recipes/speechocean data.prepare.audio=recordings/speechocean762": (
-        f"asr run recipes/speechocean data.prepare.audio=recordings/speechocean762 {SMALL}"
+    "asr run recipes/speechocean data.prepare.audio=speechocean762": (
+        f"asr run recipes/speechocean data.prepare.audio=speechocean762 {SMALL}"
     ),
     "asr align model.asr talk.wav talk.txt --to aligned": "",
     "asr align model.asr data/NAME/test.jsonl --to aligned": "",
@@ -119,7 +119,7 @@ def folder(tmp_path_factory, model_file):
     finally:
         sys.path.pop(0)
         sys.modules.pop("prepare", None)
-    write_original(folder / "recordings/speechocean762")
+    write_original(folder / "speechocean762")
     (folder / "waves_yesno").mkdir()
     for i, name in enumerate(expected_ids()):
         soundfile.write(folder / f"waves_yesno/{name}.wav", noise(3.0, i, 8000), 8000)
