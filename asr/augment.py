@@ -26,17 +26,9 @@ def _power(samples: Tensor) -> float:
     return samples.square().mean().item()
 
 
-class Speed(nn.Module):
+def change_speed(samples: Tensor, factor: float, rate_hz: int) -> Tensor:
     """Play faster or slower: pitch and formants move too (Ko et al. 2015)."""
-
-    def __init__(self, factors: list[float], rate_hz: int):
-        super().__init__()
-        self.factors, self.rate_hz = factors, rate_hz
-
-    def forward(self, samples: Tensor, generator: torch.Generator) -> Tensor:
-        factor = self.factors[torch.randint(len(self.factors), (), generator=generator)]
-        played_hz = round(self.rate_hz * factor)
-        return torch.from_numpy(resample(samples.numpy(), played_hz, self.rate_hz))
+    return torch.from_numpy(resample(samples.numpy(), round(rate_hz * factor), rate_hz))
 
 
 class Gain(nn.Module):
@@ -109,13 +101,15 @@ class Telephone(nn.Module):
 
 
 class WaveformAugment(nn.Module):
-    """What the configuration asks for, in the order of a recording: voice, room, noise, line."""
+    """What the configuration asks for, in the order of a recording: voice, room, noise, line.
+
+    The speed is not drawn here but given: batches are planned by the length that it leads to.
+    """
 
     def __init__(self, config: AugmentConfig, rate_hz: int):
         super().__init__()
+        self.rate_hz = rate_hz
         steps: list[tuple[float, nn.Module]] = []  # probability, module
-        if config.speed:
-            steps.append((1.0, Speed(config.speed, rate_hz)))
         if config.reverb_p:
             steps.append((config.reverb_p, Reverb(config.reverb_s, rate_hz)))
         if config.noise_p:
@@ -127,7 +121,9 @@ class WaveformAugment(nn.Module):
         self.probabilities = [probability for probability, _ in steps]
         self.steps = nn.ModuleList(module for _, module in steps)
 
-    def forward(self, samples: Tensor, generator: torch.Generator) -> Tensor:
+    def forward(self, samples: Tensor, generator: torch.Generator, speed: float = 1.0) -> Tensor:
+        if speed != 1.0:
+            samples = change_speed(samples, speed, self.rate_hz)
         for probability, step in zip(self.probabilities, self.steps, strict=True):
             if torch.rand((), generator=generator) < probability:
                 samples = step(samples, generator)

@@ -111,6 +111,8 @@ class ModelConfig(Section):
     hidden: int | None = Field(None, ge=1)
     dropout: float | None = Field(None, ge=0, lt=1)
     bidirectional: bool = True  # false: causal, each output depends on the past alone
+    inter_ctc: list[int] = []  # layers, counted from 1, after which the head reads too
+    self_conditioned: bool = False  # what it read there goes on to the layers above
 
     @model_validator(mode="before")
     @classmethod
@@ -120,6 +122,17 @@ class ModelConfig(Section):
         preset = PRESETS.get(values.get("preset", "small"), {})
         return {**values, **{k: v for k, v in preset.items() if values.get(k) is None}}
 
+    @model_validator(mode="after")
+    def _fits(self) -> ModelConfig:
+        if not all(1 <= layer < self.layers for layer in self.inter_ctc):
+            raise ValueError(
+                f"inter_ctc {self.inter_ctc}: of {self.layers} layers, those between are 1 to "
+                f"{self.layers - 1}"
+            )
+        if self.self_conditioned and not self.inter_ctc:
+            raise ValueError("self_conditioned needs layers to read: set inter_ctc")
+        return self
+
 
 class TrainConfig(Section):
     epochs: int = Field(30, ge=1)
@@ -127,9 +140,18 @@ class TrainConfig(Section):
     learning_rate: float = Field(1e-3, gt=0)  # the peak
     weight_decay: float = Field(1e-2, ge=0)
     warmup: float = Field(0.1, ge=0, le=1)  # share of all steps
-    schedule: Literal["cosine", "plateau"] = "cosine"
-    patience: int = Field(2, ge=1)  # plateau: epochs without gain before the rate is halved
+    schedule: Literal["cosine", "plateau", "noam"] = "cosine"
+    patience: int = Field(2, ge=1)  # plateau: validations without gain before the rate is halved
+    stop_after: int | None = Field(None, ge=1)  # validations without gain that end the run early
     clip_norm: float = Field(5.0, gt=0)
+    accumulate: int = Field(1, ge=1)  # passes that make up a step, where its batch is too large
+    inter_ctc_weight: float = Field(0.3, ge=0, lt=1)  # share of the loss, with model.inter_ctc
+    consistency: float = Field(0.0, ge=0)  # of two masked views (CR-CTC); 0.2 is usual, 0 is off
+    entropy: float = Field(0.0, ge=0)  # of the emissions, rewarded: softer outputs
+    ema: float = Field(0.0, ge=0, lt=1)  # decay a step of averaged weights; 0.999 is usual
+    average_best: int = Field(1, ge=1)  # validations whose weights are averaged at the end
+    keep_checkpoints: int = Field(2, ge=1)
+    deterministic: bool = False  # on a GPU: slower kernels that add in one order
     precision: Literal["no", "bf16", "fp16"] = "no"
     workers: int = Field(1, ge=0)  # processes that read and augment audio
     threads: int | None = Field(None, ge=1)  # of torch on a CPU; what workers leave when not given
@@ -172,10 +194,12 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Config:
-        if self.train.batch_s < self.data.max_duration_s:
+        slowest, longest_s = min(self.augment.speed, default=1.0), self.data.max_duration_s
+        if self.train.batch_s < longest_s / slowest - 1e-6:
+            at = f" at speed {slowest:g}" if slowest != 1 else ""
             raise ValueError(
-                f"train.batch_s {self.train.batch_s:g} is less than "
-                f"data.max_duration_s {self.data.max_duration_s:g}: one utterance must fit a batch"
+                f"train.batch_s {self.train.batch_s:g} is less than data.max_duration_s "
+                f"{longest_s:g}{at}: one utterance must fit a batch"
             )
         return self
 

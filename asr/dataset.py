@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,20 +26,44 @@ from asr.manifest import Utterance
 from asr.text import normalise
 from asr.tokenizer import Tokenizer
 
-Place = tuple[int, int]  # index in the manifest, epoch
+
+class Place(NamedTuple):
+    """An utterance as an epoch hears it."""
+
+    index: int  # in the manifest
+    epoch: int  # augmentation is drawn anew in each
+    speed: float = 1.0  # how fast it is played
+
+
+class Part(NamedTuple):
+    """What one process takes of a step's batch at once."""
+
+    places: list[Place]
+    whole: list[Place]  # the step's batch, over all processes
+    weight: float = 1.0  # 0: a stand-in, as the batch has fewer utterances than parts
 
 
 @dataclass
 class Batch:
     ids: list[str]
+    tokens: int  # of the whole step, over all processes: what its loss is divided by
+    weight: float
     waveforms: Tensor  # (B, N) float32, zeros past each length
     lengths: Tensor  # (B,) samples
     targets: Tensor  # (B, L) token ids, blanks past each length
     target_lengths: Tensor  # (B,)
 
     def to(self, device: torch.device) -> Batch:
-        moved = {k: v.to(device, non_blocking=True) for k, v in vars(self).items() if k != "ids"}
-        return Batch(ids=self.ids, **moved)
+        moved = {
+            key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            for key, value in vars(self).items()
+        }
+        return Batch(**moved)
+
+    def pin_memory(self) -> Batch:
+        """What torch's loader calls, so that the copy to a GPU runs beside its work."""
+        pinned = {k: v.pin_memory() if isinstance(v, Tensor) else v for k, v in vars(self).items()}
+        return Batch(**pinned)
 
 
 def pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -46,8 +72,19 @@ def pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return torch.nn.utils.rnn.pad_sequence(list(sequences), batch_first=True), lengths
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread, as in a worker: several would add up sums and FFTs in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class SpeechDataset(Dataset):
-    """(index, epoch) -> id, waveform (N,), token ids (L,)."""
+    """A part of a step -> its padded batch, read and augmented."""
 
     def __init__(self, utterances: Sequence[Utterance], tokenizer: Tokenizer, config: Config):
         self.utterances = utterances
@@ -62,8 +99,9 @@ class SpeechDataset(Dataset):
     def __len__(self) -> int:
         return len(self.utterances)
 
-    def __getitem__(self, place: Place) -> tuple[str, Tensor, Tensor]:
-        index, epoch = place
+    def waveform(self, place: Place) -> Tensor:
+        """(N,) samples of an utterance as the epoch of `place` hears it."""
+        index, epoch, speed = place
         u = self.utterances[index]
         try:
             samples = torch.from_numpy(audio.read(u.audio, self.rate_hz, u.start_s, u.duration_s))
@@ -71,75 +109,98 @@ class SpeechDataset(Dataset):
             raise UserError(f"utterance {u.id}: {error}; `asr check` finds all of these") from None
         seed = np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)[0]
         generator = torch.Generator().manual_seed(int(seed))
-        return u.id, self.augment(samples, generator), self.targets[index]
+        return self.augment(samples, generator, speed)
 
-    def __getitems__(self, places: list[Place]) -> list[tuple[str, Tensor, Tensor]] | UserError:
+    def __getitem__(self, part: Part) -> Batch | UserError:
         """What a worker fetches. Torch would raise an error again with the worker's traceback as
         its message, so it is handed over as a value."""
         try:
-            return [self[place] for place in places]
+            with one_thread():
+                waveforms = [self.waveform(place) for place in part.places]
         except UserError as error:
             return error
-
-
-def collate(items: list[tuple[str, Tensor, Tensor]] | UserError) -> Batch | UserError:
-    if isinstance(items, UserError):
-        return items
-    ids, waveforms, targets = zip(*items, strict=True)
-    return Batch(list(ids), *pad(waveforms), *pad(targets))
+        return Batch(
+            [self.utterances[place.index].id for place in part.places],
+            sum(len(self.targets[place.index]) for place in part.whole),
+            part.weight,
+            *pad(waveforms),
+            *pad([self.targets[place.index] for place in part.places]),
+        )
 
 
 class BatchPlan:
     """Which utterances go together: batches of similar length, at most `batch_s` with padding.
 
-    An epoch's batches depend on the seed and the epoch alone. The first epoch opens with the batch
-    that needs the most memory, so that running out of it shows in the first minute.
+    An epoch's batches depend on the seed and the epoch alone. How fast each utterance is played is
+    drawn here too (from `speeds`), so that batches are filled by what will be heard. The first
+    epoch opens with the batch that needs the most memory, so that running out of it shows in the
+    first minute.
     """
 
-    def __init__(self, durations_s: Sequence[float], batch_s: float, seed: int):
+    def __init__(
+        self,
+        durations_s: Sequence[float],
+        batch_s: float,
+        seed: int,
+        speeds: Sequence[float] = (),
+    ):
         self.durations_s = np.asarray(durations_s, dtype=np.float64)
-        self.batch_s, self.seed = batch_s, seed
+        self.batch_s, self.seed, self.speeds = batch_s, seed, speeds or (1.0,)
 
     def batches(self, epoch: int) -> list[list[Place]]:
         draw = np.random.default_rng((self.seed, epoch))
+        speeds = draw.choice(self.speeds, len(self.durations_s))
+        heard_s = self.durations_s / speeds
         # Lengths are jittered before sorting: neighbours change from epoch to epoch.
-        order = np.argsort(self.durations_s * draw.uniform(0.9, 1.1, len(self.durations_s)))
+        order = np.argsort(heard_s * draw.uniform(0.9, 1.1, len(heard_s)))
         plan: list[list[Place]] = [[]]
+        padded_s = [0.0]
         longest_s = 0.0
         for index in order.tolist():
-            longest_s = max(longest_s, self.durations_s[index])
+            longest_s = max(longest_s, heard_s[index])
             if plan[-1] and longest_s * (len(plan[-1]) + 1) > self.batch_s:
                 plan.append([])
-                longest_s = self.durations_s[index]
-            plan[-1].append((index, epoch))
-        order = draw.permutation(len(plan))
-        plan = [plan[i] for i in order]
+                padded_s.append(0.0)
+                longest_s = heard_s[index]
+            plan[-1].append(Place(index, epoch, float(speeds[index])))
+            padded_s[-1] = longest_s * len(plan[-1])
+        order = draw.permutation(len(plan)).tolist()
         if epoch == 0:
-            plan.sort(key=self._padded_s, reverse=True)
-            plan[1:] = [plan[1:][i] for i in draw.permutation(len(plan) - 1)]
-        return plan
+            first = int(np.argmax(padded_s))
+            order.remove(first)
+            order.insert(0, first)
+        return [plan[i] for i in order]
 
     def following(self, epoch: int, batch: int, epochs: int) -> Iterator[list[Place]]:
         """All batches from one of an epoch on, to the end of the last of `epochs`."""
         for later in range(epoch, epochs):
             yield from self.batches(later)[batch if later == epoch else 0 :]
 
-    def _padded_s(self, batch: list[Place]) -> float:
-        return len(batch) * max(self.durations_s[index] for index, _ in batch)
+
+def deal(batch: list[Place], parts: int) -> list[Part]:
+    """Split a step's batch over processes, and over the passes that each makes of it.
+
+    Neighbours in length go to different parts, which take about the same time. Every part has an
+    utterance, so that no process waits for one that has nothing to do.
+    """
+    return [
+        Part(batch[i::parts], batch) if i < len(batch) else Part(batch[:1], batch, weight=0.0)
+        for i in range(parts)
+    ]
 
 
 def load_batches(
-    dataset: SpeechDataset, plan: Iterable[list[Place]], workers: int, pin: bool = False
+    dataset: SpeechDataset, parts: Iterable[Part], workers: int, pin: bool = False
 ) -> Iterator[Batch]:
-    """Read the batches of a plan in its order, `workers` processes ahead of the training.
+    """Read parts in their order, `workers` processes ahead of the training.
 
     Raises `UserError` that names the utterance and the file which cannot be read.
     """
     loader = DataLoader(
         dataset,
-        batch_sampler=plan,
+        sampler=parts,
+        batch_size=None,  # a part is a batch already
         num_workers=workers,
-        collate_fn=collate,
         pin_memory=pin,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_start_worker if workers else None,

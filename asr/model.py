@@ -81,7 +81,11 @@ class RecurrentLayer(nn.Module):
 
 
 class AcousticModel(nn.Module):
-    """(B, T, F) features -> (B, T', V) log-probabilities of tokens, blank = 0."""
+    """(B, T, F) features -> (B, T', V) log-probabilities of tokens, blank = 0.
+
+    The head may also read inner layers (`inter_ctc`), for a loss on each (Lee and Watanabe 2021);
+    `self_conditioned` feeds what it read there to the layers above (Nozaki and Komatsu 2021).
+    """
 
     def __init__(self, config: ModelConfig, features: int, vocabulary: int):
         super().__init__()
@@ -98,22 +102,39 @@ class AcousticModel(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, vocabulary)
+        self.condition = nn.Linear(vocabulary, width) if config.self_conditioned else None
 
     def frames(self, frames: Tensor | int) -> Tensor | int:
         """Model frames of so many feature frames: what CTC has to place its tokens in."""
         return self.front_end.frames(frames)
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, F), (B,) frames -> (B, T', V), (B,) frames."""
+        outputs, lengths = self.outputs(features, lengths, inner=self.condition is not None)
+        return outputs[-1], lengths
+
+    def outputs(
+        self, features: Tensor, lengths: Tensor, inner: bool = True
+    ) -> tuple[list[Tensor], Tensor]:
+        """What the head reads after each layer of `inter_ctc` and, last, after all: (B, T', V)."""
         x, lengths = self.front_end(features, lengths)
         x = self.dropout(x)
         frame = torch.arange(x.shape[1], device=x.device)
         last = lengths[:, None] - 1
         # Frames past the end stay where they are: they never reach an utterance's own frames.
         reversal = torch.where(frame <= last, last - frame, frame)[:, :, None]  # (B, T', 1)
-        for layer in self.layers:
+        read = []
+        for number, layer in enumerate(self.layers, 1):
             x = layer(x, reversal)
+            if inner and number in self.config.inter_ctc:
+                read.append(self._read(x))
+                if self.condition is not None:
+                    x = x + self.condition(read[-1].exp())
+        return [*read, self._read(x)], lengths
+
+    def _read(self, x: Tensor) -> Tensor:
         # float32 whatever the precision of the layers: CTC sums thousands of small probabilities
-        return self.head(self.norm(x)).float().log_softmax(dim=2), lengths
+        return self.head(self.norm(x)).float().log_softmax(dim=2)
 
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())

@@ -28,9 +28,10 @@ from asr.errors import Failed, UserError
 from asr.evaluate import Evaluation, evaluate
 from asr.manifest import Utterance
 from asr.recognizer import load
+from asr.schedule import State
 from asr.score import write_results
 from asr.text import normalise
-from asr.train import State, train
+from asr.train import train
 
 log = logging.getLogger("asr")
 

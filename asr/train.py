@@ -13,55 +13,38 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
+import soundfile
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.tensorboard import SummaryWriter
 
-from asr.augment import SpecAugment
-from asr.checkpoint import Model, load_checkpoint, save_checkpoint
+from asr import checkpoint, manifest, parallel
+from asr.checkpoint import Model
 from asr.config import TrainConfig
-from asr.dataset import BatchPlan, SpeechDataset, load_batches
+from asr.dataset import Batch, BatchPlan, SpeechDataset, deal, load_batches
 from asr.errors import Failed
 from asr.evaluate import evaluate
-from asr.loss import ctc_loss
 from asr.manifest import Utterance
+from asr.objective import Objective
 from asr.recognizer import Recognizer, pick_device
+from asr.schedule import State, judge, learning_rate
 
 log = logging.getLogger("asr")
 
 CMVN_UTTERANCES = 2000  # from which global CMVN is measured: hours of speech, more changes nothing
 BAD_STEPS = 5  # steps without a finite loss, one after another, that end the run
+KEPT_BATCHES = 10  # of steps without a finite loss, to listen to
 SILENT_VALIDATIONS = 3  # validations with nothing but blanks before it is explained
-
-
-class Objective(nn.Module):
-    """Waveforms and targets -> loss: what a training step computes, in one module.
-
-    One module so that mixed precision and data parallelism wrap this, and never the model that
-    validation uses.
-    """
-
-    def __init__(self, model: Model):
-        super().__init__()
-        self.features = model.features
-        self.spec_augment = SpecAugment(model.config.spec_augment)
-        self.acoustic = model.acoustic
-
-    def forward(
-        self, waveforms: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor
-    ) -> Tensor:
-        with torch.autocast(waveforms.device.type, enabled=False):
-            features, frames = self.features(waveforms, lengths)  # (B, T, F), (B,)
-            features = self.spec_augment(features, frames)
-        log_probs, frames = self.acoustic(features, frames)  # (B, T', V), (B,)
-        return ctc_loss(log_probs, frames, targets, target_lengths)
 
 
 class StopRequest:
@@ -81,21 +64,6 @@ class StopRequest:
             raise KeyboardInterrupt
 
 
-@dataclass
-class State:
-    """Where a run stands, besides weights and optimizer."""
-
-    epoch: int = 0
-    batch: int = 0  # batches of this epoch that are done
-    step: int = 0  # steps of the whole run that are done
-    train_s: float = 0.0  # time spent on training and validation
-    best: tuple[float, float] = (math.inf, math.inf)  # WER and CER of the best validation
-    best_epoch: int = 0
-    rate_scale: float = 1.0  # plateau schedule: halved when validation stops improving
-    epochs_without_gain: int = 0
-    silent_validations: int = 0
-
-
 def train(
     model: Model,
     train_set: Sequence[Utterance],
@@ -106,40 +74,51 @@ def train(
     """Train `model` on `train_set`, leaving the best weights by WER on `dev_set` in it.
 
     Utterances must have been checked (`asr.check`). Checkpoints and TensorBoard logs go to
-    `folder`; an unfinished run found there is resumed. Raises `Failed` when the loss stays
-    infinite.
+    `folder`; an unfinished run found there is resumed. Where several processes run this together,
+    each computes its part of every step, and the first one writes. Raises `Failed` when the loss
+    stays infinite.
     """
     config, c = model.config, model.config.train
-    device = pick_device(c.device)
-    # A thread of torch that has to share its core makes all the others wait, several times a frame.
-    torch.set_num_threads(c.threads or max(1, (os.cpu_count() or 1) - c.workers))
-    accelerator = Accelerator(
-        mixed_precision=c.precision,
-        cpu=device.type == "cpu",
-        dataloader_config=DataLoaderConfiguration(),
-    )
+    accelerator = prepare_device(c)
+    device, ranks, main = accelerator.device, accelerator.num_processes, parallel.is_main()
     dataset = SpeechDataset(train_set, model.tokenizer, config)
-    slowest = min(config.augment.speed, default=1.0)  # makes utterances longer
-    plan = BatchPlan([u.duration_s / slowest for u in train_set], c.batch_s, config.seed)
+    durations_s = [u.duration_s for u in train_set]
+    plan = BatchPlan(durations_s, c.batch_s, config.seed, config.augment.speed)
     total_steps = sum(len(plan.batches(epoch)) for epoch in range(c.epochs))
 
-    recognizer = Recognizer(model, accelerator.device)
     optimizer = torch.optim.AdamW(parameter_groups(model.acoustic, c.weight_decay), c.learning_rate)
+    modules = dict(model.modules)
+    averaged = None
+    if c.ema:
+        averaged = AveragedModel(model.acoustic.to(device), avg_fn=warming_average(c.ema))
+        modules["ema"] = averaged
     objective, optimizer = accelerator.prepare(Objective(model), optimizer)
+    validated = replace(model, acoustic=averaged.module) if averaged else model
+    recognizer = Recognizer(validated, device)
 
-    last, best = folder / "checkpoints/last.safetensors", folder / "checkpoints/best.safetensors"
+    checkpoints = folder / "checkpoints"
     state = State()
-    if last.exists():
-        state = State(**load_checkpoint(last, model.modules, optimizer))
+    saved = checkpoint.load_newest(checkpoints, modules, optimizer)
+    if saved is not None:
+        scaler = saved.pop("scaler")
+        if accelerator.scaler is not None:
+            accelerator.scaler.load_state_dict(scaler)
+        state = State(**saved)
         state.best = tuple(state.best)
         log.info("resuming at step %d of %d (epoch %d)", state.step, total_steps, state.epoch + 1)
     elif config.features.cmvn == "global":
-        measure_cmvn(model, dataset, plan, accelerator.device)
+        measure_cmvn(model, dataset, plan, device)
 
     def save() -> None:
-        save_checkpoint(last, model.modules, optimizer, asdict(state))
+        state.train_s = time.monotonic() - started
+        if main:
+            scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
+            path = checkpoint.checkpoint_file(checkpoints, state.step)
+            checkpoint.save_checkpoint(path, modules, optimizer, asdict(state) | {"scaler": scaler})
+            for old in checkpoint.checkpoint_files(checkpoints)[c.keep_checkpoints :]:
+                old.unlink()
 
-    logs = SummaryWriter(str(folder / "tensorboard"), purge_step=state.step)
+    logs = SummaryWriter(str(folder / "tensorboard"), purge_step=state.step) if main else None
     progress = Progress(
         TextColumn("epoch {task.fields[epoch]}"),
         BarColumn(bar_width=20),
@@ -151,36 +130,53 @@ def train(
         "", total=total_steps, completed=state.step, epoch=state.epoch + 1, figures=""
     )
     # One loader for all epochs: its workers start once, and read ahead while the model validates.
+    mine = slice(parallel.rank() * c.accumulate, (parallel.rank() + 1) * c.accumulate)
     to_come = plan.following(state.epoch, state.batch, c.epochs)
-    loaded = load_batches(dataset, to_come, c.workers, pin=device.type == "cuda")
+    parts = (part for batch in to_come for part in deal(batch, ranks * c.accumulate)[mine])
+    loaded = load_batches(dataset, parts, c.workers, pin=device.type == "cuda")
 
     bad_steps = 0
-    started, saved = time.monotonic() - state.train_s, time.monotonic()
+    started, last_saved = time.monotonic() - state.train_s, time.monotonic()
     try:
         with progress, StopRequest() as stop:
-            while state.epoch < c.epochs:
-                batches = itertools.islice(loaded, len(plan.batches(state.epoch)) - state.batch)
+            while state.epoch < c.epochs and not state.stopped:
                 epoch_loss, epoch_started, epoch_audio_s = [], time.monotonic(), 0.0
                 objective.train()
-                for batch in batches:
+                for _ in range(len(plan.batches(state.epoch)) - state.batch):
                     rate = learning_rate(state.step, total_steps, c) * state.rate_scale
                     for group in optimizer.param_groups:
                         group["lr"] = rate
-                    torch.manual_seed(step_seed(config.seed, state.step))
-                    batch = batch.to(accelerator.device)
-                    loss = objective(
-                        batch.waveforms, batch.lengths, batch.targets, batch.target_lengths
-                    )
-                    accelerator.backward(loss)
+                    figures = torch.zeros(2)  # loss, requests to stop; the same on all processes
+                    batches = []
+                    for number in range(c.accumulate):
+                        batch = next(loaded).to(device)
+                        batches.append(batch)
+                        seed_step(config.seed, state.step, parallel.rank(), number)
+                        last = number + 1 == c.accumulate
+                        with nullcontext() if last else accelerator.no_sync(objective):
+                            loss = objective(batch)
+                            # Processes take the mean of their gradients; the step wants the sum.
+                            accelerator.backward(loss * ranks)
+                        figures[0] += loss.detach().cpu()
                     norm = accelerator.clip_grad_norm_(objective.parameters(), c.clip_norm)
-                    loss, norm = loss.item(), float(norm)
+                    figures[1] = stop.asked
+                    if ranks > 1:
+                        figures = accelerator.reduce(figures.to(device), "sum").cpu()
+                    loss, norm = figures[0].item(), float(norm)
                     if math.isfinite(loss) and math.isfinite(norm):
                         optimizer.step()
+                        if averaged is not None:
+                            averaged.update_parameters(model.acoustic)
                         bad_steps = 0
                         epoch_loss.append(loss)
+                    elif math.isfinite(loss) and seeks_scale(accelerator):
+                        optimizer.step()
                     else:
                         bad_steps += 1
-                        log.warning(not_finite(loss, norm, state.step, batch.ids))
+                        where = folder / f"bad-batches/step-{state.step}-rank-{parallel.rank()}"
+                        keep_batches(where, batches, dataset)
+                        ids = [name for batch in batches for name in batch.ids]
+                        log.warning(not_finite(loss, norm, state.step, ids, where))
                         if bad_steps == BAD_STEPS:
                             raise Failed(
                                 f"{BAD_STEPS} steps in a row without a finite loss: lower "
@@ -190,40 +186,40 @@ def train(
 
                     state.step += 1
                     state.batch += 1
-                    epoch_audio_s += batch.lengths.sum().item() / config.features.rate_hz
+                    samples = sum(batch.lengths.sum().item() * batch.weight for batch in batches)
+                    epoch_audio_s += samples * ranks / config.features.rate_hz
                     speed = epoch_audio_s / (time.monotonic() - epoch_started)
-                    logs.add_scalar("train/loss", loss, state.step)
-                    logs.add_scalar("train/learning_rate", rate, state.step)
-                    logs.add_scalar("train/gradient_norm", norm, state.step)
-                    logs.add_scalar("train/audio_s_per_s", speed, state.step)
+                    if main:
+                        logs.add_scalar("train/loss", loss, state.step)
+                        logs.add_scalar("train/learning_rate", rate, state.step)
+                        logs.add_scalar("train/gradient_norm", norm, state.step)
+                        logs.add_scalar("train/audio_s_per_s", speed, state.step)
                     progress.update(
                         task,
                         completed=state.step,
                         epoch=f"{state.epoch + 1}/{c.epochs}",
                         figures=f"loss {loss:.3f}, rate {rate:.1e}, {speed:.0f} s of audio/s",
                     )
-                    if time.monotonic() - saved > c.checkpoint_minutes * 60:
-                        state.train_s = time.monotonic() - started
+                    if time.monotonic() - last_saved > c.checkpoint_minutes * 60:
                         save()
-                        saved = time.monotonic()
-                    if stop.asked:
+                        last_saved = time.monotonic()
+                    if figures[1]:
                         raise KeyboardInterrupt
 
                 if (state.epoch + 1) % c.validate_every == 0 or state.epoch + 1 == c.epochs:
-                    evaluation = evaluate(recognizer, dev_set)
+                    evaluation = parallel.validate(recognizer, dev_set)
                     found = evaluation.score
-                    logs.add_scalar("dev/wer", found.wer, state.step)
-                    logs.add_scalar("dev/cer", found.cer, state.step)
-                    better = (found.wer, found.cer) <= state.best  # the later of equals
                     mean_loss = sum(epoch_loss) / max(1, len(epoch_loss))
+                    better = judge(state, found.wer, found.cer, c)
+                    if main:
+                        logs.add_scalar("dev/wer", found.wer, state.step)
+                        logs.add_scalar("dev/cer", found.cer, state.step)
+                        keep_best(checkpoints, validated, state, c)
                     console.print(
                         f"epoch {state.epoch + 1}: loss {mean_loss:.3f}, dev WER {found.wer:.2%}, "
                         f"CER {found.cer:.2%}{', the best so far' if better else ''}",
                         highlight=False,
                     )
-                    judge(state, found.wer, found.cer, c)
-                    if better:
-                        save_checkpoint(best, model.modules, optimizer, asdict(state))
                     if any(pair.hypothesis for pair in evaluation.pairs):
                         state.silent_validations = 0
                     else:
@@ -232,19 +228,35 @@ def train(
                             log.warning(all_blank(state.epoch + 1, mean_loss))
                 state.batch = 0
                 state.epoch += 1
-                state.train_s = time.monotonic() - started
                 save()
-                saved = time.monotonic()
+                last_saved = time.monotonic()
     except KeyboardInterrupt:
-        if stop.asked == 1:  # between steps: weights, optimizer and counters belong together
-            state.train_s = time.monotonic() - started
+        if stop.asked < 2:  # between steps: weights, optimizer and counters belong together
             save()
             console.print(f"stopped at step {state.step}; the same command goes on from here")
         raise
     finally:
-        logs.close()
-    load_checkpoint(best, model.modules)
+        if main:
+            logs.close()
+    if main:
+        take_best(checkpoints, model, dev_set, state, device)
     return state
+
+
+def prepare_device(config: TrainConfig) -> Accelerator:
+    """Threads, precision and determinism as configured, on this process's device."""
+    device = pick_device(config.device)
+    # A thread of torch that has to share its core makes all the others wait, several times a frame.
+    cores = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    torch.set_num_threads(config.threads or max(1, cores - config.workers))
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    return Accelerator(
+        mixed_precision=config.precision,
+        cpu=device.type == "cpu",
+        dataloader_config=DataLoaderConfiguration(),
+    )
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict]:
@@ -256,54 +268,98 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict]:
     ]
 
 
-def learning_rate(step: int, total: int, config: TrainConfig) -> float:
-    """Linear warm-up, then half a cosine down to zero, or flat for the plateau schedule."""
-    warmup = max(1, round(config.warmup * total))
-    if step < warmup:
-        return config.learning_rate * (step + 1) / warmup
-    if config.schedule == "plateau":
-        return config.learning_rate
-    done = (step - warmup) / max(1, total - warmup)  # [0, 1)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+def seeks_scale(accelerator: Accelerator) -> bool:
+    """Whether an overflow is just fp16's scaler finding its scale."""
+    return accelerator.scaler is not None and accelerator.scaler.get_scale() > 1
 
 
-def step_seed(seed: int, step: int) -> int:
-    """A seed for dropout, dither and masks that no other step of the run has."""
-    return (seed << 32) + step
+def warming_average(decay: float):
+    """For `AveragedModel`: an exponential moving average that forgets the first steps sooner."""
+
+    def average(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+        return torch.lerp(new, old, min(decay, (1 + float(count)) / (10 + float(count))))
+
+    return average
 
 
-def judge(state: State, wer: float, cer: float, config: TrainConfig) -> None:
-    """Keep the best validation; halve the rate when the plateau schedule finds no gain."""
-    gained = (wer, cer) < state.best
-    if (wer, cer) <= state.best:
-        state.best, state.best_epoch = (wer, cer), state.epoch + 1
-    state.epochs_without_gain = 0 if gained else state.epochs_without_gain + 1
-    if config.schedule == "plateau" and state.epochs_without_gain >= config.patience:
-        state.rate_scale /= 2
-        state.epochs_without_gain = 0
-        log.info("no gain for %d validations: learning rate halved", config.patience)
+def seed_step(seed: int, step: int, rank: int, number: int) -> None:
+    """Dropout, dither and masks of a pass: as no other step, process or pass has them."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, step, rank, number)).generate_state(1)[0]))
+
+
+def best_file(checkpoints: Path, step: float) -> Path:
+    return checkpoints / f"best-{int(step):08d}.safetensors"
+
+
+def keep_best(checkpoints: Path, model: Model, state: State, config: TrainConfig) -> None:
+    """Keep the weights just validated if they are among the best; drop those they displace."""
+    wer, cer = state.validation
+    ranking = sorted([*state.kept, [wer, cer, state.step]], key=lambda v: (v[0], v[1], -v[2]))
+    state.kept, dropped = ranking[: config.average_best], ranking[config.average_best :]
+    if [wer, cer, state.step] in state.kept:
+        path = best_file(checkpoints, state.step)
+        checkpoint.save_checkpoint(path, model.modules, None, asdict(state))
+    for _, _, step in dropped:
+        best_file(checkpoints, step).unlink(missing_ok=True)
+
+
+def take_best(
+    checkpoints: Path,
+    model: Model,
+    dev_set: Sequence[Utterance],
+    state: State,
+    device: torch.device,
+) -> None:
+    """Load the best weights into `model`, or the mean of the best where that is no worse."""
+    paths = [best_file(checkpoints, step) for _, _, step in state.kept]
+    if len(paths) > 1:
+        checkpoint.average_checkpoints(paths, model.modules)
+        found = evaluate(Recognizer(model, device), dev_set).score
+        log.info("mean of the %d best: dev WER %.2f%%", len(paths), 100 * found.wer)
+        if (found.wer, found.cer) <= state.best:
+            state.best = (found.wer, found.cer)
+            return
+    checkpoint.load_checkpoint(paths[0], model.modules)
 
 
 def measure_cmvn(
     model: Model, dataset: SpeechDataset, plan: BatchPlan, device: torch.device
 ) -> None:
     """Set the mean and deviation of global CMVN from (part of) the training data."""
-    batches, count = [], 0
+    parts, count = [], 0
     for batch in plan.batches(0):
         if count >= CMVN_UTTERANCES:
             break
-        batches.append(batch)
+        parts += deal(batch, 1)
         count += len(batch)
-    loaded = load_batches(dataset, batches, model.config.train.workers)
+    loaded = load_batches(dataset, parts, model.config.train.workers)
     model.features.measure((b.waveforms.to(device), b.lengths.to(device)) for b in loaded)
 
 
-def not_finite(loss: float, norm: float, step: int, ids: Sequence[str]) -> str:
+def keep_batches(folder: Path, batches: Sequence[Batch], dataset: SpeechDataset) -> None:
+    """Write what a step heard as a manifest with recordings, to listen to and for `asr check`."""
+    if len(list(folder.parent.glob("*"))) >= KEPT_BATCHES:
+        return
+    texts = {u.id: u.text for u in dataset.utterances}
+    utterances = []
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, batch in enumerate(batches):
+        for i, (name, length) in enumerate(zip(batch.ids, batch.lengths.tolist(), strict=True)):
+            path = folder / f"{number}-{i}.wav"
+            samples = batch.waveforms[i, :length].cpu().numpy()
+            soundfile.write(path, samples, dataset.rate_hz, subtype="FLOAT")
+            duration_s = length / dataset.rate_hz
+            utterances.append(Utterance(name, str(path), duration_s=duration_s, text=texts[name]))
+    manifest.write(folder / "manifest.jsonl", utterances)
+
+
+def not_finite(loss: float, norm: float, step: int, ids: Sequence[str], kept: Path) -> str:
     named = ", ".join(itertools.islice(ids, 8)) + (", ..." if len(ids) > 8 else "")
     return (
         f"step {step}: loss {loss:g}, gradient norm {norm:g}; the step is skipped. Its "
         f"{len(ids)} utterances: {named}. A loss that is not finite means numbers too large for "
-        "the precision, or audio or text that CTC cannot align; listen to these if it happens again"
+        "the precision, or audio or text that CTC cannot align; listen to these if it happens "
+        f"again: {kept} has the first such batches as they were heard"
     )
 
 

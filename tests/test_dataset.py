@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from asr.augment import SpecAugment, WaveformAugment
 from asr.config import AugmentConfig, Config, SpecAugmentConfig
-from asr.dataset import BatchPlan, SpeechDataset, load_batches
+from asr.dataset import BatchPlan, Place, SpeechDataset, deal, load_batches
 from asr.errors import UserError
 from asr.manifest import Utterance
 from asr.tokenizer import CharacterTokenizer
@@ -21,17 +21,39 @@ durations = st.lists(st.floats(0.1, 20.0), min_size=1, max_size=200)
 @given(durations, st.floats(20.0, 100.0), st.integers(0, 5), st.integers(0, 3))
 def test_a_plan_holds_each_utterance_once_within_the_limit(durations_s, batch_s, seed, epoch):
     plan = BatchPlan(durations_s, batch_s, seed).batches(epoch)
-    assert sorted(index for batch in plan for index, _ in batch) == list(range(len(durations_s)))
-    assert {e for batch in plan for _, e in batch} == {epoch}
+    assert sorted(index for batch in plan for index, _, _ in batch) == list(range(len(durations_s)))
+    assert {e for batch in plan for _, e, _ in batch} == {epoch}
     for batch in plan:
-        assert len(batch) * max(durations_s[i] for i, _ in batch) <= batch_s + 1e-9
+        assert len(batch) * max(durations_s[i] for i, _, _ in batch) <= batch_s + 1e-9
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(durations, st.integers(0, 3))
+def test_batches_are_filled_by_what_is_heard(durations_s, epoch):
+    plan = BatchPlan(durations_s, 25.0, 1, [0.8, 1.0, 1.25]).batches(epoch)
+    assert sorted(place.index for batch in plan for place in batch) == list(range(len(durations_s)))
+    for batch in plan:
+        heard_s = [durations_s[place.index] / place.speed for place in batch]
+        assert len(batch) * max(heard_s) <= 25.0 + 1e-9
+    if len(durations_s) > 30:
+        assert {place.speed for batch in plan for place in batch} == {0.8, 1.0, 1.25}
+
+
+@given(st.integers(1, 20), st.integers(1, 8))
+def test_every_part_of_a_batch_has_work_and_each_utterance_counts_once(utterances, parts):
+    batch = [Place(i, 0) for i in range(utterances)]
+    dealt = deal(batch, parts)
+    assert len(dealt) == parts and all(part.places and part.whole == batch for part in dealt)
+    counted = [place for part in dealt if part.weight for place in part.places]
+    assert sorted(counted) == batch
+    assert max(len(p.places) for p in dealt) - min(len(p.places) for p in dealt) <= 1
 
 
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(durations, st.integers(0, 5))
 def test_the_first_batch_of_all_needs_the_most_memory(durations_s, seed):
     plan = BatchPlan(durations_s, 40.0, seed).batches(0)
-    padded = [len(batch) * max(durations_s[i] for i, _ in batch) for batch in plan]
+    padded = [len(batch) * max(durations_s[i] for i, _, _ in batch) for batch in plan]
     assert padded[0] == max(padded)
 
 
@@ -54,7 +76,7 @@ def test_a_run_goes_on_where_it_stopped():
 def test_bucketing_leaves_little_padding():
     durations_s = np.random.default_rng(0).uniform(1, 10, 1000)
     plan = BatchPlan(durations_s, 100.0, seed=0).batches(3)
-    padded = sum(len(batch) * max(durations_s[i] for i, _ in batch) for batch in plan)
+    padded = sum(len(batch) * max(durations_s[i] for i, _, _ in batch) for batch in plan)
     assert durations_s.sum() / padded > 0.85
 
 
@@ -75,13 +97,14 @@ def dataset(tmp_path):
 
 
 def test_any_number_of_workers_gives_the_same_batches(dataset):
-    plan = BatchPlan([u.duration_s for u in dataset.utterances], 2.5, seed=0)
+    plan = BatchPlan([u.duration_s for u in dataset.utterances], 2.5, 0, [0.9, 1.0, 1.1])
     batches = plan.batches(0) + plan.batches(1)
-    runs = [list(load_batches(dataset, batches, workers)) for workers in (0, 1, 2)]
-    assert len(runs[0]) == len(batches) > 4
+    parts = [part for batch in batches for part in deal(batch, 2)]
+    runs = [list(load_batches(dataset, parts, workers)) for workers in (0, 1, 2)]
+    assert len(runs[0]) == len(parts) > 8
     for run in runs[1:]:
         for a, b in zip(runs[0], run, strict=True):
-            assert a.ids == b.ids
+            assert (a.ids, a.tokens, a.weight) == (b.ids, b.tokens, b.weight)
             for name in ("waveforms", "lengths", "targets", "target_lengths"):
                 assert torch.equal(getattr(a, name), getattr(b, name))
 
@@ -92,21 +115,22 @@ def test_audio_that_cannot_be_read_is_one_line_that_names_it(dataset, workers):
     with open(path, "r+b") as file:
         file.truncate(2000)
     with pytest.raises(UserError) as caught:
-        list(load_batches(dataset, [[(1, 0), (2, 0)], [(3, 0), (4, 0)]], workers))
+        list(load_batches(dataset, deal([Place(i, 0) for i in (1, 2, 3, 4)], 2), workers))
     assert str(caught.value).startswith(f"utterance 3: {path}: truncated: ")
     assert "\n" not in str(caught.value)
 
 
 def test_augmentation_is_new_in_each_epoch_and_the_same_when_repeated(dataset):
-    (_, first, _), (_, again, _), (_, later, _) = (
-        dataset[place] for place in [(5, 0), (5, 0), (5, 1)]
+    first, again, later = (
+        dataset.waveform(place) for place in (Place(5, 0), Place(5, 0), Place(5, 1))
     )
-    assert torch.equal(first, again)
-    assert first.shape != later.shape or not torch.equal(first, later)
+    assert torch.equal(first, again) and not torch.equal(first, later)
 
 
 def test_padding_is_zero_and_lengths_are_true(dataset):
-    (batch,) = load_batches(dataset, [[(0, 0), (11, 0)]], workers=0)
+    whole = [Place(0, 0), Place(4, 0), Place(11, 0)]
+    batch, _ = load_batches(dataset, deal(whole, 2), workers=0)
+    assert batch.ids == ["0", "11"] and batch.tokens == 6
     for row, length in zip(batch.waveforms, batch.lengths, strict=True):
         assert not row[length:].any() and row[length - 100 : length].any()
     assert batch.targets.tolist() == [[2, 3], [2, 3]] and batch.target_lengths.tolist() == [2, 2]
@@ -115,8 +139,6 @@ def test_padding_is_zero_and_lengths_are_true(dataset):
 @pytest.mark.parametrize(
     "options",
     [
-        {"speed": [0.8]},
-        {"speed": [1.25]},
         {"gain_db": 6},
         {"noise_p": 1, "noise_snr_db": (10, 10)},
         {"reverb_p": 1},
@@ -128,9 +150,16 @@ def test_each_augmentation_changes_the_waveform_and_leaves_it_sane(options):
     samples = 0.1 * torch.randn(16000)
     changed = augment(samples, torch.Generator().manual_seed(0))
     assert torch.isfinite(changed).all() and changed.dtype == torch.float32
-    expected = round(16000 / options["speed"][0]) if "speed" in options else 16000
-    assert len(changed) == pytest.approx(expected, abs=2)
-    assert len(changed) != 16000 or not torch.equal(changed, samples)
+    assert len(changed) == 16000 and not torch.equal(changed, samples)
+
+
+@pytest.mark.parametrize("speed", [0.8, 1.25])
+def test_speed_moves_length_and_pitch(speed):
+    tone = torch.sin(2 * torch.pi * 1000 * torch.arange(16000) / 16000)
+    changed = WaveformAugment(AugmentConfig(), 16000)(tone, torch.Generator(), speed)
+    assert len(changed) == pytest.approx(16000 / speed, abs=2)
+    peak_hz = torch.fft.rfft(changed).abs().argmax().item() * 16000 / len(changed)
+    assert peak_hz == pytest.approx(1000 * speed, abs=2)
 
 
 def test_noise_has_the_ratio_that_was_asked_for():

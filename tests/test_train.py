@@ -4,11 +4,11 @@ import itertools
 import json
 import math
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,12 +16,13 @@ import soundfile
 import torch
 
 from asr import manifest
-from asr.checkpoint import load_checkpoint, load_model
+from asr.checkpoint import checkpoint_file, load_checkpoint, load_model
 from asr.config import TrainConfig
 from asr.evaluate import evaluate
 from asr.manifest import Utterance
 from asr.recognizer import Recognizer
-from asr.train import State, all_blank, judge, learning_rate, not_finite
+from asr.schedule import State, judge, learning_rate
+from asr.train import all_blank, not_finite
 
 RATE_HZ = 8000
 TONES_HZ = {"low": 400, "mid": 1000, "high": 2400}  # a language of three words
@@ -104,7 +105,8 @@ def test_it_learns(finished):
 def test_validation_prints_what_score_prints(finished, corpus):
     """Contract 2, to the last digit: the best dev WER of the run and `asr score` on dev."""
     run, output = finished
-    state = State(**load_checkpoint(run / "checkpoints/best.safetensors", {}))
+    (best,) = (run / "checkpoints").glob("best-*.safetensors")
+    state = State(**load_checkpoint(best, {}))
     scored = asr("score", run / "model.asr", corpus / "dev.jsonl", "--to", corpus / "scored")
     result = json.loads((corpus / "scored/score.json").read_text())
     assert [result["wer"], result["cer"]] == list(state.best)
@@ -138,12 +140,12 @@ def test_killed_and_resumed_equals_never_killed(finished, corpus, how):
     arguments = command(
         "train", corpus, "--runs", runs, "train.checkpoint_minutes=0.0001"
     )  # a checkpoint after every step
-    last = runs / "tones/checkpoints/last.safetensors"
     for stop_at in (7, 23):
         process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         while process.poll() is None:
-            # A copy, as safetensors opens a file twice, and it may be replaced in between.
-            if last.exists() and load_checkpoint(shutil.copy(last, runs), {})["step"] >= stop_at:
+            if any(
+                checkpoint_file(runs / "tones/checkpoints", stop_at + i).exists() for i in range(5)
+            ):
                 os.kill(process.pid, how)
                 break
             time.sleep(0.005)
@@ -216,7 +218,7 @@ def test_plateau_halves_the_rate_when_nothing_is_gained():
 
 
 def test_messages_say_what_it_means_and_what_to_try():
-    said = not_finite(math.inf, math.nan, 12, [f"utterance-{i}" for i in range(20)])
+    said = not_finite(math.inf, math.nan, 12, [f"utterance-{i}" for i in range(20)], Path("kept"))
     assert "step 12" in said and "utterance-0" in said and "20 utterances" in said
     assert "asr check" in all_blank(3, 2.9) and "learning_rate" in all_blank(3, 2.9)
 

@@ -2,8 +2,8 @@
 
     python tools/bench_training.py [--preset small] [--rounds 5]
 
-The bare loop has the same model, optimizer and batch shapes, and nothing else: features are random
-tensors that lie ready. The whole loop reads audio files, augments, makes features, masks them,
+The bare loop has the same model, optimizer and batches of the same shapes, and nothing else: its
+features are random tensors that lie ready. The whole loop reads audio files, augments, makes features, masks them,
 clips gradients, and logs. Rounds alternate between the two, so that both meet the same machine.
 """
 
@@ -21,6 +21,7 @@ import torch
 from rich.console import Console
 
 from asr import dataset as batching
+from asr import parallel
 from asr import train as training
 from asr.checkpoint import Model
 from asr.config import parse
@@ -28,7 +29,7 @@ from asr.loss import ctc_loss
 from asr.manifest import Utterance
 from asr.tokenizer import CharacterTokenizer
 
-UTTERANCES, RATE_HZ = 160, 16000
+UTTERANCES, RATE_HZ = 480, 16000
 
 
 def make_corpus(folder: Path) -> list[Utterance]:
@@ -53,21 +54,21 @@ def whole_loop(config, utterances, tokens) -> float:
             started.append(time.monotonic())
             return super().batches(epoch)
 
-    original = training.BatchPlan, training.evaluate
+    original = training.BatchPlan, parallel.evaluate
     ended = []
-    validate = training.evaluate
+    validate = parallel.evaluate
 
     def watched_validation(*arguments):
         ended.append(time.monotonic())
         return validate(*arguments)
 
-    training.BatchPlan, training.evaluate = Watched, watched_validation
+    training.BatchPlan, parallel.evaluate = Watched, watched_validation
     try:
         with tempfile.TemporaryDirectory() as folder:
             model = Model.build(config, tokens)
             training.train(model, utterances, utterances[:1], Path(folder), Console(quiet=True))
     finally:
-        training.BatchPlan, training.evaluate = original
+        training.BatchPlan, parallel.evaluate = original
     # The first call of batches() counts steps; the last one opens the epoch.
     return sum(u.duration_s for u in utterances) / (ended[-1] - started[-1])
 
@@ -77,18 +78,19 @@ def bare_loop(config, utterances, tokens) -> float:
     model = Model.build(config, tokens)
     acoustic = model.acoustic.train()
     optimizer = torch.optim.AdamW(acoustic.parameters(), 1e-3)
-    plan = batching.BatchPlan([u.duration_s for u in utterances], config.train.batch_s, config.seed)
+    durations_s, speeds = [u.duration_s for u in utterances], config.augment.speed
+    plan = batching.BatchPlan(durations_s, config.train.batch_s, config.seed, speeds)
     batches = []
     for places in plan.batches(0):
-        frames = torch.tensor([round(utterances[i].duration_s * 100) + 1 for i, _ in places])
+        frames = torch.tensor([int(durations_s[i] / speed * 100) + 1 for i, _, speed in places])
         targets, lengths = batching.pad(
-            [torch.tensor(tokens.encode(utterances[i].text)) for i, _ in places]
+            [torch.tensor(tokens.encode(utterances[place.index].text)) for place in places]
         )
         batches.append((torch.randn(len(places), int(frames.max()), 80), frames, targets, lengths))
     started = time.monotonic()
     for features, frames, targets, lengths in batches:
         log_probs, frames = acoustic(features, frames)
-        ctc_loss(log_probs, frames, targets, lengths).backward()
+        (ctc_loss(log_probs, frames, targets, lengths) / lengths.sum()).backward()
         optimizer.step()
         optimizer.zero_grad()
     return sum(u.duration_s for u in utterances) / (time.monotonic() - started)

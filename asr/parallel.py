@@ -1,0 +1,45 @@
+"""Several processes, one run: which of them writes, and how figures come together.
+
+`torchrun --nproc-per-node 4 -m asr.cli train RECIPE` or `accelerate launch -m asr.cli ...` starts
+them; each finds its rank in the environment. One process alone is rank 0 of 1.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from accelerate.utils import gather_object
+from torch import distributed
+
+from asr.evaluate import Evaluation, evaluate
+from asr.manifest import Utterance
+from asr.recognizer import Recognizer
+from asr.score import score
+
+
+def rank() -> int:
+    return int(os.environ.get("RANK", 0))
+
+
+def is_main() -> bool:
+    """Whether this process writes, prints and prepares for all."""
+    return rank() == 0
+
+
+def wait() -> None:
+    """Until every process is here."""
+    if distributed.is_initialized():
+        distributed.barrier()
+
+
+def validate(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Evaluation:
+    """`evaluate`, each process transcribing its share; all of them get the whole result."""
+    if not distributed.is_initialized():
+        return evaluate(recognizer, utterances)
+    ranks = distributed.get_world_size()
+    mine = evaluate(recognizer, utterances[rank() :: ranks])
+    shares = gather_object([mine])  # one a process, in the order of ranks
+    pairs = [shares[i % ranks].pairs[i // ranks] for i in range(len(utterances))]
+    failures = [failure for share in shares for failure in share.failures]
+    return Evaluation(score(pairs), pairs, failures)
