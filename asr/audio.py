@@ -55,15 +55,20 @@ def verify(path: str | Path, start_s: float = 0.0, duration_s: float | None = No
 
 
 def read(
-    path: str | Path, rate_hz: int, start_s: float = 0.0, duration_s: float | None = None
+    path: str | Path,
+    rate_hz: int,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    channel: int | None = None,
 ) -> np.ndarray:
-    """A file, or the stretch of it from `start_s`, as float32 (N,) at `rate_hz`, mono by mean.
+    """A file, or the stretch of it from `start_s`, as float32 (N,) at `rate_hz`.
 
+    Mono by mean, or one channel alone, counted from 0.
     Raises `UserError` when the file is missing, empty, truncated, no audio, or has samples that are
     not finite numbers.
     """
     with _open(path) as source:
-        chunks = list(source.blocks(start_s, duration_s))
+        chunks = list(source.blocks(start_s, duration_s, channel))
         native = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
         if len(native) == 0:
             raise UserError(f"{path}: no samples between {start_s:g} s and the end of the file")
@@ -164,6 +169,11 @@ def _open_container(path: Path) -> Iterator[_Container]:
         yield _Container(path, container)
 
 
+def _mono(samples: np.ndarray, channel: int | None) -> np.ndarray:
+    """(channels, n) -> (n,)"""
+    return samples.mean(axis=0) if channel is None else samples[channel]
+
+
 def _finite(samples: np.ndarray, path: Path) -> np.ndarray:
     if not np.isfinite(samples).all():
         raise UserError(f"{path}: holds samples that are not finite numbers (NaN or infinity)")
@@ -182,7 +192,9 @@ class _SoundFile:
             raise _truncated(self.path, file.frames / file.samplerate, promised)
         self.info = AudioInfo(file.frames / file.samplerate, file.samplerate, file.channels)
 
-    def blocks(self, start_s: float, duration_s: float | None) -> Iterator[np.ndarray]:
+    def blocks(
+        self, start_s: float, duration_s: float | None, channel: int | None = None
+    ) -> Iterator[np.ndarray]:
         start = min(round(start_s * self.info.rate_hz), self.file.frames)
         left = self.file.frames - start
         if duration_s is not None:
@@ -194,7 +206,7 @@ class _SoundFile:
                 if len(chunk) == 0:
                     break
                 left -= len(chunk)
-                yield _finite(chunk.mean(axis=1), self.path)
+                yield _finite(_mono(chunk.T, channel), self.path)
         except soundfile.LibsndfileError as error:
             raise UserError(f"{self.path}: damaged: {error.error_string}") from None
         if left > 0:
@@ -220,7 +232,9 @@ class _Container:
             raise UserError(f"{path}: holds no samples (0.00 s)")
         self.info = AudioInfo(duration_s, self.stream.rate, self.stream.channels)
 
-    def blocks(self, start_s: float, duration_s: float | None) -> Iterator[np.ndarray]:
+    def blocks(
+        self, start_s: float, duration_s: float | None, channel: int | None = None
+    ) -> Iterator[np.ndarray]:
         skip = round(start_s * self.info.rate_hz)
         left = None if duration_s is None else round(duration_s * self.info.rate_hz)
         to_float = av.AudioResampler(format="fltp")
@@ -233,7 +247,7 @@ class _Container:
                 if packet.stream.index != self.stream.index:
                     continue
                 for planar in (p for f in packet.decode() for p in to_float.resample(f)):
-                    samples = planar.to_ndarray().mean(axis=0)  # (channels, n) -> (n,)
+                    samples = _mono(planar.to_ndarray(), channel)
                     samples, skip = samples[skip:], max(0, skip - len(samples))
                     if left is not None:
                         samples = samples[:left]

@@ -74,14 +74,26 @@ class AugmentConfig(Section):
     gain_db: float = Field(0.0, ge=0)  # level changed by up to so many dB, up or down
     noise_p: float = Field(0.0, ge=0, le=1)
     noise_snr_db: tuple[float, float] = (5.0, 30.0)
+    noise_folder: str | None = None  # of recorded noise; stationary noise is made when not given
     reverb_p: float = Field(0.0, ge=0, le=1)
-    reverb_s: tuple[float, float] = (0.1, 0.6)  # time to fall by 60 dB
+    reverb_s: tuple[float, float] = (0.1, 0.6)  # time to fall by 60 dB, of simulated rooms
+    reverb_folder: str | None = None  # of recorded impulse responses, used instead
     telephone_p: float = Field(0.0, ge=0, le=1)  # 8 kHz, about 300 to 3400 Hz, 8-bit mu-law
+    codec_p: float = Field(0.0, ge=0, le=1)  # Ogg Vorbis, Ogg Opus or MP3 at a low quality
 
     @model_validator(mode="after")
     def _speeds(self) -> AugmentConfig:
         if any(not 0.5 <= factor <= 2 for factor in self.speed):
             raise ValueError(f"speed factors must lie in 0.5 to 2, not {self.speed}")
+        return self
+
+    @model_validator(mode="after")
+    def _folders(self) -> AugmentConfig:
+        for kind in ("noise", "reverb"):
+            if getattr(self, f"{kind}_folder") and not getattr(self, f"{kind}_p"):
+                raise ValueError(
+                    f"{kind}_folder does nothing while {kind}_p is 0; give {kind}_p=0.5, say"
+                )
         return self
 
 

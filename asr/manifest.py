@@ -25,6 +25,19 @@ AUDIO_SUFFIXES = frozenset(
 )
 
 
+def audio_files(folder: str | Path) -> list[Path]:
+    """The audio files below a folder, sorted. Raises `UserError` when there is none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    found = sorted(
+        p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and not p.is_dir()
+    )
+    if not found:
+        raise UserError(f"{folder}: no audio file in this folder")
+    return found
+
+
 @dataclass(frozen=True)
 class Utterance:
     """A stretch of a recording and what is said in it."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from asr import audio, manifest
 from asr.config import TextConfig
 from asr.errors import UserError
-from asr.manifest import AUDIO_SUFFIXES, Utterance
+from asr.manifest import Utterance
 from asr.text import normalise
 
 FEWEST_SPEAKERS = 5  # with fewer, whole texts are kept apart instead of whole speakers
@@ -46,11 +46,8 @@ def read_source(path: str | Path) -> tuple[list[Utterance], list[str]]:
 
 def read_folder(folder: Path) -> tuple[list[Utterance], list[str]]:
     """`a.wav` with its text in `a.txt`; a folder below `folder` is taken for a speaker's."""
-    recordings = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
-    if not recordings:
-        raise UserError(f"{folder}: no audio file in this folder")
     utterances, left_out = [], []
-    for recording in recordings:
+    for recording in manifest.audio_files(folder):
         text = recording.with_suffix(".txt")
         if not text.is_file():
             left_out.append(f"{recording}: no text beside it ({text.name})")

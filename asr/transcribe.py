@@ -15,7 +15,7 @@ import numpy as np
 
 from asr import audio, manifest
 from asr.errors import UserError
-from asr.manifest import AUDIO_SUFFIXES, Utterance
+from asr.manifest import Utterance
 from asr.recognizer import Recognizer, to_transcript
 from asr.transcript import Transcript
 
@@ -45,13 +45,9 @@ def sources(paths: Iterable[str | Path]) -> list[Utterance]:
     found: list[Utterance] = []
     for path in map(Path, paths):
         if path.is_dir():
-            files = sorted(
-                p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and not p.is_dir()
-            )
-            if not files:
-                raise UserError(f"{path}: no audio file in this folder")
             found += [
-                Utterance(str(file.relative_to(path).with_suffix("")), str(file)) for file in files
+                Utterance(str(file.relative_to(path).with_suffix("")), str(file))
+                for file in manifest.audio_files(path)
             ]
         elif path.suffix.lower() in (".jsonl", ".tsv", ".csv"):
             found += manifest.read(path)

@@ -3,8 +3,9 @@
     python tools/bench_training.py [--preset small] [--rounds 5]
 
 The bare loop has the same model, optimizer and batches of the same shapes, and nothing else: its
-features are random tensors that lie ready. The whole loop reads audio files, augments, makes features, masks them,
-clips gradients, and logs. Rounds alternate between the two, so that both meet the same machine.
+features are random tensors that lie ready. The whole loop reads audio files, augments, makes
+features, masks them, clips gradients, and logs. Rounds alternate between the two, so that both meet
+the same machine.
 """
 
 from __future__ import annotations

@@ -1,0 +1,98 @@
+"""What each augmentation costs: milliseconds of one thread a second of audio.
+
+    python tools/bench_augment.py [--rate-hz 16000] [--seconds 10]
+
+Each is drawn anew many times and the median is told, since what is drawn (a codec, a room) decides
+the work. Recorded noise and impulse responses are WAV files made on the spot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+
+from asr.augment import SpecAugment, WaveformAugment, change_speed, coloured, fast_length, simulated
+from asr.config import AugmentConfig, SpecAugmentConfig
+
+
+def median_ms(work: Callable[[int], object], rounds: int) -> float:
+    took = []
+    for round_ in range(rounds + 1):
+        started = time.perf_counter()
+        work(round_)
+        took.append(time.perf_counter() - started)
+    return 1000 * statistics.median(took[1:])  # the first one warms up
+
+
+def record(folder: Path, rate_hz: int) -> tuple[Path, Path]:
+    """A folder of a minute of noise, and one of a room's impulse response."""
+    draw = torch.Generator().manual_seed(0)
+    sounds = {"noises": coloured(60 * rate_hz, draw), "rooms": simulated(0.5, rate_hz, draw)}
+    for name, samples in sounds.items():
+        (folder / name).mkdir()
+        path = folder / name / "a.wav"
+        soundfile.write(path, (samples / samples.abs().max()).numpy(), rate_hz)
+    return folder / "noises", folder / "rooms"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rate-hz", type=int, default=16000)
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each utterance")
+    parser.add_argument("--rounds", type=int, default=50)
+    options = parser.parse_args()
+    torch.set_num_threads(1)  # as in a worker
+    rate_hz, n = options.rate_hz, round(options.seconds * options.rate_hz)
+    draw = np.random.default_rng(0)
+    samples = torch.from_numpy(0.1 * draw.standard_normal(n).astype(np.float32))
+    with tempfile.TemporaryDirectory() as folder:
+        noises, rooms = record(Path(folder), rate_hz)
+        kinds = {
+            "gain": {"gain_db": 6},
+            "noise, generated": {"noise_p": 1},
+            "noise, recorded": {"noise_p": 1, "noise_folder": str(noises)},
+            "reverb, simulated": {"reverb_p": 1},
+            "reverb, recorded": {"reverb_p": 1, "reverb_folder": str(rooms)},
+            "telephone": {"telephone_p": 1},
+            "codec": {"codec_p": 1},
+        }
+        took = median_ms(lambda _: change_speed(samples, 0.9, rate_hz), options.rounds)
+        print(f"{'speed':20} {took / options.seconds:7.3f} ms a second of audio")
+        for name, values in kinds.items():
+            augment = WaveformAugment(AugmentConfig(**values), rate_hz)
+            took = median_ms(
+                lambda seed, augment=augment: augment(samples, torch.Generator().manual_seed(seed)),
+                options.rounds,
+            )
+            print(f"{name:20} {took / options.seconds:7.3f} ms a second of audio")
+    features = torch.randn(16, round(options.seconds * 100), 80)
+    lengths = torch.full((16,), features.shape[1])
+    mask = SpecAugment(SpecAugmentConfig())
+    took = median_ms(lambda _: mask(features, lengths), options.rounds)
+    print(f"{'SpecAugment':20} {took / options.seconds / 16:7.3f} ms a second of audio")
+
+    odd = n + 1
+    while any(odd % factor == 0 for factor in range(2, int(odd**0.5) + 1)):
+        odd += 1
+    padded = fast_length(odd)
+    noise = torch.randn(odd)
+    slow = median_ms(lambda _: torch.fft.irfft(torch.fft.rfft(noise), odd), options.rounds)
+    fast = median_ms(
+        lambda _: torch.fft.irfft(torch.fft.rfft(noise, padded), padded), options.rounds
+    )
+    print(
+        f"Fourier transform and back: {odd} samples (a prime) {slow:.2f} ms, padded to {padded} "
+        f"{fast:.2f} ms, {slow / fast:.1f} times as fast"
+    )
+
+
+if __name__ == "__main__":
+    main()
