@@ -169,6 +169,8 @@ class TrainConfig(Section):
     threads: int | None = Field(None, ge=1)  # of torch on a CPU; what workers leave when not given
     checkpoint_minutes: float = Field(5.0, gt=0)  # besides one at each epoch's end
     validate_every: int = Field(1, ge=1)  # epochs
+    log_every: int = Field(10, ge=1)  # steps; what is logged is their mean
+    wandb: str | None = None  # a project of Weights & Biases to log to as well
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -61,6 +62,96 @@ def tuning(
             axes.plot(chosen[1], chosen[0], "*", **star)
         axes.use_sticky_edges = False
         axes.margins(0.1)
+    _save(figure, path)
+
+
+def curves(path: str | Path, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """How a training run went, as a PNG: loss, error rates, learning rate, gradient norm.
+
+    rows: of its metrics.jsonl. Raises `UserError` where matplotlib is not installed.
+    """
+    figure = _figure(11, 7)
+    from matplotlib.ticker import MaxNLocator
+
+    figure.set_layout_engine("constrained")
+    (loss, errors), (rate, norm) = figure.subplots(2, 2, sharex=True)
+    for axes, column, title in (
+        (loss, "train/loss", "training loss, nats a token"),
+        (norm, "train/gradient_norm", "gradient norm, before clipping"),
+    ):
+        steps, values = _column(rows, column)
+        pale = {"color": "tab:blue", "alpha": 0.35, "linewidth": 1, "marker": _marker(values)}
+        axes.plot(steps, values, **pale, label="as logged")
+        axes.plot(steps, _smooth(values), color="tab:blue", label="smoothed")
+        axes.set_yscale("log")
+        _plain_numbers(axes.yaxis)
+        axes.set_title(title)
+    loss.legend()
+
+    steps, values = _column(rows, "train/learning_rate")
+    rate.plot(steps, values, color="tab:green", marker=_marker(values))
+    rate.set_ylim(bottom=0)
+    rate.ticklabel_format(axis="y", scilimits=(0, 0), useMathText=True)
+    rate.set_title("learning rate")
+
+    for column, colour, label in (("dev/wer", "tab:red", "WER"), ("dev/cer", "tab:orange", "CER")):
+        steps, values = _column(rows, column)
+        errors.plot(steps, 100 * values, color=colour, marker=_marker(values), label=label)
+    (steps, low), (_, high) = _column(rows, "dev/wer_low"), _column(rows, "dev/wer_high")
+    shade = {"color": "tab:red", "alpha": 0.15, "linewidth": 0}
+    errors.fill_between(steps, 100 * low, 100 * high, **shade, label="WER, 95% interval")
+    errors.set_ylim(bottom=0)
+    errors.set_title("errors on the dev set, %")
+    validations = [row for row in rows if row.get("dev/wer") is not None]
+    if validations:
+        # As the training chooses: by WER, then CER, the later of equals.
+        best = min(reversed(validations), key=lambda row: (row["dev/wer"], row["dev/cer"]))
+        errors.axvline(best["step"], color="grey", linestyle="--", linewidth=1, zorder=0)
+        errors.set_title(
+            f"errors on the dev set, % (best WER {best['dev/wer']:.2%}, epoch {best['epoch']})"
+        )
+        errors.legend()
+    for axes in figure.axes:
+        axes.grid(alpha=0.25)
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=(1, 2, 5, 10)))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+    for axes in (rate, norm):
+        axes.set_xlabel("step")
+    figure.suptitle(name)
+    _save(figure, path)
+
+
+def _column(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The steps at which a figure is known, and its values, both (N,)."""
+    known = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
+    steps, values = np.array(known, float).reshape(-1, 2).T
+    return steps, values
+
+
+def _marker(values: np.ndarray) -> str:
+    """Dots while there are few enough to be told apart."""
+    return "." if len(values) < 50 else ""
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """(N,) means over a 25th of the values, half of it before and half after, where they exist."""
+    at, half = np.arange(len(values)), len(values) // 50
+    first, last = np.maximum(at - half, 0), np.minimum(at + half, len(values) - 1)
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    return (sums[last + 1] - sums[first]) / (last + 1 - first)
+
+
+def _plain_numbers(axis) -> None:
+    """On a logarithmic axis, and enough of them where it spans less than a power of ten."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _save(figure, path: str | Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150, bbox_inches="tight")
     files.write(path, buffer.getvalue())
