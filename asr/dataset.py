@@ -53,6 +53,11 @@ class Batch:
     targets: Tensor  # (B, L) token ids, blanks past each length
     target_lengths: Tensor  # (B,)
 
+    def seconds(self, rate_hz: int) -> tuple[float, float]:
+        """Of audio and of padding; a stand-in is nothing but padding."""
+        audio_s = self.lengths.sum().item() * self.weight / rate_hz
+        return audio_s, self.waveforms.numel() / rate_hz - audio_s
+
     def to(self, device: torch.device) -> Batch:
         moved = {
             key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value

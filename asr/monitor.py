@@ -138,9 +138,9 @@ class Monitor:
         config: Config,
         total_steps: int,
         console: Console,
-        *,
         resumed_at: int = 0,
         resumed: dict[str, Any] | None = None,
+        *,
         writes: bool = True,
     ):
         self.folder, self.config, self.console = folder, config, console

@@ -83,8 +83,9 @@ def curves(path: str | Path, name: str, rows: Sequence[Mapping[str, Any]]) -> No
         pale = {"color": "tab:blue", "alpha": 0.35, "linewidth": 1, "marker": _marker(values)}
         axes.plot(steps, values, **pale, label="as logged")
         axes.plot(steps, _smooth(values), color="tab:blue", label="smoothed")
-        axes.set_yscale("log")
-        _plain_numbers(axes.yaxis)
+        if (values > 0).all():  # a reward for entropy can take the loss below zero
+            axes.set_yscale("log")
+            _plain_numbers(axes.yaxis)
         axes.set_title(title)
     loss.legend()
 

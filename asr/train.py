@@ -23,10 +23,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.tensorboard import SummaryWriter
 
 from asr import checkpoint, manifest, parallel
 from asr.checkpoint import Model
@@ -35,6 +33,7 @@ from asr.dataset import Batch, BatchPlan, SpeechDataset, deal, load_batches
 from asr.errors import Failed
 from asr.evaluate import evaluate
 from asr.manifest import Utterance
+from asr.monitor import Monitor, Step
 from asr.objective import Objective
 from asr.recognizer import Recognizer, pick_device
 from asr.schedule import State, judge, learning_rate
@@ -73,7 +72,7 @@ def train(
 ) -> State:
     """Train `model` on `train_set`, leaving the best weights by WER on `dev_set` in it.
 
-    Utterances must have been checked (`asr.check`). Checkpoints and TensorBoard logs go to
+    Utterances must have been checked (`asr.check`). Checkpoints and what `Monitor` shows go to
     `folder`; an unfinished run found there is resumed. Where several processes run this together,
     each computes its part of every step, and the first one writes. Raises `Failed` when the loss
     stays infinite.
@@ -97,10 +96,10 @@ def train(
     recognizer = Recognizer(validated, device)
 
     checkpoints = folder / "checkpoints"
-    state = State()
+    state, shown = State(), None
     saved = checkpoint.load_newest(checkpoints, modules, optimizer)
     if saved is not None:
-        scaler = saved.pop("scaler")
+        scaler, shown = saved.pop("scaler"), saved.pop("monitor")
         if accelerator.scaler is not None:
             accelerator.scaler.load_state_dict(scaler)
         state = State(**saved)
@@ -114,21 +113,12 @@ def train(
         if main:
             scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
             path = checkpoint.checkpoint_file(checkpoints, state.step)
-            checkpoint.save_checkpoint(path, modules, optimizer, asdict(state) | {"scaler": scaler})
+            besides = {"scaler": scaler, "monitor": monitor.checkpoint()}
+            checkpoint.save_checkpoint(path, modules, optimizer, asdict(state) | besides)
             for old in checkpoint.checkpoint_files(checkpoints)[c.keep_checkpoints :]:
                 old.unlink()
 
-    logs = SummaryWriter(str(folder / "tensorboard"), purge_step=state.step) if main else None
-    progress = Progress(
-        TextColumn("epoch {task.fields[epoch]}"),
-        BarColumn(bar_width=20),
-        TextColumn("{task.completed}/{task.total} steps, {task.fields[figures]}"),
-        TimeRemainingColumn(compact=True),
-        console=console,
-    )
-    task = progress.add_task(
-        "", total=total_steps, completed=state.step, epoch=state.epoch + 1, figures=""
-    )
+    monitor = Monitor(folder, config, total_steps, console, state.step, shown, writes=main)
     # One loader for all epochs: its workers start once, and read ahead while the model validates.
     mine = slice(parallel.rank() * c.accumulate, (parallel.rank() + 1) * c.accumulate)
     to_come = plan.following(state.epoch, state.batch, c.epochs)
@@ -138,18 +128,23 @@ def train(
     bad_steps = 0
     started, last_saved = time.monotonic() - state.train_s, time.monotonic()
     try:
-        with progress, StopRequest() as stop:
+        with monitor, StopRequest() as stop:
             while state.epoch < c.epochs and not state.stopped:
-                epoch_loss, epoch_started, epoch_audio_s = [], time.monotonic(), 0.0
+                epoch_loss, step_started = [], time.monotonic()
                 objective.train()
                 for _ in range(len(plan.batches(state.epoch)) - state.batch):
                     rate = learning_rate(state.step, total_steps, c) * state.rate_scale
                     for group in optimizer.param_groups:
                         group["lr"] = rate
-                    figures = torch.zeros(2)  # loss, requests to stop; the same on all processes
-                    batches = []
+                    # loss, audio, padding, requests to stop: sums over all processes
+                    figures = torch.zeros(4)
+                    batches, wait_s = [], 0.0
                     for number in range(c.accumulate):
-                        batch = next(loaded).to(device)
+                        asked = time.monotonic()
+                        batch = next(loaded)
+                        wait_s += time.monotonic() - asked
+                        audio_s, padding_s = batch.seconds(config.features.rate_hz)
+                        batch = batch.to(device)
                         batches.append(batch)
                         seed_step(config.seed, state.step, parallel.rank(), number)
                         last = number + 1 == c.accumulate
@@ -157,12 +152,12 @@ def train(
                             loss = objective(batch)
                             # Processes take the mean of their gradients; the step wants the sum.
                             accelerator.backward(loss * ranks)
-                        figures[0] += loss.detach().cpu()
+                        figures[:3] += torch.tensor([loss.item(), audio_s, padding_s])
                     norm = accelerator.clip_grad_norm_(objective.parameters(), c.clip_norm)
-                    figures[1] = stop.asked
+                    figures[3] = stop.asked
                     if ranks > 1:
                         figures = accelerator.reduce(figures.to(device), "sum").cpu()
-                    loss, norm = figures[0].item(), float(norm)
+                    (loss, audio_s, padding_s, stops), norm = figures.tolist(), float(norm)
                     if math.isfinite(loss) and math.isfinite(norm):
                         optimizer.step()
                         if averaged is not None:
@@ -186,24 +181,14 @@ def train(
 
                     state.step += 1
                     state.batch += 1
-                    samples = sum(batch.lengths.sum().item() * batch.weight for batch in batches)
-                    epoch_audio_s += samples * ranks / config.features.rate_hz
-                    speed = epoch_audio_s / (time.monotonic() - epoch_started)
-                    if main:
-                        logs.add_scalar("train/loss", loss, state.step)
-                        logs.add_scalar("train/learning_rate", rate, state.step)
-                        logs.add_scalar("train/gradient_norm", norm, state.step)
-                        logs.add_scalar("train/audio_s_per_s", speed, state.step)
-                    progress.update(
-                        task,
-                        completed=state.step,
-                        epoch=f"{state.epoch + 1}/{c.epochs}",
-                        figures=f"loss {loss:.3f}, rate {rate:.1e}, {speed:.0f} s of audio/s",
-                    )
+                    step_s = time.monotonic() - step_started
+                    step_started += step_s
+                    told = Step(loss, norm, rate, audio_s, padding_s, wait_s, step_s)
+                    monitor.step(state.step, state.epoch + 1, told)
                     if time.monotonic() - last_saved > c.checkpoint_minutes * 60:
                         save()
                         last_saved = time.monotonic()
-                    if figures[1]:
+                    if stops:
                         raise KeyboardInterrupt
 
                 if (state.epoch + 1) % c.validate_every == 0 or state.epoch + 1 == c.epochs:
@@ -211,12 +196,12 @@ def train(
                     found = evaluation.score
                     mean_loss = sum(epoch_loss) / max(1, len(epoch_loss))
                     better = judge(state, found.wer, found.cer, c)
+                    epoch = state.epoch + 1
+                    monitor.validation(state.step, epoch, evaluation, recognizer, dev_set, better)
                     if main:
-                        logs.add_scalar("dev/wer", found.wer, state.step)
-                        logs.add_scalar("dev/cer", found.cer, state.step)
                         keep_best(checkpoints, validated, state, c)
                     console.print(
-                        f"epoch {state.epoch + 1}: loss {mean_loss:.3f}, dev WER {found.wer:.2%}, "
+                        f"epoch {epoch}: loss {mean_loss:.3f}, dev WER {found.wer:.2%}, "
                         f"CER {found.cer:.2%}{', the best so far' if better else ''}",
                         highlight=False,
                     )
@@ -225,7 +210,7 @@ def train(
                     else:
                         state.silent_validations += 1
                         if state.silent_validations % SILENT_VALIDATIONS == 0:
-                            log.warning(all_blank(state.epoch + 1, mean_loss))
+                            log.warning(all_blank(epoch, mean_loss))
                 state.batch = 0
                 state.epoch += 1
                 save()
@@ -235,9 +220,6 @@ def train(
             save()
             console.print(f"stopped at step {state.step}; the same command goes on from here")
         raise
-    finally:
-        if main:
-            logs.close()
     if main:
         take_best(checkpoints, model, dev_set, state, device)
     return state
