@@ -7,12 +7,13 @@ numbers that the loop has already.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -231,15 +232,21 @@ class Monitor:
 
         pairs = evaluation.pairs
         errors = [word_counts(pair.reference, pair.hypothesis).errors for pair in pairs]
-        worst = sorted(range(len(pairs)), key=lambda i: -errors[i])[:WORST]
+        wrong = [i for i in range(len(pairs)) if errors[i]]
+        worst = sorted(wrong, key=lambda i: -errors[i])[:WORST]
         fixed = np.linspace(0, len(pairs) - 1, min(EXAMPLES, len(pairs))).astype(int).tolist()
         for name, chosen in (("examples", fixed), ("worst", worst)):
             table = texts([pairs[i] for i in chosen], [errors[i] for i in chosen])
             self._logs.add_text(f"dev/{name}", table, step)
         if best:
             unreadable = {failure.utterance.id for failure in evaluation.failures}
-            heard = [utterances[i] for i in worst if pairs[i].id not in unreadable]
-            show_utterances(self.folder / "tensorboard/worst", heard[:HEARD], recognizer, step)
+            places = {
+                place: utterances[i]
+                for place, i in enumerate(worst, start=1)
+                if pairs[i].id not in unreadable
+            }
+            heard = dict(itertools.islice(places.items(), HEARD))
+            show_utterances(self.folder / "tensorboard/worst", heard, recognizer, step)
         if time.monotonic() - self._drawn >= self._drawing_s / DRAWING_SHARE:
             self._draw()
 
@@ -291,32 +298,30 @@ def texts(pairs: Sequence[Pair], errors: Sequence[int]) -> str:
 
 
 def show_utterances(
-    folder: Path, utterances: Sequence[Utterance], recognizer: Recognizer, step: int
+    folder: Path, utterances: Mapping[int, Utterance], recognizer: Recognizer, step: int
 ) -> None:
-    """Audio and features of utterances as TensorBoard logs, in place of those in `folder`."""
+    """Audio and features of utterances, by their place, as all the TensorBoard logs of `folder`."""
     shutil.rmtree(folder, ignore_errors=True)
     with SummaryWriter(str(folder)) as logs:
-        for rank, u in enumerate(utterances, start=1):
-            samples = torch.from_numpy(
-                audio.read(u.audio, recognizer.rate_hz, u.start_s, u.duration_s)
-            )
-            name = f"{rank}: {u.id}"
-            logs.add_audio(f"worst_audio/{name}", samples[None], step, recognizer.rate_hz)
-            logs.add_image(
-                f"worst_features/{name}", picture(recognizer, samples), step, dataformats="HW"
-            )
+        for place, u in utterances.items():
+            samples = audio.read(u.audio, recognizer.rate_hz, u.start_s, u.duration_s)
+            waveform = torch.from_numpy(samples)[None]  # (1, N)
+            logs.add_audio(f"worst_audio/{place}", waveform, step, recognizer.rate_hz)
+            image = picture(recognizer, waveform)
+            logs.add_image(f"worst_features/{place}", image, step, dataformats="HW")
 
 
-def picture(recognizer: Recognizer, samples: torch.Tensor) -> np.ndarray:
-    """(N,) samples -> (F, T) uint8: the features, low frequencies below, bright is loud."""
+def picture(recognizer: Recognizer, waveform: torch.Tensor) -> np.ndarray:
+    """(1, N) samples -> (4 F, 2 T) uint8: the features, low frequencies below, bright is loud."""
     training = recognizer.features.training
     recognizer.features.eval()  # without dither
-    lengths = torch.tensor([len(samples)], device=recognizer.device)
-    features, _ = recognizer.features.raw(samples[None].to(recognizer.device), lengths)
+    lengths = torch.tensor([waveform.shape[1]], device=recognizer.device)
+    features, _ = recognizer.features.raw(waveform.to(recognizer.device), lengths)
     recognizer.features.train(training)
     shades = features[0].T.flip(0).cpu().numpy()  # (F, T)
     low, high = np.quantile(shades, [0.01, 1.0])
-    return (255 * ((shades - low) / max(high - low, 1e-6)).clip(0, 1)).astype(np.uint8)
+    shades = (255 * ((shades - low) / max(high - low, 1e-6)).clip(0, 1)).astype(np.uint8)
+    return shades.repeat(4, axis=0).repeat(2, axis=1)
 
 
 def start_wandb(folder: Path, config: Config, resuming: bool) -> Any:

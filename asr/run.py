@@ -35,6 +35,7 @@ from asr.train import train
 
 log = logging.getLogger("asr")
 
+SHOWN = {"log_every", "wandb"}  # settings that may change before a run goes on
 NAMED_PROBLEMS = 10  # printed; all of them are in the run folder
 
 
@@ -126,7 +127,8 @@ class Run:
         sets = {"train": self.data / c.data.train, "dev": self.data / c.data.dev}
         inputs = {
             "config": c.model_dump(
-                mode="json", exclude={"name": True, "data": {"prepare", "test"}}
+                mode="json",
+                exclude={"name": True, "data": {"prepare", "test"}, "train": SHOWN},
             ),
             "manifests": {name: _digest(path) for name, path in sets.items()},
         }

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+import torch
 from conftest import RATE_HZ, noise
 from PIL import Image
 from rich.console import Console
@@ -16,11 +17,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from asr import monitor, plots
 from asr.config import parse
 from asr.errors import UserError
-from asr.evaluate import evaluate
+from asr.evaluate import Evaluation, evaluate
 from asr.manifest import Utterance
 from asr.monitor import Monitor, Step, texts
 from asr.recognizer import Recognizer
-from asr.score import Pair
+from asr.score import Pair, score
 
 TIMES = {"train/audio_s_per_s", "train/data_wait_share"}  # the columns a clock decides
 
@@ -214,29 +215,41 @@ def test_validations_show_texts_and_the_best_one_its_worst_utterances(
     folder = tmp_path / "tensorboard/worst"
     assert len(list(folder.iterdir())) == 1  # the second took the place of the first
     heard = EventAccumulator(str(folder)).Reload()
-    worst_heard = [line.split(" ")[1] for line in shown[1:4]]  # what cannot be read has no sound
-    names = [f"{rank}: {name}" for rank, name in enumerate(worst_heard, start=1)]
-    assert heard.Tags()["audio"] == [f"worst_audio/{name}" for name in names]
-    assert heard.Tags()["images"] == [f"worst_features/{name}" for name in names]
-    (sound,) = heard.Audio(f"worst_audio/{names[0]}")
+    # By their place in the table; the first cannot be read, and has no sound.
+    assert heard.Tags()["audio"] == [f"worst_audio/{place}" for place in (2, 3, 4)]
+    assert heard.Tags()["images"] == [f"worst_features/{place}" for place in (2, 3, 4)]
+    (sound,) = heard.Audio("worst_audio/2")
+    assert shown[1].startswith("| u7 | 16 |")
     longest = soundfile.info(dev_set[7].audio)
     assert sound.step == 8 and sound.sample_rate == RATE_HZ
     assert sound.length_frames == longest.frames
-    (image,) = heard.Images(f"worst_features/{names[0]}")
-    assert image.width == recognizer.features.frames(longest.frames)
-    assert image.height == recognizer.features.size
+    (image,) = heard.Images("worst_features/2")
+    assert image.width == 2 * recognizer.features.frames(longest.frames)
+    assert image.height == 4 * recognizer.features.size
 
 
 def test_features_are_shown_low_frequencies_below_and_without_dither(recognizer):
-    t = np.arange(RATE_HZ) / RATE_HZ
-    samples = monitor.torch.from_numpy(np.sin(2 * np.pi * 300 * t).astype(np.float32))
+    t = torch.arange(RATE_HZ) / RATE_HZ
+    waveform = torch.sin(2 * torch.pi * 300 * t)[None]
     recognizer.features.train()
-    shades = monitor.picture(recognizer, samples)
+    shades = monitor.picture(recognizer, waveform)
     assert recognizer.features.training and shades.dtype == np.uint8
-    assert shades.shape == (20, recognizer.features.frames(RATE_HZ))
-    assert (shades == monitor.picture(recognizer, samples)).all()
-    assert shades[:, 20:-20].mean(1).argmax() >= 16  # 300 Hz: among the lowest of 20 mels
+    assert shades.shape == (4 * 20, 2 * recognizer.features.frames(RATE_HZ))
+    assert (shades == monitor.picture(recognizer, waveform)).all()
+    assert shades[:, 20:-20].mean(1).argmax() >= 4 * 16  # 300 Hz: among the lowest of 20 mels
     assert shades.max() == 255
+
+
+def test_utterances_without_an_error_are_not_the_worst(tmp_path, recognizer, dev_set):
+    pairs = [Pair(u.id, u.text, u.text) for u in dev_set[:2]] + [Pair("u2", "ace", "bad")]
+    with start(tmp_path) as seen:
+        found = Evaluation(score(pairs), pairs, [])
+        seen.validation(1, 1, found, recognizer, dev_set[:3], best=True)
+    logs = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    (event,) = logs.Tensors("dev/worst/text_summary")
+    assert event.tensor_proto.string_val[0].decode().splitlines()[2:] == ["| u2 | 1 | ace | bad |"]
+    heard = EventAccumulator(str(tmp_path / "tensorboard/worst")).Reload()
+    assert heard.Tags()["audio"] == ["worst_audio/1"]
 
 
 def test_what_a_text_holds_does_not_break_the_table():

@@ -101,3 +101,17 @@ def test_what_is_no_recipe(tmp_path, missing):
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match=missing):
         load_recipe(tmp_path / missing)
+
+
+def test_a_run_may_be_shown_otherwise_when_it_resumes_but_not_trained_otherwise(recipe):
+    def train(*overrides):
+        run, _ = recipe(*overrides)
+        run.prepare()
+        run.train()
+
+    with pytest.raises(UserError, match="no utterance can be used"):  # there is no a.wav
+        train("train.wandb=speech")
+    with pytest.raises(UserError, match="no utterance can be used"):
+        train("train.log_every=1")
+    with pytest.raises(UserError, match=r"other settings \(config\.train\.epochs\)"):
+        train("train.epochs=9")
