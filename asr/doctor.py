@@ -15,7 +15,9 @@ from asr import __version__
 
 EXTRAS = {  # distribution: what it is for
     "hibari-tts": "the digits recipe speaks its corpus with it",
+    "matplotlib": "draws learning curves and other pictures",
     "pytest": "runs the tests",
+    "wandb": "shows runs on Weights & Biases",
 }
 
 

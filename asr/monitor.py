@@ -37,6 +37,7 @@ log = logging.getLogger("asr")
 EXAMPLES = 5  # utterances of the dev set whose texts every validation shows
 WORST = 5  # utterances with the most errors, shown likewise
 HEARD = 3  # of the worst, with audio and features, after the best validation only
+HEARD_S = 30.0  # of each, at most
 DRAWING_SHARE = 0.02  # of the time, at most, goes into drawing curves.png again
 
 
@@ -168,7 +169,7 @@ class Monitor:
         # TensorBoard forgets what was written of this step and of later ones before.
         self._logs = SummaryWriter(str(folder / "tensorboard"), purge_step=resumed_at + 1)
         self._progress = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
+            TextColumn("{task.fields[epoch]}"),
             BarColumn(bar_width=20),
             TextColumn("{task.completed}/{task.total} steps{task.fields[figures]}"),
             TimeRemainingColumn(compact=True),
@@ -204,7 +205,7 @@ class Monitor:
         self._progress.update(
             self._task,
             completed=step,
-            epoch=f"{epoch}/{self.config.train.epochs}",
+            epoch=f"epoch {epoch}/{self.config.train.epochs}",
             figures=f", loss {figures.loss:.3f}, rate {figures.learning_rate:.1e}, "
             f"{self._window.audio_s_per_s:.0f} s of audio/s",
         )
@@ -305,6 +306,7 @@ def show_utterances(
     with SummaryWriter(str(folder)) as logs:
         for place, u in utterances.items():
             samples = audio.read(u.audio, recognizer.rate_hz, u.start_s, u.duration_s)
+            samples = samples[: round(HEARD_S * recognizer.rate_hz)]
             waveform = torch.from_numpy(samples)[None]  # (1, N)
             logs.add_audio(f"worst_audio/{place}", waveform, step, recognizer.rate_hz)
             image = picture(recognizer, waveform)
