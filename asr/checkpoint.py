@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from asr import __version__, files, tokenizer
 from asr.config import Config, parse, to_yaml
 from asr.decoder.ngram import NGram
+from asr.deepspeech2 import DeepSpeech2
 from asr.errors import UserError
 from asr.features import Features
 from asr.model import AcousticModel
@@ -177,7 +178,7 @@ class Model:
 
     config: Config
     features: Features
-    acoustic: AcousticModel
+    acoustic: AcousticModel | DeepSpeech2
     tokenizer: Tokenizer
     card: str = ""  # what it is, in Markdown, for people to read
     ngram: NGram | None = None  # on words or tokens, for beam search
@@ -186,7 +187,8 @@ class Model:
     def build(cls, config: Config, tokens: Tokenizer) -> Model:
         """Untrained, its weights drawn from torch's generator."""
         features = Features(config.features)
-        acoustic = AcousticModel(config.model, features.size, len(tokens.pieces))
+        design = DeepSpeech2 if config.model.preset == "deepspeech2" else AcousticModel
+        acoustic = design(config.model, features.size, len(tokens.pieces))
         return cls(config, features, acoustic, tokens)
 
     @property

@@ -106,16 +106,19 @@ class SpecAugmentConfig(Section):
     time_share: float = Field(0.05, ge=0, le=1)  # widest time mask, share of the frames
 
 
-PRESETS = {  # name: layers, units a direction, dropout; parameters when bidirectional on 80 mels
+# name: layers, units a direction, dropout; parameters when bidirectional on 80 mels
+PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {"layers": 2, "hidden": 128, "dropout": 0.1},  # 1.0 M
     "small": {"layers": 3, "hidden": 256, "dropout": 0.1},  # 5.1 M
     "base": {"layers": 4, "hidden": 384, "dropout": 0.15},  # 14.7 M
     "large": {"layers": 6, "hidden": 640, "dropout": 0.2},  # 60 M
+    # another design, to compare with (asr/deepspeech2.py): 86.6 M on a spectrogram of 161 bins
+    "deepspeech2": {"layers": 5, "hidden": 1024, "dropout": 0.0, "subsampling": 2},
 }
 
 
 class ModelConfig(Section):
-    preset: Literal["tiny", "small", "base", "large"] = "small"
+    preset: Literal["tiny", "small", "base", "large", "deepspeech2"] = "small"
     subsampling: Literal[2, 4, 8] = 4  # feature frames a model frame
     channels: int = Field(32, ge=1)  # of the convolutions
     rnn: Literal["lstm", "gru"] = "lstm"
@@ -143,6 +146,11 @@ class ModelConfig(Section):
             )
         if self.self_conditioned and not self.inter_ctc:
             raise ValueError("self_conditioned needs layers to read: set inter_ctc")
+        if self.preset == "deepspeech2":
+            only = {"subsampling": 2, "dropout": 0, "bidirectional": True, "inter_ctc": []}
+            for key, value in only.items():
+                if (given := getattr(self, key)) != value:
+                    raise ValueError(f"{key} of deepspeech2 is {value}, not {given}")
         return self
 
 
@@ -150,10 +158,13 @@ class TrainConfig(Section):
     epochs: int = Field(30, ge=1)
     batch_s: float = Field(160.0, gt=0)  # seconds of audio a batch, padding counted
     learning_rate: float = Field(1e-3, gt=0)  # the peak
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = Field(0.9, ge=0, lt=1)  # of sgd (Nesterov's)
     weight_decay: float = Field(1e-2, ge=0)
     warmup: float = Field(0.1, ge=0, le=1)  # share of all steps
-    schedule: Literal["cosine", "plateau", "noam"] = "cosine"
+    schedule: Literal["cosine", "plateau", "noam", "annealed"] = "cosine"
     patience: int = Field(2, ge=1)  # plateau: validations without gain before the rate is halved
+    anneal: float = Field(1.1, ge=1)  # annealed: what the rate is divided by after each epoch
     stop_after: int | None = Field(None, ge=1)  # validations without gain that end the run early
     clip_norm: float = Field(5.0, gt=0)
     accumulate: int = Field(1, ge=1)  # passes that make up a step, where its batch is too large

@@ -33,7 +33,9 @@ class Features(nn.Module):
         self.config = config
         self.hop = round(config.rate_hz * config.hop_ms / 1000)  # samples
         window = round(config.rate_hz * config.window_ms / 1000)  # samples
-        n_fft = 1 << (window - 1).bit_length()  # the next power of two
+        # Mel filters are narrow: they want the bins of the next power of two. A spectrogram has
+        # those that the window resolves, 161 of 20 ms at 16 kHz.
+        n_fft = window if config.kind == "spectrogram" else 1 << (window - 1).bit_length()
         high_hz = config.high_hz or config.rate_hz / 2
         self.power = torchaudio.transforms.Spectrogram(
             n_fft=n_fft, win_length=window, hop_length=self.hop, power=2.0, pad_mode="constant"

@@ -54,6 +54,22 @@ class ConvFrontEnd(nn.Module):
         return self.project(x), lengths
 
 
+def reversal_of(lengths: Tensor, size: int) -> Tensor:
+    """(B,) -> (B, T, 1) index of the frame that stands at t when each utterance runs backwards.
+
+    Frames past the end stay where they are: they never reach an utterance's own frames.
+    """
+    frame = torch.arange(size, device=lengths.device)
+    last = lengths[:, None] - 1
+    return torch.where(frame <= last, last - frame, frame)[:, :, None]
+
+
+def run_backwards(rnn: nn.Module, x: Tensor, reversal: Tensor) -> Tensor:
+    """(B, T, W) -> (B, T, H): a recurrence that begins at each utterance's own last frame."""
+    y, _ = rnn(x.gather(1, reversal.expand_as(x)))
+    return y.gather(1, reversal.expand_as(y))
+
+
 class RecurrentLayer(nn.Module):
     """Layer normalisation, LSTM or GRU, dropout, and the input added back: (B, T, W) -> (B, T, W).
 
@@ -71,12 +87,11 @@ class RecurrentLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, reversal: Tensor) -> Tensor:
-        """reversal: (B, T, 1) index of the frame that stands at t when time runs backwards."""
+        """reversal: (B, T, 1), of `reversal_of`."""
         inputs = self.norm(x)
         y, _ = self.forward_rnn(inputs)  # (B, T, H)
         if self.backward_rnn is not None:
-            backwards, _ = self.backward_rnn(inputs.gather(1, reversal.expand_as(inputs)))
-            y = torch.cat([y, backwards.gather(1, reversal.expand_as(backwards))], dim=2)
+            y = torch.cat([y, run_backwards(self.backward_rnn, inputs, reversal)], dim=2)
         return x + self.dropout(y)
 
 
@@ -119,10 +134,7 @@ class AcousticModel(nn.Module):
         """What the head reads after each layer of `inter_ctc` and, last, after all: (B, T', V)."""
         x, lengths = self.front_end(features, lengths)
         x = self.dropout(x)
-        frame = torch.arange(x.shape[1], device=x.device)
-        last = lengths[:, None] - 1
-        # Frames past the end stay where they are: they never reach an utterance's own frames.
-        reversal = torch.where(frame <= last, last - frame, frame)[:, :, None]  # (B, T', 1)
+        reversal = reversal_of(lengths, x.shape[1])  # (B, T', 1)
         read = []
         for number, layer in enumerate(self.layers, 1):
             x = layer(x, reversal)

@@ -30,17 +30,19 @@ class State:
     stopped: bool = False  # early, by train.stop_after
 
 
-def learning_rate(step: int, total: int, config: TrainConfig) -> float:
+def learning_rate(step: int, total: int, config: TrainConfig, epoch: int = 0) -> float:
     """Linear warm-up to the peak, then by schedule.
 
     cosine: half a cosine down to zero; noam: with the inverse square root of the step (Vaswani et
-    al. 2017); plateau: flat, halved by `judge`.
+    al. 2017); plateau: flat, halved by `judge`; annealed: divided by `anneal` after each epoch.
     """
     warmup = max(1, round(config.warmup * total))
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
     if config.schedule == "plateau":
         return config.learning_rate
+    if config.schedule == "annealed":
+        return config.learning_rate / config.anneal**epoch
     if config.schedule == "noam":
         return config.learning_rate * math.sqrt(warmup / (step + 1))
     done = (step - warmup) / max(1, total - warmup)  # [0, 1)

@@ -85,7 +85,7 @@ def train(
     plan = BatchPlan(durations_s, c.batch_s, config.seed, config.augment.speed)
     total_steps = sum(len(plan.batches(epoch)) for epoch in range(c.epochs))
 
-    optimizer = torch.optim.AdamW(parameter_groups(model.acoustic, c.weight_decay), c.learning_rate)
+    optimizer = make_optimizer(model.acoustic, c)
     modules = dict(model.modules)
     averaged = None
     if c.ema:
@@ -133,7 +133,7 @@ def train(
                 epoch_loss, step_started = [], time.monotonic()
                 objective.train()
                 for _ in range(len(plan.batches(state.epoch)) - state.batch):
-                    rate = learning_rate(state.step, total_steps, c) * state.rate_scale
+                    rate = learning_rate(state.step, total_steps, c, state.epoch) * state.rate_scale
                     for group in optimizer.param_groups:
                         group["lr"] = rate
                     # loss, audio, padding, requests to stop: sums over all processes
@@ -239,6 +239,14 @@ def prepare_device(config: TrainConfig) -> Accelerator:
         cpu=device.type == "cpu",
         dataloader_config=DataLoaderConfiguration(),
     )
+
+
+def make_optimizer(module: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    groups = parameter_groups(module, config.weight_decay)
+    if config.optimizer == "sgd":
+        nesterov = config.momentum > 0
+        return torch.optim.SGD(groups, config.learning_rate, config.momentum, nesterov=nesterov)
+    return torch.optim.AdamW(groups, config.learning_rate)
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict]:

@@ -57,6 +57,10 @@ RUN = {
     "asr run recipes/speechocean data.prepare.audio=speechocean762": (
         f"asr run recipes/speechocean data.prepare.audio=speechocean762 {SMALL}"
     ),
+    "asr run recipes/speechocean/deepspeech2.yaml data.prepare.audio=speechocean762": (
+        "asr run recipes/speechocean/deepspeech2.yaml data.prepare.audio=speechocean762 "
+        f"{SMALL} model.channels=4"
+    ),
     "asr align model.asr talk.wav talk.txt --to aligned": "",
     "asr align model.asr data/NAME/test.jsonl --to aligned": "",
     "asr align model.asr book.mp3 book.txt --to book --min-score -1": "",

@@ -217,6 +217,12 @@ def test_schedules():
     assert {learning_rate(step, 100, flat) for step in range(10, 100)} == {1.0}
 
 
+def test_the_annealed_rate_falls_from_epoch_to_epoch():
+    c = TrainConfig(learning_rate=1.0, warmup=0, schedule="annealed", anneal=1.25)
+    found = [learning_rate(10 * epoch + i, 30, c, epoch) for epoch in range(3) for i in range(10)]
+    assert found == [1.0] * 10 + [0.8] * 10 + [pytest.approx(0.64)] * 10
+
+
 def test_plateau_halves_the_rate_when_nothing_is_gained():
     c = TrainConfig(schedule="plateau", patience=2)
     state = State()
@@ -238,6 +244,23 @@ def test_a_loss_that_stays_infinite_ends_the_run(corpus, tmp_path):
     )  # fmt: skip
     assert "5 steps in a row without a finite loss" in output and "train-" in output
     assert "Traceback" not in output
+
+
+def test_the_deepspeech2_design_trains_with_sgd_and_resumes(corpus, tmp_path):
+    """Straight through, and stopped after the first epoch: the same weights, momentum and all."""
+    changes = (
+        "features.kind=spectrogram", "features.window_ms=20", "model.preset=deepspeech2",
+        "model.layers=2", "train.optimizer=sgd", "train.schedule=annealed", "train.epochs=2",
+    )  # fmt: skip
+    arguments = ("train", corpus, *changes, "--runs", tmp_path)
+    assert "deepspeech2 model" in asr(*arguments)
+    straight = weights(tmp_path / "tones")
+    max((tmp_path / "tones/checkpoints").glob("step-*")).unlink()
+    (tmp_path / "tones/model.asr").unlink()
+    assert "resuming at step" in asr(*arguments)
+    assert torch.equal(weights(tmp_path / "tones"), straight)
+    scored = asr("score", tmp_path / "tones/model.asr", corpus / "test.jsonl")
+    assert "WER" in scored
 
 
 def test_global_cmvn_and_a_causal_gru_train_too(corpus, tmp_path):
