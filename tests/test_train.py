@@ -250,7 +250,7 @@ def test_the_deepspeech2_design_trains_with_sgd_and_resumes(corpus, tmp_path):
     """Straight through, and stopped after the first epoch: the same weights, momentum and all."""
     changes = (
         "features.kind=spectrogram", "features.window_ms=20", "model.preset=deepspeech2",
-        "model.layers=2", "train.optimizer=sgd", "train.schedule=annealed", "train.epochs=2",
+        "model.layers=2", "model.channels=2", "train.batch_s=20", "train.optimizer=sgd", "train.schedule=annealed", "train.epochs=2",
     )  # fmt: skip
     arguments = ("train", corpus, *changes, "--runs", tmp_path)
     assert "deepspeech2 model" in asr(*arguments)
@@ -259,8 +259,6 @@ def test_the_deepspeech2_design_trains_with_sgd_and_resumes(corpus, tmp_path):
     (tmp_path / "tones/model.asr").unlink()
     assert "resuming at step" in asr(*arguments)
     assert torch.equal(weights(tmp_path / "tones"), straight)
-    scored = asr("score", tmp_path / "tones/model.asr", corpus / "test.jsonl")
-    assert "WER" in scored
 
 
 def test_global_cmvn_and_a_causal_gru_train_too(corpus, tmp_path):
