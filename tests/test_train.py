@@ -250,7 +250,8 @@ def test_the_deepspeech2_design_trains_with_sgd_and_resumes(corpus, tmp_path):
     """Straight through, and stopped after the first epoch: the same weights, momentum and all."""
     changes = (
         "features.kind=spectrogram", "features.window_ms=20", "model.preset=deepspeech2",
-        "model.layers=2", "model.channels=2", "train.batch_s=20", "train.optimizer=sgd", "train.schedule=annealed", "train.epochs=2",
+        "model.layers=2", "model.channels=2", "train.batch_s=20", "train.epochs=2",
+        "train.optimizer=sgd", "train.schedule=annealed",
     )  # fmt: skip
     arguments = ("train", corpus, *changes, "--runs", tmp_path)
     assert "deepspeech2 model" in asr(*arguments)
