@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from asr.config import TextConfig
 from asr.manifest import Utterance
 from asr.recognizer import Recognizer
 from asr.score import Pair, Score, score
@@ -23,9 +24,13 @@ def evaluate(
     recognizer: Recognizer,
     utterances: Iterable[Utterance],
     progress: Callable[[], None] = lambda: None,
+    text: TextConfig | None = None,
 ) -> Evaluation:
-    """Transcribe every utterance and compare it with its text, both normalised as in training."""
-    text = recognizer.config.text
+    """Transcribe every utterance and compare it with its text.
+
+    text: how both are normalised; as in training when not given.
+    """
+    text = text or recognizer.config.text
     pairs, failures = [], []
     for utterance, result in transcribe_many(recognizer, utterances):
         progress()

@@ -62,16 +62,9 @@ def read(path: str | Path) -> list[Utterance]:
     audio, a number is none, or an id stands twice.
     """
     path = Path(path)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(_rows(file, path))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such manifest") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
     utterances, seen = [], {}
-    for line, row in rows:
-        utterance = _utterance(row, path, line)
+    for line, row in rows(path):
+        utterance = to_utterance(row, path, line)
         if utterance.id in seen:
             raise UserError(
                 f"{path}:{line}: id {utterance.id!r} was used in line {seen[utterance.id]} already"
@@ -81,6 +74,21 @@ def read(path: str | Path) -> list[Utterance]:
     if not utterances:
         raise UserError(f"{path}: the manifest lists no utterance")
     return utterances
+
+
+def rows(path: str | Path) -> list[tuple[int, dict[str, Any]]]:
+    """The rows of a table (.tsv, .csv, otherwise JSON Lines) with their line numbers, as they are.
+
+    Empty cells are left out, but for texts. Raises `UserError` where `read` does for the file.
+    """
+    path = Path(path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return list(_rows(file, path))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such manifest") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
 
 
 def _rows(file, path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
@@ -120,7 +128,8 @@ def _rows(file, path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
         yield number, {key: value for key, value in row.items() if value is not None}
 
 
-def _utterance(row: dict[str, Any], path: Path, line: int) -> Utterance:
+def to_utterance(row: dict[str, Any], path: Path, line: int) -> Utterance:
+    """A row of a manifest; raises `UserError` where `read` does for it."""
     row = {SYNONYMS.get(key, key): value for key, value in row.items()}
     if not isinstance(row.get("audio"), str) or not row["audio"]:
         raise UserError(f"{path}:{line}: no column 'audio' (or 'audio_filepath')")

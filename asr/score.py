@@ -1,4 +1,4 @@
-"""Word and character error rates with their interval, from pairs of texts."""
+"""Error rates of pairs of texts: WER, CER, MER, WIL, with their intervals."""
 
 from __future__ import annotations
 
@@ -6,21 +6,17 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from statistics import NormalDist
+from typing import Any
 
 import jiwer
-import numpy as np
 
-from asr import files, manifest
-from asr.config import TextConfig
+from asr import files
 from asr.errors import UserError
-from asr.text import normalise
+from asr.intervals import bootstrap_interval, resampling_groups
 
-RESAMPLES = 2000  # of the bootstrap at least: an end moves by about 0.02 of the interval's width
-BEYOND = 50  # resamples beyond each end, so that expanded ends move as little
-MOST_RESAMPLES = 20_000
-LEAST_SPEAKERS = 5  # fewer say too little about speakers to tell how far they differ
+Step = tuple[str | None, str | None]  # a word of the reference and what was recognised for it
 
 
 @dataclass(frozen=True)
@@ -51,6 +47,26 @@ class Counts:
         """Words (or characters) of the reference."""
         return self.hits + self.substitutions + self.deletions
 
+    @property
+    def error_rate(self) -> float:
+        """WER (or CER): errors over what was said; above 1 where much was inserted."""
+        if self.reference == 0:  # nothing was said: any word is one too many
+            return math.inf if self.errors else 0.0
+        return self.errors / self.reference
+
+    @property
+    def match_error_rate(self) -> float:
+        """MER: the share of wrong steps in the alignment, in [0, 1] (Morris et al. 2004)."""
+        return self.errors / (self.hits + self.errors) if self.errors else 0.0
+
+    @property
+    def information_lost(self) -> float:
+        """WIL: 1 - H/N_said * H/N_heard, in [0, 1] (Morris et al. 2004)."""
+        heard = self.hits + self.substitutions + self.insertions
+        if self.reference == heard == 0:
+            return 0.0
+        return 1 - self.hits**2 / (self.reference * heard) if self.hits else 1.0
+
     def __add__(self, other: Counts) -> Counts:
         return Counts(
             self.hits + other.hits,
@@ -71,6 +87,7 @@ class Score:
     interval: tuple[float, float]  # 95%
     resampled: str  # what the bootstrap draws: "speakers" or "utterances"
     cer: float
+    cer_interval: tuple[float, float]  # 95%
     words: Counts
     characters: Counts
     utterances: int
@@ -87,13 +104,16 @@ class Score:
             f"{self.wrong} of {self.utterances} utterances have one"
         )
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         return {
             "summary": str(self),
             "wer": _or_none(self.wer),
             "wer_interval_95": [_or_none(end) for end in self.interval],
             "resampled": self.resampled,
             "cer": _or_none(self.cer),
+            "cer_interval_95": [_or_none(end) for end in self.cer_interval],
+            "mer": self.words.match_error_rate,
+            "wil": self.words.information_lost,
             "words": vars(self.words) | {"reference": self.words.reference},
             "characters": vars(self.characters) | {"reference": self.characters.reference},
             "utterances": self.utterances,
@@ -119,7 +139,7 @@ def wer(references: str | Sequence[str], hypotheses: str | Sequence[str]) -> flo
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references, {len(hypotheses)} hypotheses")
     pairs = zip(references, hypotheses, strict=True)
-    return _rate(sum((word_counts(said, heard) for said, heard in pairs), NOTHING))
+    return sum((word_counts(said, heard) for said, heard in pairs), NOTHING).error_rate
 
 
 def word_counts(reference: str, hypothesis: str) -> Counts:
@@ -134,152 +154,56 @@ def character_counts(reference: str, hypothesis: str) -> Counts:
     return Counts(found.hits, found.substitutions, found.deletions, found.insertions)
 
 
-def score(pairs: Iterable[Pair]) -> Score:
-    """WER and CER of normalised pairs, with a 95% bootstrap interval.
+def aligned(reference: str, hypothesis: str) -> list[Step]:
+    """The cheapest alignment, word by word; None stands where a word was inserted or deleted.
 
-    The bootstrap (Bisani and Ney 2004) draws speakers where every pair has one and there are at
-    least five: utterances of one speaker go wrong together. Otherwise it draws utterances, and the
-    interval says nothing of other speakers.
+    >>> aligned("one two three", "one three four")
+    [('one', 'one'), ('two', None), ('three', 'three'), (None, 'four')]
+    """
+    found = jiwer.process_words(reference, hypothesis)
+    said, heard = found.references[0], found.hypotheses[0]
+    steps: list[Step] = []
+    for chunk in found.alignments[0]:
+        left = said[chunk.ref_start_idx : chunk.ref_end_idx]
+        right = heard[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        steps += zip_longest(left, right)
+    return steps
+
+
+def score(pairs: Iterable[Pair]) -> Score:
+    """WER and CER of normalised pairs, with 95% bootstrap intervals (Bisani and Ney 2004).
+
+    Raises `UserError` when there is none.
     """
     pairs = list(pairs)
     if not pairs:
         raise UserError("nothing to score: there is no pair of reference and hypothesis")
     words = [word_counts(pair.reference, pair.hypothesis) for pair in pairs]
-    characters = sum((character_counts(p.reference, p.hypothesis) for p in pairs), NOTHING)
-    total = sum(words, NOTHING)
-    speakers = {pair.speaker for pair in pairs}
-    by_speaker = None not in speakers and len(speakers) >= LEAST_SPEAKERS
-    groups = [pair.speaker if by_speaker else pair.id for pair in pairs]
+    characters = [character_counts(pair.reference, pair.hypothesis) for pair in pairs]
+    groups, resampled = resampling_groups([p.id for p in pairs], [p.speaker for p in pairs])
+    intervals = [
+        bootstrap_interval([c.errors for c in counts], [c.reference for c in counts], groups)
+        for counts in (words, characters)
+    ]
+    all_words, all_characters = sum(words, NOTHING), sum(characters, NOTHING)
     return Score(
-        wer=_rate(total),
-        interval=bootstrap_interval(
-            [c.errors for c in words], [c.reference for c in words], groups
-        ),
-        resampled="speakers" if by_speaker else "utterances",
-        cer=_rate(characters),
-        words=total,
-        characters=characters,
+        wer=all_words.error_rate,
+        interval=intervals[0],
+        resampled=resampled,
+        cer=all_characters.error_rate,
+        cer_interval=intervals[1],
+        words=all_words,
+        characters=all_characters,
         utterances=len(pairs),
         wrong=sum(count.errors > 0 for count in words),
     )
 
 
-def _rate(counts: Counts) -> float:
-    if counts.reference == 0:  # nothing was said: any word is one too many
-        return float("inf") if counts.errors else 0.0
-    return counts.errors / counts.reference
-
-
-def bootstrap_interval(
-    errors: Sequence[int], words: Sequence[int], groups: Sequence[str], level: float = 0.95
-) -> tuple[float, float]:
-    """Percentile interval of errors / words when whole groups are drawn with replacement.
-
-    Its level is expanded (Hesterberg 2015, "What teachers should know about the bootstrap"): plain
-    percentiles of few groups are too near each other, by sqrt((G - 1) / G) and as the normal
-    distribution is narrower than Student's t. errors, words: (N,) counts of each utterance;
-    groups: (N,) what it belongs to.
-    """
-    if not sum(words):
-        rate = float("inf") if sum(errors) else 0.0
-        return rate, rate
-    ids = np.unique(groups, return_inverse=True)[1]
-    errors_of = np.bincount(ids, weights=errors)  # (G,)
-    words_of = np.bincount(ids, weights=words)  # (G,)
-    draw = np.random.default_rng(0)
-    n = len(errors_of)
-    tail = expanded_tail((1 - level) / 2, n)
-    resamples = int(min(max(RESAMPLES, BEYOND / max(tail, 1e-9)), MOST_RESAMPLES))
-    at_once = max(1, (1 << 20) // n)  # resamples, so that memory does not grow with the groups
-    rates = []
-    for first in range(0, resamples, at_once):
-        drawn = draw.integers(n, size=(min(at_once, resamples - first), n))
-        rates.append(errors_of[drawn].sum(1) / np.maximum(words_of[drawn].sum(1), 1))
-    low, high = np.quantile(np.concatenate(rates), [tail, 1 - tail])
-    return float(low), float(high)
-
-
-def expanded_tail(tail: float, groups: int) -> float:
-    """The share of bootstrap means of so many groups to cut off at each end, for `tail` of them.
-
-    tail: of the interval that is meant, 0.025 for 95%.
-    """
-    if groups < 2:
-        return tail
-    reach = student_quantile(1 - tail, groups - 1) * math.sqrt(groups / (groups - 1))
-    return NormalDist().cdf(-reach)
-
-
-def student_quantile(p: float, freedom: int) -> float:
-    """Quantile of Student's t, by its expansion in 1 / freedom (Fisher and Cornish 1960).
-
-    To four terms, as in Abramowitz and Stegun 26.7.5: at p = 0.975 too small by 0.7% for 2 degrees
-    of freedom, by less than 0.01% from 6 on.
-    """
-    z = NormalDist().inv_cdf(p)
-    terms = (
-        z,
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return sum(term / freedom**power for power, term in enumerate(terms))
-
-
-# ---- files of texts ----------------------------------------------------------------------------
-
-
-def read_texts(path: str | Path) -> dict[str, tuple[str, str | None]]:
-    """id -> (text, speaker) of a manifest, or of a text file with a text on each line.
-
-    Where every line of a text file has a tab, what stands before it is the id; otherwise the line's
-    number is. Raises `UserError` when an id stands twice.
-    """
-    path = Path(path)
-    if path.suffix.lower() in (".jsonl", ".tsv", ".csv"):
-        return {u.id: (u.text or "", u.speaker) for u in manifest.read(path)}
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            lines = [line.rstrip("\n") for line in file]
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
-    if not all("\t" in line for line in lines):
-        return {str(number): (line, None) for number, line in enumerate(lines, start=1)}
-    texts: dict[str, tuple[str, str | None]] = {}
-    numbers: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        id, _, text = line.partition("\t")
-        if id in texts:
-            raise UserError(f"{path}:{number}: id {id!r} was used in line {numbers[id]} already")
-        texts[id], numbers[id] = (text, None), number
-    return texts
-
-
-def pair_files(references: str | Path, hypotheses: str | Path, config: TextConfig) -> list[Pair]:
-    """Join two files by id, normalised.
-
-    Raises `UserError` that counts and names the ids that one of them lacks: leaving them out would
-    flatter the figure.
-    """
-    said, heard = read_texts(references), read_texts(hypotheses)
-    for lacking, has, name in ((hypotheses, said, heard), (references, heard, said)):
-        missing = [id for id in has if id not in name]
-        if missing:
-            raise UserError(
-                f"{lacking}: lacks {len(missing)} of the {len(has)} utterances of the other file: "
-                f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}"
-            )
-    return [
-        Pair(id, normalise(text, config), normalise(heard[id][0], config), speaker)
-        for id, (text, speaker) in said.items()
-    ]
-
-
-def write_results(folder: Path, pairs: Sequence[Pair], result: Score) -> None:
-    """`score.json` and `hypotheses.jsonl` (reference and hypothesis of every utterance)."""
+def write_results(
+    folder: Path, pairs: Sequence[Pair], result: Score, details: dict[str, Any] | None = None
+) -> None:
+    """`score.json` (and `details` in it) and `hypotheses.jsonl` (both texts of every utterance)."""
     lines = [json.dumps(vars(pair), ensure_ascii=False) for pair in pairs]
     files.write(folder / "hypotheses.jsonl", "\n".join(lines) + "\n")
-    files.write(folder / "score.json", json.dumps(result.to_dict(), indent=1) + "\n")
+    figures = result.to_dict() | (details or {})
+    files.write(folder / "score.json", json.dumps(figures, indent=1, ensure_ascii=False) + "\n")

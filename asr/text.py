@@ -7,6 +7,11 @@ import unicodedata
 
 from asr.config import TextConfig
 
+# What `asr score` knows by name, besides a model's own settings.
+NORMALISATIONS = {
+    "none": TextConfig(lowercase=False, punctuation="keep"),
+    "basic": TextConfig(),
+}
 _KEPT_INSIDE = "'’-"  # don't, well-known: part of the word when letters stand on both sides
 _JOINERS = "\u200c\u200d"  # spell words in Persian, Sinhala, Malayalam...; unlike other formats
 _ZERO_WIDTH_SPACE = "\u200b"  # between words of Khmer and Thai
@@ -34,6 +39,17 @@ def normalise(text: str, config: TextConfig) -> str:
     if config.punctuation == "remove":
         text = _without_punctuation(text)
     return " ".join(unicodedata.normalize(config.unicode, text).split())
+
+
+def describe(config: TextConfig) -> str:
+    """What `normalise` does with these settings, in words."""
+    return ", ".join(
+        (
+            "lower case" if config.lowercase else "case kept",
+            f"punctuation {'removed' if config.punctuation == 'remove' else 'kept'}",
+            config.unicode,
+        )
+    )
 
 
 def _without_punctuation(text: str) -> str:

@@ -248,6 +248,10 @@ def test_names_that_are_no_text_are_no_reason_to_stop(run, tmp_path, model_file,
         ),
         (["score", "MODEL", "none.jsonl"], "none.jsonl: no such manifest"),
         (["score", "none.txt", "none.txt"], "none.txt: no such file"),
+        (["score", "MODEL"], "tiny.asr: name a manifest for the model"),
+        (["score", "none.txt", "h.txt", "--normalise", "recipe"], "only a model file knows its"),
+        (["score", "none.txt", "h.txt", "--decoder", "beam=2"], "--decoder are for a model file"),
+        (["score", ".", "--against", "MODEL"], "hypotheses.jsonl: no such file"),
         (["check", "none.jsonl"], "none.jsonl: no such manifest"),
         (["check", "escape.jsonl", "--config", "none.yaml"], "none.yaml: no such configuration"),
         (["run", "none.yaml"], "none.yaml: no such configuration"),
@@ -388,7 +392,9 @@ def test_score_of_a_model_is_score_of_its_transcripts(run, tmp_path, model_file,
     recordings = Path(manifest.read(test_set)[0].audio).parent
     transcripts = run("transcribe", model_file, recordings)[1]
     (tmp_path / "heard.txt").write_text(transcripts)
-    assert run("score", test_set, tmp_path / "heard.txt") == (0, out, [])
+    status, again, err = run("score", test_set, tmp_path / "heard.txt")
+    assert (status, err) == (0, [])
+    assert again == out.replace("normalisation: recipe", "normalisation: basic")
 
 
 def test_audio_that_cannot_be_read_is_scored_as_empty_and_said(run, tmp_path, model_file, test_set):

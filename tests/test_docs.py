@@ -66,6 +66,13 @@ RUN = {
     "asr align model.asr book.mp3 book.txt --to book --min-score -1": "",
     "asr transcribe runs/digits/model.asr data/digits/audio/test-0000/test-0000-00{0,1,2}.wav": "",
     "asr score runs/digits/model.asr data/digits/test.jsonl": "",
+    "asr score model.asr data/NAME/test.jsonl": "",
+    "asr score model.asr data/NAME/test.jsonl --by speaker --by duration --by snr "
+    "--to scores/model": "",
+    "asr score scores/model --train data/NAME/train.jsonl --confusions 10": "",
+    "asr score model.asr data/NAME/test.jsonl --decoder beam=20 --to scores/beam": "",
+    "asr score scores/model --against scores/beam": "",
+    "asr score data/NAME/test.jsonl model.txt --against other.txt": "",
     "asr lm books.txt.gz data/NAME/train.jsonl --to lm.npz --perplexity data/NAME/dev.jsonl": "",
     "asr tune model.asr data/NAME/dev.jsonl --lm lm.npz --to tuned.asr": "",
     "asr score tuned.asr data/NAME/test.jsonl": "",
@@ -96,8 +103,13 @@ def folder(tmp_path_factory, model_file):
     with gzip.open(folder / "books.txt.gz", "wt") as file:
         file.writelines(f"a bad {word} ate a big fig\n" for word in ("cab", "hedge", "face") * 20)
     for part in ("train", "dev", "test"):
-        rows = [Utterance(f"{part}{i}", str(folder / "talk.wav"), text="bad cab") for i in range(3)]
+        rows = [
+            Utterance(f"{part}{i}", str(folder / "talk.wav"), text="bad cab", speaker=f"s{i}")
+            for i in range(3)
+        ]
         manifest.write(folder / f"data/NAME/{part}.jsonl", rows)
+    (folder / "model.txt").write_text("test0\tbad cab\ntest1\tbad\ntest2\tcab cab\n")
+    (folder / "other.txt").write_text("bad cab\n" * 3)
     rows = ["id\taudio\ttext"]
     for digit, word in enumerate("zero one two three four five six seven eight nine".split()):
         for speaker in ("ann", "ben", "theo", "yweweler"):

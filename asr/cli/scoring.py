@@ -1,28 +1,70 @@
-"""`asr score`: error rates."""
+"""`asr score`: error rates, where the errors are, and whether another system is better."""
 
 from __future__ import annotations
 
+from enum import Enum
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from asr.cli.common import (
     Decoder,
     Device,
     Hotwords,
     LanguageModel,
+    err,
     list_failures,
     load_recognizer,
     out,
+    progress_bars,
 )
+from asr.errors import UserError
+
+Normalisation = Enum("Normalisation", {n: n for n in ("none", "basic", "recipe")}, type=str)
+TABLE_WIDTH = 140
+HYPOTHESES = "hypotheses.jsonl"  # what --to wrote into a folder
 
 
 def score(
-    reference: Annotated[Path, typer.Argument(help="A model file, or a file of reference texts.")],
-    hypothesis: Annotated[
-        Path, typer.Argument(help="A manifest for the model, or a file of recognised texts.")
+    reference: Annotated[
+        Path,
+        typer.Argument(help="A model file, a file of reference texts, or a folder of --to."),
     ],
+    hypothesis: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A manifest for the model, or a file of recognised texts.", show_default=False
+        ),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="A second system on the same references: texts, model or folder."),
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="Figures for each value of a column; or duration, or snr."),
+    ] = None,
+    train: Annotated[
+        list[Path] | None,
+        typer.Option(help="Text or manifest of training: tells which words are unknown."),
+    ] = None,
+    confusions: Annotated[
+        int, typer.Option(help="So many of the commonest errors of each kind.", min=0)
+    ] = 5,
+    normalise: Annotated[
+        Normalisation | None,
+        typer.Option(
+            help="Of both texts. recipe: as the model was trained, the default for a model; basic: "
+            "lower case without punctuation, for files; none, for a folder.",
+            show_default=False,
+        ),
+    ] = None,
     to: Annotated[
         Path | None, typer.Option(help="Write score.json and hypotheses.jsonl into this folder.")
     ] = None,
@@ -31,22 +73,157 @@ def score(
     decoder: Decoder = None,
     device: Device = "auto",
 ) -> None:
-    """Word error rate with its interval: MODEL MANIFEST, or REFERENCES HYPOTHESES."""
-    from asr import manifest
+    """Word error rate with its interval: MODEL MANIFEST, REFERENCES HYPOTHESES, or FOLDER."""
+    from asr import breakdown
     from asr import score as scoring
-    from asr.config import TextConfig
+    from asr.compare import compare
+    from asr.text import NORMALISATIONS, describe
 
-    failures = []
-    if reference.suffix == ".asr":
-        from asr.evaluate import evaluate
+    models = [path for path in (reference, against) if path is not None and _is_model(path)]
+    if not models and (lm, hotword, decoder) != (None, None, None):
+        raise UserError(f"{reference}: --lm, --hotword and --decoder are for a model file")
+    recognizers = {path: load_recognizer(path, device, lm, hotword, decoder) for path in models}
+    if _is_model(reference) and hypothesis is None:
+        raise UserError(f"{reference}: name a manifest for the model")
+    references, system = reference, hypothesis or reference
+    if _is_model(reference):
+        references, system = hypothesis, reference
 
-        recognizer = load_recognizer(reference, device, lm, hotword, decoder)
-        evaluation = evaluate(recognizer, manifest.read(hypothesis))
-        pairs, result, failures = evaluation.pairs, evaluation.score, evaluation.failures
-    else:
-        pairs = scoring.pair_files(reference, hypothesis, TextConfig())
-        result = scoring.score(pairs)
-    if to is not None:
-        scoring.write_results(to, pairs, result)
+    name = normalise.value if normalise else _default_normalisation(system)
+    if name == "recipe" and system not in recognizers:
+        raise UserError("--normalise recipe: only a model file knows its recipe")
+    config = recognizers[system].config.text if name == "recipe" else NORMALISATIONS[name]
+
+    paired, failures = _pairs_of(system, references, recognizers, config)
+    result = scoring.score(paired.pairs)
+    details = {"normalisation": name, "normalised": describe(config), "sources": paired.sources}
     out.print(str(result), highlight=False)
+    out.print(
+        f"MER {result.words.match_error_rate:.2%}, WIL {result.words.information_lost:.2%}; "
+        f"normalisation: {name} ({describe(config)})",
+        highlight=False,
+    )
+    if confusions and result.words.errors:
+        common = breakdown.confusions(paired.pairs, confusions)
+        details["confusions"] = common.to_dict()
+        _print_table(_confusions(common))
+    if train:
+        unknown = breakdown.vocabulary(paired.pairs, _words_of(train, config))
+        details["vocabulary"] = unknown.to_dict()
+        out.print(str(unknown), highlight=False, markup=False)
+    for column in dict.fromkeys(by or ()):
+        with progress_bars() as progress:
+            task = progress.add_task(column, total=len(paired.pairs))
+            groups = breakdown.by_column(
+                paired.pairs, paired.columns, column, partial(progress.advance, task)
+            )
+        details.setdefault("by", {})[column] = {k: s.to_dict() for k, s in groups.items()}
+        _print_table(_groups(column, groups))
+    findings = paired.findings
+    if against is not None:
+        other, more = _pairs_of(against, references, recognizers, config)
+        comparison = compare(paired.pairs, other.pairs)
+        details["against"] = {"sources": other.sources} | comparison.to_dict()
+        out.print(f"first: {system}\nsecond: {against}", highlight=False, markup=False)
+        out.print(str(comparison), highlight=False, markup=False)
+        failures = failures + more
+        findings = list(dict.fromkeys(findings + other.findings))
+    details["findings"] = [finding.to_dict() for finding in findings]
+    if to is not None:
+        scoring.write_results(to, paired.pairs, result, details)
+    for finding in findings:
+        style = "red" if finding.fault else "yellow"
+        err.print(Text(str(finding), style=style), highlight=False)
     list_failures(failures)
+    if any(finding.fault for finding in findings):
+        raise typer.Exit(1)
+
+
+def _is_model(path: Path) -> bool:
+    return path.suffix == ".asr"
+
+
+def _default_normalisation(system: Path) -> str:
+    """The texts of a folder have their form already: another would change the figure."""
+    return "recipe" if _is_model(system) else "none" if system.is_dir() else "basic"
+
+
+def _pairs_of(system: Path, references: Path, recognizers: dict, config) -> tuple:
+    """What a model, a folder or a file of texts made of the references, and what it could not."""
+    from asr import manifest
+    from asr.evaluate import evaluate
+    from asr.pairing import Paired, empty, pair_files
+    from asr.readers import columns_of
+
+    if system in recognizers:
+        if references.is_dir():
+            raise UserError(f"{references}: a model needs a manifest with audio, not a folder")
+        utterances = manifest.read(references)
+        with progress_bars() as progress:
+            task = progress.add_task("utterances", total=len(utterances))
+            recognizer = recognizers[system]
+            evaluation = evaluate(recognizer, utterances, lambda: progress.advance(task), config)
+        columns = [columns_of(utterance) for utterance in utterances]
+        sources = (str(references), str(system))
+        failed = {failure.utterance.id for failure in evaluation.failures}  # listed with the reason
+        findings = empty(pair for pair in evaluation.pairs if pair.id not in failed)
+        return Paired(evaluation.pairs, columns, findings, sources), evaluation.failures
+    if system.is_dir():
+        references = system
+    files = [path / HYPOTHESES if path.is_dir() else path for path in (references, system)]
+    return pair_files(*files, config), []
+
+
+def _words_of(texts: list[Path], config) -> set[str]:
+    from asr.decoder.ngram import sentences_of
+    from asr.text import normalise
+
+    lines = sentences_of(texts, lambda line: normalise(line, config))
+    return {word for line in lines for word in line.split()}
+
+
+def _print_table(table: Table) -> None:
+    """At its own width: where the output is a file or a pipe no column is squeezed."""
+    Console(width=max(out.width, TABLE_WIDTH)).print(table)
+
+
+def _confusions(found) -> Table:
+    table = Table(box=None)
+    columns = (
+        ("substituted", [f"{said} → {heard}" for (said, heard), _ in found.substitutions]),
+        ("deleted", [word for word, _ in found.deletions]),
+        ("inserted", [word for word, _ in found.insertions]),
+    )
+    counts = [
+        [str(count) for _, count in kind]
+        for kind in (found.substitutions, found.deletions, found.insertions)
+    ]
+    cells: list[list] = []
+    for (name, words), numbers in zip(columns, counts, strict=True):
+        table.add_column(name)
+        table.add_column("", justify="right")
+        cells += [[Text(word) for word in words], numbers]
+    for row in zip_longest(*cells, fillvalue=""):
+        table.add_row(*row)
+    return table
+
+
+def _groups(column: str, groups: dict) -> Table:
+    table = Table(box=None)
+    table.add_column(column)
+    for name in ("utterances", "words", "WER", "95% interval", "CER", "sub", "del", "ins"):
+        table.add_column(name, justify="right")
+    for label, s in groups.items():
+        low, high = s.interval
+        table.add_row(
+            Text(label),
+            str(s.utterances),
+            str(s.words.reference),
+            f"{s.wer:.2%}",
+            f"{low:.2%} to {high:.2%}" if s.utterances > 1 else "",
+            f"{s.cer:.2%}",
+            str(s.words.substitutions),
+            str(s.words.deletions),
+            str(s.words.insertions),
+        )
+    return table

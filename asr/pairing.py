@@ -1,0 +1,124 @@
+"""References and hypotheses joined by id; what does not fit is counted and named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from asr.config import TextConfig
+from asr.errors import UserError
+from asr.readers import IGNORED, Text, Texts, cut_as, read_texts
+from asr.score import Pair
+from asr.text import normalise
+
+NAMED = 5  # ids in a line
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Utterances that somebody who reads the figure should know of."""
+
+    what: str
+    ids: tuple[str, ...]
+    fault: bool  # the figure is not what was asked for: exit status 1
+
+    def __str__(self) -> str:
+        return f"{len(self.ids)} {self.what}: {_named(self.ids)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"what": self.what, "ids": self.ids, "fault": self.fault}
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Every reference with its hypothesis, in the order of the references."""
+
+    pairs: list[Pair]
+    columns: list[dict[str, Any]]  # of each pair: what the references' file tells of it
+    findings: list[Finding]
+    sources: tuple[str, str]  # the files, in words
+
+
+def pair_files(references: str | Path, hypotheses: str | Path, config: TextConfig) -> Paired:
+    """Join two files (or one table that holds both) by id, normalised.
+
+    A reference without a hypothesis is scored as if nothing had been recognised; leaving it out
+    would flatter the figure. Files without ids are joined by line. Raises `UserError` when the
+    files have nothing in common.
+    """
+    said, heard = read_texts(references, "reference"), read_texts(hypotheses, "hypothesis")
+    if said.path == heard.path and said.column == heard.column:
+        raise UserError(f"{said.path}: holds one text for each utterance; name a file to compare")
+    if heard.words and said.format == "stm":
+        heard = cut_as(heard, said)
+    elif said.numbered or heard.numbered:
+        said, heard = _by_line(said, heard)
+    findings = []
+    known, twice = _by_id(said.texts)
+    findings.append(Finding("references stand twice, the first counts", twice, True))
+    found, twice = _by_id(heard.texts)
+    findings.append(Finding("hypotheses stand twice, the first counts", twice, True))
+    if not known.keys() & found.keys():
+        raise UserError(
+            f"{heard.path}: no id is in {said.path} too: {_named(list(found)[:2])} here, "
+            f"{_named(list(known)[:2])} there"
+        )
+    ignored = tuple(id for id, text in known.items() if text.text == IGNORED)
+    findings.append(Finding("segments are not to be scored, as the stm says", ignored, False))
+    missing = tuple(id for id in known if id not in found and id not in ignored)
+    findings.append(Finding("references have no hypothesis, scored as empty", missing, True))
+    alone = tuple(id for id in found if id not in known)
+    findings.append(Finding("hypotheses have no reference, not scored", alone, True))
+    pairs, columns = [], []
+    for id, text in known.items():
+        if id in ignored:
+            continue
+        hypothesis = found[id].text if id in found else ""
+        pair = Pair(id, normalise(text.text, config), normalise(hypothesis, config), text.speaker)
+        pairs.append(pair)
+        columns.append(text.columns)
+    findings += empty(pairs)
+    return Paired(pairs, columns, [f for f in findings if f.ids], (str(said), str(heard)))
+
+
+def empty(pairs: Iterable[Pair]) -> list[Finding]:
+    """References and hypotheses with nothing in them, once normalised."""
+    pairs = list(pairs)
+    found = (
+        Finding("references are empty", tuple(p.id for p in pairs if not p.reference), False),
+        Finding("hypotheses are empty", tuple(p.id for p in pairs if not p.hypothesis), False),
+    )
+    return [finding for finding in found if finding.ids]
+
+
+def _by_id(texts: Sequence[Text]) -> tuple[dict[str, Text], tuple[str, ...]]:
+    """The first text of each id, and the ids that stand again."""
+    first: dict[str, Text] = {}
+    twice = [text.id for text in texts if first.setdefault(text.id, text) is not text]
+    return first, tuple(dict.fromkeys(twice))
+
+
+def _by_line(said: Texts, heard: Texts) -> tuple[Texts, Texts]:
+    """Two files of which one has no ids, or a Kaldi text without its name, told by the other's."""
+    plain, other = (heard, said) if heard.numbered else (said, heard)
+    if not other.numbered:
+        split = [text.text.split(maxsplit=1) for text in plain.texts]
+        ids = {text.id for text in other.texts}
+        if all(fields and fields[0] in ids for fields in split):
+            texts = [Text(id, rest[0] if rest else "") for id, *rest in split]
+            plain = replace(plain, format="Kaldi text", texts=texts, numbered=False)
+            return (said, plain) if plain.path == heard.path else (plain, heard)
+    if len(said.texts) != len(heard.texts):
+        raise UserError(
+            f"{plain.path}: has no ids and {len(plain.texts)} lines; {other.path} has "
+            f"{len(other.texts)} texts, so they cannot be joined line by line"
+        )
+    numbered = [Text(text.id, by.text) for text, by in zip(other.texts, plain.texts, strict=True)]
+    plain = replace(plain, texts=numbered)
+    return (said, plain) if heard.numbered else (plain, heard)
+
+
+def _named(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:NAMED]) + (", ..." if len(ids) > NAMED else "")
