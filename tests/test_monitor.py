@@ -304,7 +304,8 @@ def test_wandb_that_is_not_there_is_said_before_training(tmp_path, monkeypatch):
 
 
 def test_wandb_gets_the_rows_and_a_resumed_run_goes_on_in_its_run(tmp_path, monkeypatch):
-    pytest.importorskip("wandb", reason="Weights & Biases is optional: pip install 'asr[wandb]'")
+    reason = "Weights & Biases is optional: pip install 'asr[wandb]'"
+    wandb = pytest.importorskip("wandb", reason=reason)
     monkeypatch.setenv("WANDB_MODE", "offline")  # no account, no network: what it would send
     config = configured(wandb="speech")
     with start(tmp_path, config) as seen:
@@ -314,6 +315,7 @@ def test_wandb_gets_the_rows_and_a_resumed_run_goes_on_in_its_run(tmp_path, monk
     with start(tmp_path, config, resumed_at=4, resumed=state) as seen:
         for step in range(5, 9):
             seen.step(step, 2, figures(step))
+    wandb.teardown()  # waits for its process, which writes the files
     id = (tmp_path / "wandb.id").read_text()
     files = sorted(tmp_path.glob("wandb/offline-run-*/*.wandb"))
     assert [file.stem for file in files] == [f"run-{id}"] * 2
