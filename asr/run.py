@@ -30,7 +30,7 @@ from asr.manifest import Utterance
 from asr.recognizer import load
 from asr.schedule import State
 from asr.score import write_results
-from asr.text import normalise
+from asr.text import describe, normalise
 from asr.train import train
 
 log = logging.getLogger("asr")
@@ -180,7 +180,8 @@ class Run:
                 continue
             recognizer = recognizer or load(self.model_file, self.config.train.device)
             evaluation = evaluate(recognizer, manifest.read(path))
-            write_results(folder, evaluation.pairs, evaluation.score)
+            form = {"normalisation": "recipe", "normalised": describe(recognizer.config.text)}
+            write_results(folder, evaluation.pairs, evaluation.score, form)
             self._say(stage, str(evaluation.score))
             for failure in evaluation.failures:
                 log.error("%s", failure.reason)
