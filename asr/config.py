@@ -155,6 +155,9 @@ class ModelConfig(Section):
 
 
 class TrainConfig(Section):
+    init_from: str | None = None  # a model file: begin with its weights instead of random ones
+    freeze_steps: int = Field(0, ge=0)  # steps in which only the head and what is new learns
+    layer_decay: float = Field(1.0, gt=0, le=1)  # of the rate, a layer down from the head
     epochs: int = Field(30, ge=1)
     batch_s: float = Field(160.0, gt=0)  # seconds of audio a batch, padding counted
     learning_rate: float = Field(1e-3, gt=0)  # the peak
@@ -183,6 +186,12 @@ class TrainConfig(Section):
     log_every: int = Field(10, ge=1)  # steps; what is logged is their mean
     wandb: str | None = None  # a project of Weights & Biases to log to as well
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+    @model_validator(mode="after")
+    def _fine_tuning(self) -> TrainConfig:
+        if self.init_from is None and (self.freeze_steps or self.layer_decay != 1):
+            raise ValueError("freeze_steps and layer_decay are for fine-tuning: give init_from")
+        return self
 
 
 class DecoderConfig(Section):

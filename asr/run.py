@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from asr import __version__, checkpoint, config, files, manifest, tokenizer
+from asr import __version__, checkpoint, config, files, finetune, manifest, tokenizer
 from asr.check import Report, check
 from asr.checkpoint import Model
 from asr.config import Config
@@ -106,10 +106,15 @@ class Run:
             "tokenizer": c.tokenizer.model_dump(),
             "text": c.text.model_dump(),
             "train": _digest(manifest_file),
+            **self._init_from(),
         }
         if not self._done("tokenizer", inputs, [path]):
             texts = [normalise(u.text or "", c.text) for u in manifest.read(manifest_file)]
-            learned = tokenizer.train(texts, c.tokenizer.kind, c.tokenizer.vocab_size)
+            learned = None
+            if c.train.init_from:
+                learned = finetune.inherited_tokenizer(c.train.init_from, texts, c.tokenizer)
+            if learned is None:
+                learned = tokenizer.train(texts, c.tokenizer.kind, c.tokenizer.vocab_size)
             files.write(path, learned.to_bytes())
             self._say(
                 "tokenizer", f"{len(learned.pieces)} {c.tokenizer.kind}, the blank among them"
@@ -131,6 +136,7 @@ class Run:
                 exclude={"name": True, "data": {"prepare", "test"}, "train": SHOWN},
             ),
             "manifests": {name: _digest(path) for name, path in sets.items()},
+            **self._init_from(fresh),
         }
         if fresh:
             self._forget("train")
@@ -191,6 +197,19 @@ class Run:
         return found
 
     # ---- helpers -------------------------------------------------------------------------------
+
+    def _init_from(self, fresh: bool = False) -> dict[str, str]:
+        """The digest of the model file to begin with; a run that has begun needs it no more."""
+        name = self.config.train.init_from
+        if name is None:
+            return {}
+        path = Path(name)
+        if path.resolve() == self.model_file.resolve():
+            raise UserError(f"train.init_from: {path} is what this run writes; give another name")
+        known = self._ledger.get("train started", {}).get("init_from")
+        if known is not None and not fresh and not path.exists():
+            return {"init_from": known}
+        return {"init_from": _digest(path)}
 
     def _usable(self, name: str, path: Path, tokens: tokenizer.Tokenizer) -> list[Utterance]:
         """The utterances that can be trained on; the others are named, counted and listed."""
@@ -259,6 +278,7 @@ def model_card(c: Config, train_set: Sequence[Utterance], state: State) -> str:
     hours = sum(u.duration_s for u in train_set) / 3600
     speakers = len({u.speaker for u in train_set if u.speaker is not None})
     languages = sorted({u.language for u in train_set if u.language}) or ["not stated"]
+    began = f"- Began with the weights of {c.train.init_from}.\n" if c.train.init_from else ""
     return f"""# {c.name}
 
 A speech recogniser: {c.model.preset}, {c.model.rnn.upper()}, \
@@ -268,7 +288,7 @@ A speech recogniser: {c.model.preset}, {c.model.rnn.upper()}, \
 language: {", ".join(languages)}.
 - Expects {c.features.rate_hz} Hz mono; other rates are resampled.
 - Dev WER {state.best[0]:.2%}, CER {state.best[1]:.2%} (epoch {state.best_epoch}, greedy).
-- Trained in {state.train_s:.0f} s with asr {__version__}, torch {torch.__version__}, \
+{began}- Trained in {state.train_s:.0f} s with asr {__version__}, torch {torch.__version__}, \
 {os.cpu_count()} cores, seed {c.seed}.
 
     asr transcribe {c.name}.asr recording.wav

@@ -28,6 +28,7 @@ class State:
     validations_without_gain: int = 0  # since the best validation
     silent_validations: int = 0
     stopped: bool = False  # early, by train.stop_after
+    inherited: list[str] = field(default_factory=list)  # layers that came from train.init_from
 
 
 def learning_rate(step: int, total: int, config: TrainConfig, epoch: int = 0) -> float:

@@ -26,7 +26,7 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from asr import checkpoint, manifest, parallel
+from asr import checkpoint, finetune, manifest, parallel
 from asr.checkpoint import Model
 from asr.config import TrainConfig
 from asr.dataset import Batch, BatchPlan, SpeechDataset, deal, load_batches
@@ -85,6 +85,10 @@ def train(
     plan = BatchPlan(durations_s, c.batch_s, config.seed, config.augment.speed)
     total_steps = sum(len(plan.batches(epoch)) for epoch in range(c.epochs))
 
+    checkpoints = folder / "checkpoints"
+    state, shown = State(), None
+    if c.init_from and not checkpoint.checkpoint_files(checkpoints):
+        state.inherited = finetune.initialise(model, c.init_from)
     optimizer = make_optimizer(model.acoustic, c)
     modules = dict(model.modules)
     averaged = None
@@ -95,8 +99,6 @@ def train(
     validated = replace(model, acoustic=averaged.module) if averaged else model
     recognizer = Recognizer(validated, device)
 
-    checkpoints = folder / "checkpoints"
-    state, shown = State(), None
     saved = checkpoint.load_newest(checkpoints, modules, optimizer)
     if saved is not None:
         scaler, shown = saved.pop("scaler"), saved.pop("monitor")
@@ -107,6 +109,7 @@ def train(
         log.info("resuming at step %d of %d (epoch %d)", state.step, total_steps, state.epoch + 1)
     elif config.features.cmvn == "global":
         measure_cmvn(model, dataset, plan, device)
+    frozen = finetune.frozen_parameters(model.acoustic, state.inherited)
 
     def save() -> None:
         state.train_s = time.monotonic() - started
@@ -135,7 +138,7 @@ def train(
                 for _ in range(len(plan.batches(state.epoch)) - state.batch):
                     rate = learning_rate(state.step, total_steps, c, state.epoch) * state.rate_scale
                     for group in optimizer.param_groups:
-                        group["lr"] = rate
+                        group["lr"] = rate * group["scale"]
                     # loss, audio, padding, requests to stop: sums over all processes
                     figures = torch.zeros(4)
                     batches, wait_s = [], 0.0
@@ -153,6 +156,9 @@ def train(
                             # Processes take the mean of their gradients; the step wants the sum.
                             accelerator.backward(loss * ranks)
                         figures[:3] += torch.tensor([loss.item(), audio_s, padding_s])
+                    if state.step < c.freeze_steps:
+                        for parameter in frozen:
+                            parameter.grad = None
                     norm = accelerator.clip_grad_norm_(objective.parameters(), c.clip_norm)
                     figures[3] = stop.asked
                     if ranks > 1:
@@ -241,21 +247,12 @@ def prepare_device(config: TrainConfig) -> Accelerator:
     )
 
 
-def make_optimizer(module: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    groups = parameter_groups(module, config.weight_decay)
+def make_optimizer(acoustic: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    groups = finetune.parameter_groups(acoustic, config.weight_decay, config.layer_decay)
     if config.optimizer == "sgd":
         nesterov = config.momentum > 0
         return torch.optim.SGD(groups, config.learning_rate, config.momentum, nesterov=nesterov)
     return torch.optim.AdamW(groups, config.learning_rate)
-
-
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict]:
-    """Matrices decay; biases and norms, which only shift and scale, do not."""
-    parameters = list(module.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
 
 
 def seeks_scale(accelerator: Accelerator) -> bool:

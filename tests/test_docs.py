@@ -45,6 +45,12 @@ RUN = {
     "asr run recipes/fsdd data.prepare.audio=recordings/fsdd": (
         f"asr run recipes/fsdd data.prepare.audio=recordings/fsdd {SMALL}"
     ),
+    "asr run recipes/fsdd data.prepare.audio=recordings/fsdd name=fsdd-tuned "
+    "train.init_from=runs/digits/model.asr train.learning_rate=1.0e-3 train.freeze_steps=20 "
+    "train.layer_decay=0.9": (
+        "asr run recipes/fsdd data.prepare.audio=recordings/fsdd name=fsdd-tuned "
+        f"train.init_from=runs/digits/model.asr train.freeze_steps=2 {SMALL}"
+    ),
     # without the copy it downloads: test_recipes_prepare.py does that from a server of its own
     "asr run recipes/yesno": f"asr run recipes/yesno data.prepare.audio=waves_yesno {SMALL}",
     "asr run recipes/yesno data.prepare.audio=waves_yesno": (
