@@ -52,6 +52,7 @@ class Batch:
     lengths: Tensor  # (B,) samples
     targets: Tensor  # (B, L) token ids, blanks past each length
     target_lengths: Tensor  # (B,)
+    texts: Sequence[str | None] = ()  # as the manifest has them
 
     def seconds(self, rate_hz: int) -> tuple[float, float]:
         """Of audio and of padding; a stand-in is nothing but padding."""
@@ -96,13 +97,19 @@ class SpeechDataset(Dataset):
         self.rate_hz = config.features.rate_hz
         self.seed = config.seed
         self.augment = WaveformAugment(config.augment, self.rate_hz)
-        self.targets = [
-            torch.tensor(tokenizer.encode(normalise(u.text or "", config.text)), dtype=torch.long)
-            for u in utterances
-        ]
+        self.tokenizer, self.text = tokenizer, config.text
 
     def __len__(self) -> int:
         return len(self.utterances)
+
+    @property
+    def targets(self) -> Iterator[Tensor]:
+        """Of each utterance, (L,) token ids."""
+        return map(self.target, self.utterances)
+
+    def target(self, utterance: Utterance) -> Tensor:
+        text = normalise(utterance.text or "", self.text)
+        return torch.tensor(self.tokenizer.encode(text), dtype=torch.long)
 
     def waveform(self, place: Place) -> Tensor:
         """(N,) samples of an utterance as the epoch of `place` hears it."""
@@ -124,13 +131,65 @@ class SpeechDataset(Dataset):
                 waveforms = [self.waveform(place) for place in part.places]
         except UserError as error:
             return error
+        utterances = [self.utterances[place.index] for place in part.places]
         return Batch(
-            [self.utterances[place.index].id for place in part.places],
-            sum(len(self.targets[place.index]) for place in part.whole),
+            [u.id for u in utterances],
+            sum(len(self.target(self.utterances[place.index])) for place in part.whole),
             part.weight,
             *pad(waveforms),
-            *pad([self.targets[place.index] for place in part.places]),
+            *pad([self.target(u) for u in utterances]),
+            texts=[u.text for u in utterances],
         )
+
+
+class Window:
+    """Utterances that are mixed with one another, laid out as batches of similar length."""
+
+    def __init__(
+        self,
+        indices: np.ndarray,
+        durations_s: np.ndarray,
+        batch_s: float,
+        speeds: Sequence[float],
+        draw: np.random.Generator,
+    ):
+        self.speeds = draw.choice(speeds, len(durations_s))
+        heard_s = durations_s / self.speeds
+        # Lengths are jittered before sorting: neighbours change from epoch to epoch.
+        order = np.argsort(heard_s * draw.uniform(0.9, 1.1, len(heard_s)))
+        self.indices, self.speeds = indices[order], self.speeds[order]
+        self.ends, self.padded_s = _fill(heard_s[order].tolist(), batch_s)
+        self.order = draw.permutation(len(self.ends)).tolist()
+
+    def largest_first(self) -> None:
+        largest = int(np.argmax(self.padded_s))
+        self.order.remove(largest)
+        self.order.insert(0, largest)
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def batch(self, number: int, epoch: int) -> list[Place]:
+        at = self.order[number]
+        mine = slice(self.ends[at - 1] if at else 0, self.ends[at])
+        pairs = zip(self.indices[mine].tolist(), self.speeds[mine].tolist(), strict=True)
+        return [Place(index, epoch, speed) for index, speed in pairs]
+
+
+def _fill(lengths_s: list[float], batch_s: float) -> tuple[list[int], list[float]]:
+    """Where batches of at most `batch_s`, padding counted, end, and what each takes of that."""
+    ends, padded_s = [], []
+    start, longest_s = 0, 0.0
+    for at, length_s in enumerate(lengths_s):
+        grown_s = max(longest_s, length_s)
+        if at > start and grown_s * (at - start + 1) > batch_s:
+            ends.append(at)
+            padded_s.append(longest_s * (at - start))
+            start, grown_s = at, length_s
+        longest_s = grown_s
+    ends.append(len(lengths_s))
+    padded_s.append(longest_s * (len(lengths_s) - start))
+    return ends, padded_s
 
 
 class BatchPlan:
@@ -138,8 +197,8 @@ class BatchPlan:
 
     An epoch's batches depend on the seed and the epoch alone. How fast each utterance is played is
     drawn here too (from `speeds`), so that batches are filled by what will be heard. The first
-    epoch opens with the batch that needs the most memory, so that running out of it shows in the
-    first minute.
+    epoch opens with the batch that needs the most memory (of its first window), so that running out
+    of it shows in the first minute.
     """
 
     def __init__(
@@ -152,34 +211,34 @@ class BatchPlan:
         self.durations_s = np.asarray(durations_s, dtype=np.float64)
         self.batch_s, self.seed, self.speeds = batch_s, seed, speeds or (1.0,)
 
-    def batches(self, epoch: int) -> list[list[Place]]:
-        draw = np.random.default_rng((self.seed, epoch))
-        speeds = draw.choice(self.speeds, len(self.durations_s))
-        heard_s = self.durations_s / speeds
-        # Lengths are jittered before sorting: neighbours change from epoch to epoch.
-        order = np.argsort(heard_s * draw.uniform(0.9, 1.1, len(heard_s)))
-        plan: list[list[Place]] = [[]]
-        padded_s = [0.0]
-        longest_s = 0.0
-        for index in order.tolist():
-            longest_s = max(longest_s, heard_s[index])
-            if plan[-1] and longest_s * (len(plan[-1]) + 1) > self.batch_s:
-                plan.append([])
-                padded_s.append(0.0)
-                longest_s = heard_s[index]
-            plan[-1].append(Place(index, epoch, float(speeds[index])))
-            padded_s[-1] = longest_s * len(plan[-1])
-        order = draw.permutation(len(plan)).tolist()
-        if epoch == 0:
-            first = int(np.argmax(padded_s))
-            order.remove(first)
-            order.insert(0, first)
-        return [plan[i] for i in order]
+    def windows(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Indices and seconds, (n,) each, of what is mixed and laid out at once: everything."""
+        yield np.arange(len(self.durations_s)), self.durations_s
+
+    def _laid_out(self, epoch: int) -> Iterator[Window]:
+        for number, (indices, durations_s) in enumerate(self.windows(epoch)):
+            draw = np.random.default_rng((self.seed, epoch, number))
+            window = Window(indices, durations_s, self.batch_s, self.speeds, draw)
+            if epoch == number == 0:
+                window.largest_first()
+            yield window
+
+    def steps(self, epoch: int) -> int:
+        """The number of an epoch's batches."""
+        return sum(len(window) for window in self._laid_out(epoch))
 
     def following(self, epoch: int, batch: int, epochs: int) -> Iterator[list[Place]]:
         """All batches from one of an epoch on, to the end of the last of `epochs`."""
         for later in range(epoch, epochs):
-            yield from self.batches(later)[batch if later == epoch else 0 :]
+            skipped = batch if later == epoch else 0
+            for window in self._laid_out(later):
+                for number in range(skipped, len(window)):
+                    yield window.batch(number, later)
+                skipped = max(0, skipped - len(window))
+
+    def batches(self, epoch: int) -> list[list[Place]]:
+        """An epoch's batches at once."""
+        return list(self.following(epoch, 0, epoch + 1))
 
 
 def deal(batch: list[Place], parts: int) -> list[Part]:

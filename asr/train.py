@@ -83,7 +83,7 @@ def train(
     dataset = SpeechDataset(train_set, model.tokenizer, config)
     durations_s = [u.duration_s for u in train_set]
     plan = BatchPlan(durations_s, c.batch_s, config.seed, config.augment.speed)
-    total_steps = sum(len(plan.batches(epoch)) for epoch in range(c.epochs))
+    total_steps = sum(plan.steps(epoch) for epoch in range(c.epochs))
 
     checkpoints = folder / "checkpoints"
     state, shown = State(), None
@@ -135,7 +135,7 @@ def train(
             while state.epoch < c.epochs and not state.stopped:
                 epoch_loss, step_started = [], time.monotonic()
                 objective.train()
-                for _ in range(len(plan.batches(state.epoch)) - state.batch):
+                for _ in range(plan.steps(state.epoch) - state.batch):
                     rate = learning_rate(state.step, total_steps, c, state.epoch) * state.rate_scale
                     for group in optimizer.param_groups:
                         group["lr"] = rate * group["scale"]
@@ -175,7 +175,7 @@ def train(
                     else:
                         bad_steps += 1
                         where = folder / f"bad-batches/step-{state.step}-rank-{parallel.rank()}"
-                        keep_batches(where, batches, dataset)
+                        keep_batches(where, batches, config.features.rate_hz)
                         ids = [name for batch in batches for name in batch.ids]
                         log.warning(not_finite(loss, norm, state.step, ids, where))
                         if bad_steps == BAD_STEPS:
@@ -314,7 +314,7 @@ def measure_cmvn(
 ) -> None:
     """Set the mean and deviation of global CMVN from (part of) the training data."""
     parts, count = [], 0
-    for batch in plan.batches(0):
+    for batch in plan.following(0, 0, 1):
         if count >= CMVN_UTTERANCES:
             break
         parts += deal(batch, 1)
@@ -323,20 +323,20 @@ def measure_cmvn(
     model.features.measure((b.waveforms.to(device), b.lengths.to(device)) for b in loaded)
 
 
-def keep_batches(folder: Path, batches: Sequence[Batch], dataset: SpeechDataset) -> None:
+def keep_batches(folder: Path, batches: Sequence[Batch], rate_hz: int) -> None:
     """Write what a step heard as a manifest with recordings, to listen to and for `asr check`."""
     if len(list(folder.parent.glob("*"))) >= KEPT_BATCHES:
         return
-    texts = {u.id: u.text for u in dataset.utterances}
     utterances = []
     folder.mkdir(parents=True, exist_ok=True)
     for number, batch in enumerate(batches):
-        for i, (name, length) in enumerate(zip(batch.ids, batch.lengths.tolist(), strict=True)):
+        rows = zip(batch.ids, batch.texts, batch.lengths.tolist(), strict=True)
+        for i, (name, text, length) in enumerate(rows):
             path = folder / f"{number}-{i}.wav"
             samples = batch.waveforms[i, :length].cpu().numpy()
-            soundfile.write(path, samples, dataset.rate_hz, subtype="FLOAT")
-            duration_s = length / dataset.rate_hz
-            utterances.append(Utterance(name, str(path), duration_s=duration_s, text=texts[name]))
+            soundfile.write(path, samples, rate_hz, subtype="FLOAT")
+            duration_s = length / rate_hz
+            utterances.append(Utterance(name, str(path), duration_s=duration_s, text=text))
     manifest.write(folder / "manifest.jsonl", utterances)
 
 

@@ -51,9 +51,9 @@ def whole_loop(config, utterances, tokens) -> float:
     started = []
 
     class Watched(training.BatchPlan):
-        def batches(self, epoch):
+        def steps(self, epoch):
             started.append(time.monotonic())
-            return super().batches(epoch)
+            return super().steps(epoch)
 
     original = training.BatchPlan, parallel.evaluate
     ended = []
@@ -70,7 +70,7 @@ def whole_loop(config, utterances, tokens) -> float:
             training.train(model, utterances, utterances[:1], Path(folder), Console(quiet=True))
     finally:
         training.BatchPlan, parallel.evaluate = original
-    # The first call of batches() counts steps; the last one opens the epoch.
+    # The first call of steps() counts steps; the last one opens the epoch.
     return sum(u.duration_s for u in utterances) / (ended[-1] - started[-1])
 
 
