@@ -1,16 +1,25 @@
-"""Pictures, drawn by matplotlib, which is an extra: `pip install 'asr[plots]'`."""
+"""What all pictures share, and those of figures. Drawn by matplotlib, which is an extra:
+`pip install 'asr[plots]'`.
+"""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from asr import files
 from asr.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+KINDS = ("png", "svg")
+DPI = 130
+COLOURS = 128  # of a PNG
 
 
 def tuning(
@@ -24,7 +33,7 @@ def tuning(
     points: (lm_weight, word_bonus, WER) of each trial at one beam; chosen: where the choice lies,
     None for greedy; greedy: its WER. Raises `UserError` where matplotlib is not installed.
     """
-    figure = _figure(8, 5)
+    figure = blank(8, 5)
     axes = figure.subplots()
     weights, bonuses, wers = np.array(points, float).T
     wers = 100 * wers
@@ -62,7 +71,7 @@ def tuning(
             axes.plot(chosen[1], chosen[0], "*", **star)
         axes.use_sticky_edges = False
         axes.margins(0.1)
-    _save(figure, path)
+    save(path, figure)
 
 
 def curves(path: str | Path, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -70,7 +79,7 @@ def curves(path: str | Path, name: str, rows: Sequence[Mapping[str, Any]]) -> No
 
     rows: of its metrics.jsonl. Raises `UserError` where matplotlib is not installed.
     """
-    figure = _figure(11, 7)
+    figure = blank(11, 7)
     from matplotlib.ticker import MaxNLocator
 
     figure.set_layout_engine("constrained")
@@ -120,7 +129,7 @@ def curves(path: str | Path, name: str, rows: Sequence[Mapping[str, Any]]) -> No
     for axes in (rate, norm):
         axes.set_xlabel("step")
     figure.suptitle(name)
-    _save(figure, path)
+    save(path, figure)
 
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -152,15 +161,37 @@ def _plain_numbers(axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _save(figure, path: str | Path) -> None:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150, bbox_inches="tight")
-    files.write(path, buffer.getvalue())
-
-
-def _figure(width_inches: float, height_inches: float):
+def blank(width_inches: float, height_inches: float) -> Figure:
+    """An empty figure. Raises `UserError` where matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure  # without pyplot: no display, no global state
     except ModuleNotFoundError:
         raise UserError("pictures need matplotlib: pip install 'asr[plots]'") from None
     return Figure(figsize=(width_inches, height_inches))
+
+
+def save(path: str | Path, figure: Figure) -> None:
+    """Write a figure as PNG or SVG, by the suffix; equal figures become equal files."""
+    from matplotlib import rc_context
+    from PIL import Image  # matplotlib needs it too
+
+    kind = kind_of(path)
+    drawn, written = io.BytesIO(), io.BytesIO()
+    metadata = {"Date": None} if kind == "svg" else {}
+    with rc_context({"svg.hashsalt": "asr"}):
+        figure.savefig(drawn, format=kind, dpi=DPI, bbox_inches="tight", metadata=metadata)
+    if kind == "svg":
+        written = drawn
+    else:  # a palette is not seen, and makes a third of the size
+        Image.open(drawn).convert("RGB").quantize(COLOURS, kmeans=1).save(
+            written, "png", optimize=True
+        )
+    files.write(path, written.getvalue())
+
+
+def kind_of(path: str | Path) -> str:
+    """png or svg, by the suffix; raises `UserError` for any other."""
+    kind = Path(path).suffix.lower().removeprefix(".")
+    if kind not in KINDS:
+        raise UserError(f"{path}: pictures are written as .png or .svg")
+    return kind

@@ -21,6 +21,7 @@ from test_speechocean import write_original
 
 from asr import manifest
 from asr.manifest import Utterance
+from asr.show import OF_MODEL
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -30,6 +31,7 @@ PAGES = [
 ]
 SMALL = "train.epochs=1 model.hidden=16 model.layers=1 train.device=cpu"
 DIGITS = f"data.prepare.hours=0.01 data.prepare.voices=8 {SMALL}"
+FIRST = "data/digits/audio/test-0000/test-0000-000.wav"
 
 # command: what is run in its place, where the command itself would take too long or needs a network
 RUN = {
@@ -82,6 +84,21 @@ RUN = {
     "asr lm books.txt.gz data/NAME/train.jsonl --to lm.npz --perplexity data/NAME/dev.jsonl": "",
     "asr tune model.asr data/NAME/dev.jsonl --lm lm.npz --to tuned.asr": "",
     "asr score tuned.asr data/NAME/test.jsonl": "",
+    **{
+        f"asr show {FIRST} --what {name} --to docs/pictures/{name}.png": ""
+        for name in ("waveform", "spectrum", "spectrogram")
+    },
+    **{
+        f"asr show {FIRST} --model runs/digits/model.asr --what {name} "
+        f"--to docs/pictures/{name}.png": ""
+        for name in ("mel", "log-mel", "augment", "spec-augment", *OF_MODEL)
+    },
+    f"asr transcribe runs/digits/model.asr {FIRST}": "",
+    f"asr transcribe runs/digits/model.asr {FIRST} "
+    "--decoder beam=50 --decoder n_best=4 --format json": "",
+    "asr transcribe runs/digits/model.asr data/digits/audio/test-0034/test-0034-003.wav": (
+        f"asr transcribe runs/digits/model.asr {FIRST}"  # the small corpus has fewer voices
+    ),
 }
 
 

@@ -16,13 +16,14 @@ from asr import __version__
 from asr.cli.common import err
 from asr.cli.data import check, prepare
 from asr.cli.language import lm, tune
+from asr.cli.pictures import show
 from asr.cli.scoring import score
 from asr.cli.system import doctor
 from asr.cli.training import run, train
 from asr.cli.transcription import align, transcribe
 from asr.errors import Failed, UserError
 
-COMMANDS = (run, prepare, train, transcribe, align, score, check, lm, tune, doctor)
+COMMANDS = (run, prepare, train, transcribe, align, score, check, lm, tune, show, doctor)
 
 app = typer.Typer(
     no_args_is_help=True,

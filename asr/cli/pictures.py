@@ -1,0 +1,84 @@
+"""Pictures: show."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asr import plots
+from asr.cli.common import Device, out
+from asr.errors import UserError
+from asr.show import IN_TERMINAL, OF_MODEL, OF_SOUND
+
+What = Enum("What", {name: name for name in (*OF_SOUND, *OF_MODEL)}, type=str)
+
+
+def show(
+    file: Annotated[Path, typer.Argument(help="A recording.")],
+    model: Annotated[
+        Path | None,
+        typer.Option(help="A model file: its pictures, and the sound as that model hears it."),
+    ] = None,
+    what: Annotated[
+        list[What] | None, typer.Option(help="A picture; may be given several times.")
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="A .png or .svg file, or a folder; the terminal when not given."),
+    ] = None,
+    start: Annotated[float, typer.Option(help="Begin at this second of the file.", min=0)] = 0.0,
+    duration: Annotated[
+        float | None, typer.Option(help="So many seconds; at most 30 when not given.", min=0.01)
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Pictures of a recording on its way from sound to text."""
+    names = [name.value for name in dict.fromkeys(what or ())] or _usual(model, to)
+    for name in names:
+        if name in OF_MODEL and model is None:
+            raise UserError(f"--what {name}: shows what a model does; add --model NAME.asr")
+        if to is None and name not in IN_TERMINAL:
+            raise UserError(f"--what {name}: not in a terminal; add --to {name}.png")
+    paths = _paths(to, names)
+
+    from asr.recognizer import load
+    from asr.show.pictures import draw
+    from asr.show.stretch import read
+    from asr.show.terminal import view
+
+    recognizer = load(model, device) if model else None
+    stretch = read(file, recognizer.config if recognizer else None, start, duration)
+    for name in names:
+        if to is None:
+            out.print(view(name, stretch, recognizer, out.width, out.color_system is not None))
+            continue
+        picture = draw(name, stretch, recognizer)
+        plots.save(paths[name], picture.figure)
+        out.print(f"{paths[name]}: {picture.caption}", highlight=False, markup=False)
+
+
+def _usual(model: Path | None, to: Path | None) -> list[str]:
+    if to is None:
+        return ["waveform", "spectrogram"] if model is None else ["log-mel", "emissions"]
+    if _is_folder(to):
+        return [*OF_SOUND, *(OF_MODEL if model else ())]
+    return ["spectrogram" if model is None else "emissions"]
+
+
+def _is_folder(to: Path) -> bool:
+    return to.is_dir() or not to.suffix
+
+
+def _paths(to: Path | None, names: list[str]) -> dict[str, Path]:
+    """Where each picture is written; nothing for the terminal."""
+    if to is None:
+        return {}
+    if _is_folder(to):
+        return {name: to / f"{name}.png" for name in names}
+    plots.kind_of(to)
+    if len(names) > 1:
+        raise UserError(f"{to}: one file for {len(names)} pictures; name a folder")
+    return {names[0]: to}

@@ -1,0 +1,236 @@
+"""Pictures of what a model makes of a recording: CNN feature maps, emissions, CTC alignment."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from asr.decoder.align import Alignment, align
+from asr.loss import ctc_loss
+from asr.recognizer import Recognizer
+from asr.show import drawing
+from asr.show.drawing import MARK, QUIET, TOKENS, Picture
+from asr.show.stretch import Stretch, as_batch
+from asr.tokenizer import BLANK
+from asr.transcript import Hypothesis
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLUMNS = 4  # feature maps of each convolution
+SEEN = 0.1  # a token that is likelier than this in some frame has a line of its own
+FAINT = 1e-5  # probabilities below this are drawn as 0
+MOST_LABELS = 41  # states of CTC that can be named beside a picture
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the recogniser heard in a stretch, with the CTC path of its text."""
+
+    log_probs: np.ndarray  # (T, V)
+    hypothesis: Hypothesis
+    alignment: Alignment
+    frame_s: float
+    pieces: list[str]
+
+    @property
+    def total(self) -> float:
+        """The probability of the text: of all its paths together, as the CTC loss has it."""
+        tokens = np.array(self.hypothesis.tokens, np.int64)
+        return math.exp(-ctc_loss(*as_batch(self.log_probs), *as_batch(tokens)).item())
+
+    def spans(self) -> list[tuple[int, int, int]]:
+        """First frame, frame after the last, and token, of each token of the text."""
+        found = self.alignment
+        return list(
+            zip(found.starts.tolist(), found.ends.tolist(), found.tokens.tolist(), strict=True)
+        )
+
+    def name(self, token: int) -> str:
+        return "blank" if token == BLANK else self.pieces[token]
+
+
+def hear(stretch: Stretch, recognizer: Recognizer) -> Heard:
+    (log_probs,) = recognizer.emissions([stretch.samples]).rows()
+    hypothesis = recognizer.decode(log_probs)[0]
+    alignment = align(log_probs, hypothesis.tokens)
+    pieces = recognizer.tokenizer.pieces
+    return Heard(log_probs, hypothesis, alignment, recognizer.frame_s, pieces)
+
+
+def cnn(stretch: Stretch, recognizer: Recognizer) -> Picture:
+    """The model's input, and of each convolution the channels that vary most in this stretch."""
+    maps = feature_maps(stretch, recognizer)
+    features, _ = recognizer.features.eval()(
+        *(tensor.to(recognizer.device) for tensor in as_batch(stretch.samples))
+    )
+    names = [[f"{layer} {i}" for i in range(COLUMNS)] for layer in range(len(maps))]
+    figure, axes = drawing.mosaic([["input"] * COLUMNS, *names], [1.7] + [1.3] * len(maps))
+    drawing.deviations(axes["input"], stretch, features[0].cpu().numpy(), stretch.hop_s)
+    drawing.title(axes["input"], "the input: normalised features")
+    drawing.label(axes["input"], y=drawing.bins_name(stretch.features.kind))
+    frame_s, facts = stretch.hop_s, []
+    for layer, (found, (stride, _)) in enumerate(
+        zip(maps, recognizer.acoustic.front_end.strides, strict=True)
+    ):
+        frame_s *= stride
+        brightest = np.quantile(found, 0.995)
+        for i, channel in enumerate(_telling(found)):
+            one = axes[f"{layer} {i}"]
+            drawing.image(
+                one, stretch, found[channel], frame_s, cmap="viridis", vmin=0, vmax=brightest
+            )
+            drawing.title(one, f"channel {channel}")
+            if i == 0:
+                drawing.label(one, y=f"convolution {layer + 1}\nrow")
+            one.tick_params(labelleft=i == 0, labelbottom=layer == len(maps) - 1)
+            if layer == len(maps) - 1:
+                drawing.label(one, "seconds")
+        facts.append(
+            f"convolution {layer + 1} has {len(found)} channels of {found.shape[1]} frames "
+            f"({1000 * frame_s:g} ms each) by {found.shape[2]} rows"
+        )
+    return Picture(figure, "; ".join(facts))
+
+
+def _telling(maps: np.ndarray) -> list[int]:
+    """`COLUMNS` channels of (C, T, F) that vary much, each unlike those before it."""
+    flat = maps.reshape(len(maps), -1)
+    spread = flat.std(axis=1)
+    unit = (flat - flat.mean(axis=1, keepdims=True)) / (spread[:, None] + 1e-9)
+    alike = np.abs(unit @ unit.T) / flat.shape[1]  # (C, C) correlations
+    chosen = [int(spread.argmax())]
+    while len(chosen) < min(COLUMNS, len(maps)):
+        worth = spread * (1 - alike[:, chosen].max(axis=1) ** 2)
+        worth[chosen] = -1
+        chosen.append(int(worth.argmax()))
+    return chosen
+
+
+def feature_maps(stretch: Stretch, recognizer: Recognizer) -> list[np.ndarray]:
+    """(C, T', F') of each convolution, as the next one gets it."""
+    maps: list[np.ndarray] = []
+    hooks = [
+        one.register_forward_hook(lambda _, __, out: maps.append(out[0].relu().cpu().numpy()))
+        for one in recognizer.acoustic.front_end.convolutions
+    ]
+    try:
+        recognizer.emissions([stretch.samples])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return maps
+
+
+def emissions(stretch: Stretch, recognizer: Recognizer) -> Picture:
+    """The probability of each token in each frame, and the words that come of it."""
+    heard = hear(stretch, recognizer)
+    figure, (sound, lines, words) = drawing.stacked([1.3, 2.2, 0.65])
+    _sound_above(sound, stretch)
+    probs = np.exp(heard.log_probs)  # (T, V)
+    edges_s = stretch.start_s + heard.frame_s * np.arange(len(probs) + 1)
+    for token, colour in {BLANK: QUIET, **colours(heard)}.items():
+        shade = 0.15 if token == BLANK else 0.45
+        drawing.steps(lines, probs[:, token], edges_s, colour, shade, heard.name(token))
+    for start, end, token in heard.spans():
+        at = start + int(probs[start:end, token].argmax())
+        lines.annotate(
+            *(heard.name(token), (edges_s[at : at + 2].mean(), probs[at, token]), (0, 4)),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+            color=colours(heard)[token],
+        )
+    lines.set_ylim(0, 1.15)
+    lines.set_yticks([0, 0.5, 1])
+    drawing.title(lines, f"what the model says every {1000 * heard.frame_s:g} ms (grey: blank)")
+    drawing.label(lines, y="probability")
+    word_row(words, stretch, heard)
+    text = heard.hypothesis.text
+    return Picture(
+        figure,
+        f"{len(probs)} frames of {1000 * heard.frame_s:g} ms, {probs.shape[1]} tokens; blank is "
+        f"likeliest in {np.count_nonzero(probs.argmax(axis=1) == BLANK)} frames; heard: {text!r}",
+    )
+
+
+def alignment(stretch: Stretch, recognizer: Recognizer) -> Picture:
+    """The states of CTC for the text that was heard, and the likeliest path through them."""
+    heard = hear(stretch, recognizer)
+    tokens = heard.alignment.tokens
+    states = np.full(2 * len(tokens) + 1, BLANK)  # a gap before and after each token
+    states[1::2] = tokens
+    path = np.zeros(len(heard.log_probs), int)  # (T,) the state of each frame
+    for number, (start, end, _) in enumerate(heard.spans()):
+        path[start:end] = 2 * number + 1
+        path[end:] = 2 * number + 2
+    figure, (sound, trellis, words) = drawing.stacked(
+        [1.2, min(4.0, 1.0 + 0.2 * len(states)), 0.65]
+    )
+    _sound_above(sound, stretch)
+    shown = drawing.image(
+        trellis,
+        stretch,
+        np.exp(heard.log_probs[:, states[::-1]]),
+        heard.frame_s,
+        centred=False,
+        cmap="Blues",
+        norm="log",
+        clim=(FAINT, 1),
+    )
+    drawing.colour_bar(trellis, shown, "probability")
+    times_s = stretch.start_s + heard.frame_s * (np.arange(len(path)) + 0.5)
+    rows = len(states) - 1 - path  # read from the top to the bottom
+    trellis.plot(times_s, rows, ".-", color=MARK, linewidth=1.4, markersize=5)
+    if len(states) <= MOST_LABELS:
+        names = ["·" if state == BLANK else heard.name(state) for state in states[::-1]]
+        trellis.set_yticks(range(len(states)), names)
+    else:
+        trellis.set_yticks([])
+    trellis.set_ylim(-0.5, len(states) - 0.5)
+    drawing.title(trellis, "the likeliest path through the tokens and the blanks (·) around them")
+    word_row(words, stretch, heard)
+    spelt = int(np.count_nonzero(path % 2))
+    return Picture(
+        figure,
+        f"{len(path)} frames: {spelt} spell {len(tokens)} tokens, {len(path) - spelt} are blank; "
+        f"probability of this path {math.exp(heard.alignment.score):.3f}, of all that spell the "
+        f"text {heard.total:.3f}",
+    )
+
+
+def _sound_above(axes: Axes, stretch: Stretch) -> None:
+    drawing.decibels(axes, stretch, stretch.log_mel, scale=False)
+    drawing.mel_axis(axes, stretch, drawing.FEW_HZ)
+    drawing.label(axes, y="hertz")
+    drawing.title(axes, f"{stretch.name}, log-mel")
+
+
+def colours(heard: Heard) -> dict[int, str]:
+    """A colour for each token that is heard, or likely in some frame, in order of appearance."""
+    probs = np.exp(heard.log_probs)
+    likely = np.flatnonzero(probs.max(axis=0, initial=0) > SEEN)
+    tokens = {int(token) for token in (*likely, *heard.alignment.tokens)} - {BLANK}
+    order = sorted(tokens, key=lambda token: probs[:, token].argmax())
+    return {token: TOKENS[number % len(TOKENS)] for number, token in enumerate(order)}
+
+
+def word_row(axes: Axes, stretch: Stretch, heard: Heard) -> None:
+    """Words with their confidences, each under the frames that spell it."""
+    for word in heard.hypothesis.words:
+        start_s, length_s = stretch.start_s + word.start_s, word.end_s - word.start_s
+        axes.broken_barh([(start_s, length_s)], (0.8, 0.2), color=MARK)
+        axes.text(
+            *(start_s + length_s / 2, 0.68, f"{word.text}\n{word.confidence:.2f}"),
+            ha="center",
+            va="top",
+            fontsize=8.5,
+            linespacing=1.3,
+        )
+    axes.set_ylim(0, 1)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    drawing.label(axes, "seconds")

@@ -1,0 +1,97 @@
+"""Some of the pictures in a terminal, of coloured blocks: two points of the image a character."""
+
+from __future__ import annotations
+
+import textwrap
+
+import numpy as np
+from rich.color import Color
+from rich.style import Style
+from rich.text import Text
+
+from asr.recognizer import Recognizer
+from asr.show import drawing
+from asr.show.model import Heard, colours, hear
+from asr.show.stretch import Stretch
+from asr.tokenizer import BLANK
+
+LINES = 14  # of a picture
+MARGIN = 9  # columns for the labels on the left
+SHADES = " ░▒▓█"  # where there are no colours
+# From quiet to loud, as in the other pictures (five colours of matplotlib's magma).
+RAMP = np.array([(0, 0, 4), (81, 18, 124), (183, 55, 121), (252, 137, 97), (252, 253, 191)])
+
+
+def view(
+    name: str, stretch: Stretch, recognizer: Recognizer | None, width: int, colour: bool
+) -> Text:
+    """One of `IN_TERMINAL`, `width` characters wide; without colours in shades."""
+    columns = max(20, width - MARGIN)
+    heard = None
+    if name == "emissions":
+        heard = hear(stretch, recognizer)
+        tokens = [BLANK, *colours(heard)]
+        levels = np.repeat(np.exp(heard.log_probs[:, tokens]).T, 2, axis=0)  # (2 lines, T)
+        labels = [heard.name(token)[: MARGIN - 1] for token in tokens]
+    elif name == "waveform":
+        levels = _envelope(stretch.samples, columns)
+        labels = [""] * LINES
+    else:
+        rows = stretch.spectrogram if name == "spectrogram" else stretch.log_mel  # (T, F)
+        levels = 1 + drawing.under(rows).T[::-1] / drawing.SHOWN_DB  # (F, T), the highest first
+        levels = fit(levels.clip(0, 1), 2 * LINES, axis=0)
+        low_hz, high_hz = stretch.mel_range_hz if name == "log-mel" else (0, stretch.rate_hz / 2)
+        labels = [f"{high_hz:.0f} Hz", *[""] * (LINES - 2), f"{low_hz:.0f} Hz"]
+    picture = Text()
+    for number, label in enumerate(labels):
+        picture.append(f"{label:>{MARGIN - 1}} ")
+        _append_line(picture, fit(levels[2 * number : 2 * number + 2], columns, axis=1), colour)
+        picture.append("\n")
+    if heard is not None:
+        for line in _words(heard, columns):
+            picture.append(" " * MARGIN + line + "\n")
+    start, end = f"{stretch.start_s:.2f} s", f"{stretch.end_s:.2f} s"
+    picture.append(" " * MARGIN + start + end.rjust(columns - len(start)))
+    return picture
+
+
+def fit(levels: np.ndarray, size: int, axis: int) -> np.ndarray:
+    """The image with `size` points along an axis: the greatest of those that fall together."""
+    levels = np.moveaxis(levels, axis, 0)
+    first = np.arange(size) * len(levels) // size
+    after = np.maximum(first + 1, np.arange(1, size + 1) * len(levels) // size)
+    points = [levels[a:b].max(axis=0) for a, b in zip(first, after, strict=True)]
+    return np.moveaxis(np.array(points), 0, axis)
+
+
+def _envelope(samples: np.ndarray, columns: int) -> np.ndarray:
+    """(2 LINES, columns): 1 where the waveform passes."""
+    peak = max(np.abs(samples).max(), 1e-4)
+    highest = fit(samples, columns, axis=0) / peak
+    lowest = -fit(-samples, columns, axis=0) / peak
+    height = np.linspace(1, -1, 2 * LINES)[:, None]
+    half = 1 / (2 * LINES)
+    return ((height <= highest + half) & (height >= lowest - half)).astype(float)
+
+
+def _append_line(picture: Text, pair: np.ndarray, colour: bool) -> None:
+    """(2, columns) of levels in [0, 1]."""
+    for upper, lower in pair.T:
+        if colour:
+            picture.append("▀", Style(color=_ramp(upper), bgcolor=_ramp(lower)))
+        else:
+            picture.append(SHADES[round(max(upper, lower) * (len(SHADES) - 1))])
+
+
+def _ramp(level: float) -> Color:
+    at = level * (len(RAMP) - 1)
+    return Color.from_rgb(*(int(np.interp(at, range(len(RAMP)), part)) for part in RAMP.T))
+
+
+def _words(heard: Heard, columns: int) -> list[str]:
+    """The words, each where it begins or after the one before; where they do not fit, as text."""
+    line = ""
+    for word in heard.hypothesis.words:
+        at = int(word.start_s / heard.frame_s / len(heard.log_probs) * columns)
+        line = line.ljust(at) + (" " if line and len(line) >= at else "") + word.text
+    return [line] if len(line) <= columns else textwrap.wrap(heard.hypothesis.text, columns)
