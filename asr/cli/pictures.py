@@ -44,10 +44,10 @@ def show(
             raise UserError(f"--what {name}: not in a terminal; add --to {name}.png")
     paths = _paths(to, names)
 
+    from asr.cli.terminal import view
     from asr.recognizer import load
     from asr.show.pictures import draw
     from asr.show.stretch import read
-    from asr.show.terminal import view
 
     recognizer = load(model, device) if model else None
     stretch = read(file, recognizer.config if recognizer else None, start, duration)

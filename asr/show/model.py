@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import nn
 
 from asr.decoder.align import Alignment, align
+from asr.deepspeech2 import CLIP, DeepSpeech2, FrameNorm
 from asr.loss import ctc_loss
 from asr.recognizer import Recognizer
 from asr.show import drawing
@@ -73,10 +76,9 @@ def cnn(stretch: Stretch, recognizer: Recognizer) -> Picture:
     drawing.title(axes["input"], "the input: normalised features")
     drawing.label(axes["input"], y=drawing.bins_name(stretch.features.kind))
     frame_s, facts = stretch.hop_s, []
-    for layer, (found, (stride, _)) in enumerate(
-        zip(maps, recognizer.acoustic.front_end.strides, strict=True)
-    ):
-        frame_s *= stride
+    convolutions = [m for m in recognizer.acoustic.modules() if isinstance(m, nn.Conv2d)]
+    for layer, (found, convolution) in enumerate(zip(maps, convolutions, strict=True)):
+        frame_s *= convolution.stride[0]
         brightest = np.quantile(found, 0.995)
         for i, channel in enumerate(_telling(found)):
             one = axes[f"{layer} {i}"]
@@ -111,12 +113,17 @@ def _telling(maps: np.ndarray) -> list[int]:
 
 
 def feature_maps(stretch: Stretch, recognizer: Recognizer) -> list[np.ndarray]:
-    """(C, T', F') of each convolution, as the next one gets it."""
-    maps: list[np.ndarray] = []
-    hooks = [
-        one.register_forward_hook(lambda _, __, out: maps.append(out[0].relu().cpu().numpy()))
-        for one in recognizer.acoustic.front_end.convolutions
-    ]
+    """(C, T', F') of each convolution, as the next layer gets it."""
+    acoustic, maps = recognizer.acoustic, []
+
+    def keep(layer: nn.Module, inputs: tuple, out: torch.Tensor) -> None:
+        if isinstance(layer, FrameNorm):  # (B, T', C, F'), and clipped from above too
+            out = out.transpose(1, 2).clamp(max=CLIP)
+        maps.append(out[0].relu().cpu().numpy())
+
+    other = isinstance(acoustic, DeepSpeech2)
+    layers = acoustic.norms if other else acoustic.front_end.convolutions
+    hooks = [layer.register_forward_hook(keep) for layer in layers]
     try:
         recognizer.emissions([stretch.samples])
     finally:

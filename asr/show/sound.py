@@ -132,7 +132,8 @@ def mel_filters(stretch: Stretch) -> Picture:
     return Picture(
         figure,
         f"{len(triangles)} bands from {low_hz:g} to {high_hz:g} Hz; the lowest is "
-        f"{edges[2] - edges[0]:.0f} Hz wide, the highest {edges[-1] - edges[-3]:.0f} Hz",
+        f"{edges[2] - edges[0]:.0f} Hz wide, the highest {edges[-1] - edges[-3]:.0f} Hz; "
+        f"made of frequencies {bins_hz[1]:.2f} Hz apart",
     )
 
 
