@@ -85,6 +85,8 @@ def test_a_stretch_keeps_the_seconds_of_the_file(tones):
     for name in ("waveform", "spectrogram", "log-mel"):
         axes = draw(name, later).figure.axes[0]
         assert axes.get_xlim() == pytest.approx((0.4, 0.7))
+        wave = axes.lines[1].get_xdata()
+        assert (wave[0], wave[-1]) == pytest.approx((0.4, 0.7), abs=1e-4)
 
 
 def test_the_spectrum_names_the_vowel_like_and_the_hiss_like_moment(stretch):
@@ -227,9 +229,10 @@ def test_the_path_of_the_alignment_reads_as_the_text(speech, recognizer):
     score = sum(row[token] for row, token in zip(heard.log_probs, tokens, strict=True))
     assert score == pytest.approx(heard.alignment.score, abs=1e-3)
     probabilities = image_of(trellis)[::-1]  # (states, T), the first at the top
-    np.testing.assert_allclose(
-        probabilities[0], np.exp(heard.log_probs[:, BLANK]), rtol=1e-5, atol=1e-30
-    )
+    of_states = np.full(len(probabilities), BLANK)
+    of_states[1::2] = heard.hypothesis.tokens
+    expected = np.exp(heard.log_probs[:, of_states]).T
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-5, atol=1e-30)
 
 
 def test_the_probability_of_the_text_is_the_sum_over_its_paths(recognizer):
