@@ -7,8 +7,10 @@ them; each finds its rank in the environment. One process alone is rank 0 of 1.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch import distributed
 
@@ -27,10 +29,14 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def wait() -> None:
-    """Until every process is here."""
-    if distributed.is_initialized():
-        distributed.barrier()
+@contextmanager
+def main_first(cpu: bool) -> Iterator[None]:
+    """The main process goes through the block alone; then the others do, and find its files.
+
+    When it raises there, it ends with that; whoever started the processes then ends the others.
+    """
+    with PartialState(cpu=cpu).main_process_first():
+        yield
 
 
 def validate(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Evaluation:

@@ -12,7 +12,8 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,14 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from asr import __version__, checkpoint, config, files, finetune, manifest, tokenizer
+from asr import __version__, checkpoint, config, files, finetune, manifest, parallel, tokenizer
 from asr.check import Report, check
 from asr.checkpoint import Model
 from asr.config import Config
 from asr.errors import Failed, UserError
 from asr.evaluate import Evaluation, evaluate
 from asr.manifest import Utterance
-from asr.recognizer import load
+from asr.recognizer import load, pick_device
 from asr.schedule import State
 from asr.score import write_results
 from asr.text import describe, normalise
@@ -57,23 +58,30 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 class Run:
-    """A run folder and the ledger of its stages."""
+    """A run folder and the ledger of its stages.
+
+    Where several processes train together, the first does all that comes before and after.
+    """
 
     def __init__(self, recipe: Recipe, runs: str | Path, console: Console):
         self.recipe, self.config, self.console = recipe, recipe.config, console
+        if not parallel.is_main():
+            self.console = Console(quiet=True)
+            log.setLevel(logging.ERROR)
         self.folder = Path(runs) / self.config.name
         self.data = self.config.data_folder
         self.model_file = self.folder / "model.asr"
         self._ledger_file = self.folder / "stages.json"
-        try:
-            self._ledger: dict[str, Any] = json.loads(self._ledger_file.read_text())
-        except FileNotFoundError:
-            self._ledger = {}
+        self._ledger: dict[str, Any] = self._read_ledger()
 
     # ---- stages --------------------------------------------------------------------------------
 
     def prepare(self) -> None:
         """Run the recipe's prepare.py: it writes the manifests and the audio they name."""
+        with self._main_first():
+            self._prepare()
+
+    def _prepare(self) -> None:
         wanted = [self.data / self.config.data.train, self.data / self.config.data.dev]
         wanted += [self.data / name for name in self.config.data.test]
         script = self.recipe.prepare
@@ -128,34 +136,26 @@ class Run:
     def train(self, fresh: bool = False) -> None:
         """Check the manifests, train or resume, write the model file."""
         c = self.config
-        tokens = self.tokenizer()
-        sets = {"train": self.data / c.data.train, "dev": self.data / c.data.dev}
         inputs = {
             "config": c.model_dump(
                 mode="json",
                 exclude={"name": True, "data": {"prepare", "test"}, "train": SHOWN},
             ),
-            "manifests": {name: _digest(path) for name, path in sets.items()},
+            "manifests": {
+                name: _digest(self.data / file)
+                for name, file in {"train": c.data.train, "dev": c.data.dev}.items()
+            },
             **self._init_from(fresh),
         }
-        if fresh:
-            self._forget("train")
-        elif self._done("train", inputs, [self.model_file]):
-            return
-        started = self._ledger.get("train started")
-        if started is not None and started != inputs:
-            changed = ", ".join(_differences(started, inputs))
-            raise UserError(
-                f"{self.folder}: holds a run with other settings ({changed}): choose another name, "
-                "or start over with --fresh"
-            )
-        self._ledger["train started"] = inputs
-        self._save_ledger()
-        files.write(self.folder / "config.yaml", config.to_yaml(c))
-
-        train_set = self._usable("train", sets["train"], tokens)
+        with self._main_first():
+            tokens = self.tokenizer()
+            if fresh and parallel.is_main():
+                self._forget("train")
+            elif self._done("train", inputs, [self.model_file]):
+                return
+            train_set = self._start_training(inputs, tokens)
         # Dev texts need no alphabet and no alignment: what the model cannot write counts as errors.
-        dev_set = manifest.read(sets["dev"])
+        dev_set = manifest.read(self.data / c.data.dev)
         torch.manual_seed(c.seed)
         model = Model.build(c, tokens)
         self._say(
@@ -164,6 +164,8 @@ class Run:
             f"{sum(u.duration_s for u in train_set) / 3600:.2f} hours",
         )
         state = train(model, train_set, dev_set, self.folder, self.console)
+        if not parallel.is_main():
+            return
         model.card = model_card(c, train_set, state)
         checkpoint.save_model(self.model_file, model)
         self._say(
@@ -173,10 +175,28 @@ class Run:
         )
         self._finish("train", inputs)
 
+    def _start_training(self, inputs: dict, tokens: tokenizer.Tokenizer) -> list[Utterance]:
+        """Claim the run folder for these settings; returns what can be trained on."""
+        if not parallel.is_main():
+            return manifest.read(self.folder / "manifests/train.jsonl")
+        started = self._ledger.get("train started")
+        if started is not None and started != inputs:
+            changed = ", ".join(_differences(started, inputs))
+            raise UserError(
+                f"{self.folder}: holds a run with other settings ({changed}): choose another name, "
+                "or start over with --fresh"
+            )
+        self._ledger["train started"] = inputs
+        self._save_ledger()
+        files.write(self.folder / "config.yaml", config.to_yaml(self.config))
+        return self._usable("train", self.data / self.config.data.train, tokens)
+
     def score(self) -> dict[str, Evaluation]:
         """Score the model file on the test manifests; texts and figures go to score/SET."""
         found = {}
         recognizer = None
+        if not parallel.is_main():
+            return found
         for name in self.config.data.test:
             path, folder = self.data / name, self.folder / "score" / Path(name).stem
             stage = f"score {Path(name).stem}"
@@ -197,6 +217,19 @@ class Run:
         return found
 
     # ---- helpers -------------------------------------------------------------------------------
+
+    @contextmanager
+    def _main_first(self) -> Iterator[None]:
+        cpu = pick_device(self.config.train.device).type == "cpu"
+        with parallel.main_first(cpu):
+            self._ledger = self._read_ledger()
+            yield
+
+    def _read_ledger(self) -> dict[str, Any]:
+        try:
+            return json.loads(self._ledger_file.read_text())
+        except FileNotFoundError:
+            return {}
 
     def _init_from(self, fresh: bool = False) -> dict[str, str]:
         """The digest of the model file to begin with; a run that has begun needs it no more."""

@@ -1,86 +1,29 @@
 """Training: it learns, resumes bit for bit, prints the WER of `asr score`, says what is wrong."""
 
-import itertools
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from tones import RATE_HZ, asr, make_recipe, speak
 
-from asr import manifest, monitor
-from asr.checkpoint import checkpoint_file, load_checkpoint, load_model
-from asr.config import TrainConfig
+from asr import manifest
+from asr.checkpoint import load_checkpoint, load_model
 from asr.evaluate import evaluate
 from asr.manifest import Utterance
 from asr.recognizer import Recognizer
-from asr.schedule import State, judge, learning_rate
+from asr.schedule import State
 from asr.train import all_blank, not_finite
-
-RATE_HZ = 8000
-TONES_HZ = {"low": 400, "mid": 1000, "high": 2400}  # a language of three words
-
-
-def speak(words, draw):
-    """Each word is a tone of its own, with pauses and a little noise: learnt in seconds."""
-    parts = [np.zeros(400)]
-    for word in words:
-        t = np.arange(int(draw.integers(1200, 1800))) / RATE_HZ
-        parts += [
-            0.3 * np.sin(2 * np.pi * TONES_HZ[word] * t),
-            np.zeros(int(draw.integers(300, 700))),
-        ]
-    samples = np.concatenate(parts)
-    return samples + 0.003 * draw.standard_normal(len(samples))
-
-
-def make_corpus(folder, **counts):
-    draw = np.random.default_rng(0)
-    for split, count in counts.items():
-        utterances = []
-        for i in range(count):
-            words = draw.choice(list(TONES_HZ), size=int(draw.integers(1, 5))).tolist()
-            path = folder / "audio" / f"{split}-{i}.wav"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(path, speak(words, draw), RATE_HZ)
-            utterances.append(Utterance(path.stem, str(path), text=" ".join(words)))
-        manifest.write(folder / f"{split}.jsonl", utterances)
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tones")
-    make_corpus(folder, train=120, dev=20, test=20)
-    (folder / "recipe.yaml").write_text(
-        f"""
-name: tones
-data: {{folder: {folder}, max_duration_s: 4}}
-features: {{rate_hz: {RATE_HZ}, n_mels: 24}}
-tokenizer: {{kind: bpe, vocab_size: 14}}
-augment: {{gain_db: 6, noise_p: 0.3}}
-spec_augment: {{time_masks: 1, freq_masks: 1}}
-model: {{preset: tiny, layers: 1, hidden: 48, channels: 8}}
-train: {{epochs: 12, batch_s: 4, learning_rate: 5.0e-3, workers: 0, threads: 1, device: cpu}}
-"""
-    )
+    make_recipe(folder)
     return folder
-
-
-def command(*arguments):
-    return [sys.executable, "-m", "asr.cli", *map(str, arguments)]
-
-
-def asr(*arguments, status=0):
-    done = subprocess.run(command(*arguments), capture_output=True, text=True)
-    assert done.returncode == status, done.stderr + done.stdout
-    return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -89,19 +32,6 @@ def finished(corpus):
     runs = corpus / "straight"
     output = asr("run", corpus, "--runs", runs)
     return runs / "tones", output
-
-
-def weights(run):
-    return torch.cat(
-        [p.flatten() for p in load_model(run / "model.asr").acoustic.state_dict().values()]
-    )
-
-
-def decided_rows(run):
-    """What a run logged, without the columns that a clock decides."""
-    rows = monitor.read(run / "metrics.jsonl")
-    clock = {"train/audio_s_per_s", "train/data_wait_share"}
-    return [{k: v for k, v in row.items() if k not in clock} for row in rows]
 
 
 def test_it_learns(finished):
@@ -138,31 +68,6 @@ def test_a_finished_run_is_skipped_and_says_why(finished, corpus):
 def test_other_settings_do_not_overwrite_a_run(finished, corpus):
     output = asr("train", corpus, "train.epochs=9", "--runs", finished[0].parent, status=2)
     assert "config.train.epochs" in output and "--fresh" in output
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_killed_and_resumed_equals_never_killed(finished, corpus, how):
-    """Contract 5: stopped in mid-training, in the middle of an epoch too."""
-    runs = corpus / f"stopped-{how.name}"
-    arguments = command(
-        "train", corpus, "--runs", runs, "train.checkpoint_minutes=0.0001"
-    )  # a checkpoint after every step
-    for stop_at in (7, 23):
-        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        while process.poll() is None:
-            if any(
-                checkpoint_file(runs / "tones/checkpoints", stop_at + i).exists() for i in range(5)
-            ):
-                os.kill(process.pid, how)
-                break
-            time.sleep(0.005)
-        output = process.communicate()[0].decode()
-        assert process.returncode == (-signal.SIGKILL if how is signal.SIGKILL else 130), output
-    assert "resuming at step" in asr(
-        "train", corpus, "--runs", runs, "train.checkpoint_minutes=0.0001"
-    )
-    assert torch.equal(weights(runs / "tones"), weights(finished[0]))
-    assert decided_rows(runs / "tones") == decided_rows(finished[0])
 
 
 def test_utterances_that_cannot_be_used_are_named_before_training(corpus, tmp_path):
@@ -205,30 +110,6 @@ def test_damage_that_only_training_meets_is_one_line_and_status_2(corpus, tmp_pa
     assert line.startswith(f"asr: utterance bad: {tmp_path / 'nan.wav'}: ")
     assert "Traceback" not in output
     assert "nan.wav" in asr("check", tmp_path / "train.jsonl", status=1)
-
-
-def test_schedules():
-    c = TrainConfig(learning_rate=1.0, warmup=0.1)
-    rates = [learning_rate(step, 100, c) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1) and rates[9] == max(rates) == 1.0
-    assert all(a > b for a, b in itertools.pairwise(rates[10:]))
-    assert rates[55] == pytest.approx(0.5) and rates[-1] < 0.001
-    flat = TrainConfig(learning_rate=1.0, warmup=0.1, schedule="plateau")
-    assert {learning_rate(step, 100, flat) for step in range(10, 100)} == {1.0}
-
-
-def test_the_annealed_rate_falls_from_epoch_to_epoch():
-    c = TrainConfig(learning_rate=1.0, warmup=0, schedule="annealed", anneal=1.25)
-    found = [learning_rate(10 * epoch + i, 30, c, epoch) for epoch in range(3) for i in range(10)]
-    assert found == [1.0] * 10 + [0.8] * 10 + [pytest.approx(0.64)] * 10
-
-
-def test_plateau_halves_the_rate_when_nothing_is_gained():
-    c = TrainConfig(schedule="plateau", patience=2)
-    state = State()
-    for wer in (0.5, 0.4, 0.4, 0.41, 0.39):
-        judge(state, wer, wer, c)
-    assert state.rate_scale == 0.5 and state.best == (0.39, 0.39)
 
 
 def test_messages_say_what_it_means_and_what_to_try():
