@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
 from asr.errors import UserError
 
@@ -159,7 +159,9 @@ class TrainConfig(Section):
     freeze_steps: int = Field(0, ge=0)  # steps in which only the head and what is new learns
     layer_decay: float = Field(1.0, gt=0, le=1)  # of the rate, a layer down from the head
     epochs: int = Field(30, ge=1)
-    batch_s: float = Field(160.0, gt=0)  # seconds of audio a batch, padding counted
+    # Seconds of audio a step, over all processes, padding counted; auto: what fits in memory and
+    # still leaves 100 steps an epoch
+    batch_s: PositiveFloat | Literal["auto"] = 160.0
     learning_rate: float = Field(1e-3, gt=0)  # the peak
     optimizer: Literal["adamw", "sgd"] = "adamw"
     momentum: float = Field(0.9, ge=0, lt=1)  # of sgd (Nesterov's)
@@ -229,7 +231,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _fits(self) -> Config:
         slowest, longest_s = min(self.augment.speed, default=1.0), self.data.max_duration_s
-        if self.train.batch_s < longest_s / slowest - 1e-6:
+        if self.train.batch_s != "auto" and self.train.batch_s < longest_s / slowest - 1e-6:
             at = f" at speed {slowest:g}" if slowest != 1 else ""
             raise ValueError(
                 f"train.batch_s {self.train.batch_s:g} is less than data.max_duration_s "

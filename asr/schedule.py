@@ -18,6 +18,7 @@ class State:
     epoch: int = 0
     batch: int = 0  # batches of this epoch that are done
     step: int = 0  # steps of the whole run that are done
+    batch_s: float = 0.0  # seconds of audio a step; 0 until it is known
     train_s: float = 0.0  # time spent on training and validation
     best: tuple[float, float] = (math.inf, math.inf)  # WER and CER of the best validation
     best_epoch: int = 0

@@ -28,11 +28,12 @@ from torch.optim.swa_utils import AveragedModel
 
 from asr import checkpoint, finetune, manifest, parallel
 from asr.checkpoint import Model
-from asr.config import TrainConfig
+from asr.config import Config, TrainConfig
 from asr.dataset import Batch, BatchPlan, SpeechDataset, deal, load_batches
 from asr.errors import Failed
 from asr.evaluate import evaluate
 from asr.manifest import Utterance
+from asr.memory import find_batch_s
 from asr.monitor import Monitor, Step
 from asr.objective import Objective
 from asr.recognizer import Recognizer, pick_device
@@ -82,8 +83,6 @@ def train(
     device, ranks, main = accelerator.device, accelerator.num_processes, parallel.is_main()
     dataset = SpeechDataset(train_set, model.tokenizer, config)
     durations_s = [u.duration_s for u in train_set]
-    plan = BatchPlan(durations_s, c.batch_s, config.seed, config.augment.speed)
-    total_steps = sum(plan.steps(epoch) for epoch in range(c.epochs))
 
     checkpoints = folder / "checkpoints"
     state, shown = State(), None
@@ -106,6 +105,13 @@ def train(
             accelerator.scaler.load_state_dict(scaler)
         state = State(**saved)
         state.best = tuple(state.best)
+    if c.batch_s != "auto":
+        state.batch_s = c.batch_s
+    elif not state.batch_s:
+        state.batch_s = agreed_batch_s(accelerator, Objective(model), dataset, config)
+    plan = BatchPlan(durations_s, state.batch_s, config.seed, config.augment.speed)
+    total_steps = sum(len(plan.batches(epoch)) for epoch in range(c.epochs))
+    if saved is not None:
         log.info("resuming at step %d of %d (epoch %d)", state.step, total_steps, state.epoch + 1)
     elif config.features.cmvn == "global":
         measure_cmvn(model, dataset, plan, device)
@@ -253,6 +259,22 @@ def make_optimizer(acoustic: nn.Module, config: TrainConfig) -> torch.optim.Opti
         nesterov = config.momentum > 0
         return torch.optim.SGD(groups, config.learning_rate, config.momentum, nesterov=nesterov)
     return torch.optim.AdamW(groups, config.learning_rate)
+
+
+def agreed_batch_s(
+    accelerator: Accelerator, objective: Objective, dataset: SpeechDataset, config: Config
+) -> float:
+    """The batch size found by itself: the least of what each process found."""
+    slowest = min(config.augment.speed, default=1.0)
+    found_s = find_batch_s(
+        objective,
+        [u.duration_s / slowest for u in dataset.utterances],
+        max(len(target) for target in dataset.targets),
+        config.features.rate_hz,
+        accelerator.device,
+        accelerator.num_processes * config.train.accumulate,
+    )
+    return accelerator.gather(torch.tensor([found_s], device=accelerator.device)).min().item()
 
 
 def seeks_scale(accelerator: Accelerator) -> bool:

@@ -17,6 +17,7 @@ from asr.errors import UserError
 SETTINGS = (
     "train.checkpoint_minutes=0.00001",
     "train.epochs=6",
+    "train.batch_s=5",
     "train.accumulate=2",
     "train.ema=0.95",
     "train.average_best=2",
