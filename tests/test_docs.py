@@ -43,6 +43,9 @@ RUN = {
     'echo "name: mine" > mine.yaml': "",
     "asr run mine.yaml": f"asr run mine.yaml {SMALL}",
     "asr transcribe runs/mine/model.asr recordings/new.wav": "",
+    "torchrun --nproc-per-node 2 -m asr.cli train mine.yaml": (
+        f"torchrun --standalone --nproc-per-node 2 -m asr.cli train mine.yaml name=two data.folder=data/mine {SMALL}"
+    ),
     "asr score runs/digits/model.asr data/fsdd/manifest.tsv": "",
     "asr run recipes/fsdd data.prepare.audio=recordings/fsdd": (
         f"asr run recipes/fsdd data.prepare.audio=recordings/fsdd {SMALL}"
@@ -107,7 +110,7 @@ def commands() -> list[str]:
     for page in PAGES:
         for block in re.findall(r"^```\n(.*?)^```", page.read_text(), re.M | re.S):
             lines = block.replace("\\\n", " ").splitlines()
-            found += [line for line in lines if re.match(r"(asr|bash|python|echo) ", line)]
+            found += [line for line in lines if re.match(r"(asr|bash|python|echo|torchrun) ", line)]
     script = (ROOT / "tools/quickstart.sh").read_text()
     found += re.findall(r"^\.venv/bin/(asr .*)$", script, re.M)
     return list(dict.fromkeys(" ".join(command.split()) for command in found))

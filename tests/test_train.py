@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from tones import RATE_HZ, asr, make_recipe, speak
+from tones import RATE_HZ, asr, make_recipe, speak, weights
 
 from asr import manifest
 from asr.checkpoint import load_checkpoint, load_model
