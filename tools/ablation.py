@@ -1,0 +1,71 @@
+"""What each part of a recipe gains: variants trained in turn with the same budget, in one table.
+
+    python tools/ablation.py VARIANTS.yaml [--runs runs] [--only NAME ...]
+
+The file names a recipe, what all variants share, and for each its changes as `section.key=value`,
+added to those of the variant that it is `on`. Trained variants are skipped, stopped ones go on; the
+table has all that are done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from asr.checkpoint import checkpoint_files, load_checkpoint
+
+
+def changes(variants: dict, name: str) -> list[str]:
+    """The overrides of a variant, those that it builds on first."""
+    variant = variants[name]
+    below = changes(variants, variant["on"]) if "on" in variant else []
+    return below + variant.get("changes", [])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("variants", type=Path)
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--only", nargs="*", help="train these alone")
+    options = parser.parse_args()
+    plan = yaml.safe_load(options.variants.read_text())
+    variants = plan["variants"]
+    for name in options.only if options.only is not None else variants:
+        command = [sys.executable, "-m", "asr.cli", "run", plan["recipe"], f"name={name}"]
+        command += [*plan["shared"], *changes(variants, name), "--runs", str(options.runs)]
+        print(" ".join(command[1:]), flush=True)
+        subprocess.run(command, check=True)
+
+    table = Table(
+        "variant", "test WER %", "95% interval", "against the first", "dev WER %", "train s"
+    )
+    first = None
+    for name in variants:
+        folder = options.runs / name
+        try:
+            found = json.loads((folder / "score/test/score.json").read_text())
+        except FileNotFoundError:
+            continue
+        last = load_checkpoint(checkpoint_files(folder / "checkpoints")[0], {})
+        first = first or found["wer"]
+        low, high = found["wer_interval_95"]
+        table.add_row(
+            name,
+            f"{found['wer']:.2%}".rstrip("%"),
+            f"{low:.2%} to {high:.2%}".replace("%", ""),
+            f"{found['wer'] / first - 1:+.1%}",
+            f"{last['best'][0]:.2%}".rstrip("%"),
+            f"{last['train_s']:.0f}",
+        )
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    main()
