@@ -44,7 +44,8 @@ RUN = {
     "asr run mine.yaml": f"asr run mine.yaml {SMALL}",
     "asr transcribe runs/mine/model.asr recordings/new.wav": "",
     "torchrun --nproc-per-node 2 -m asr.cli train mine.yaml": (
-        f"torchrun --standalone --nproc-per-node 2 -m asr.cli train mine.yaml name=two data.folder=data/mine {SMALL}"
+        "torchrun --standalone --nproc-per-node 2 -m asr.cli train mine.yaml "
+        f"name=two data.folder=data/mine {SMALL}"
     ),
     "asr score runs/digits/model.asr data/fsdd/manifest.tsv": "",
     "asr run recipes/fsdd data.prepare.audio=recordings/fsdd": (

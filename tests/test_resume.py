@@ -88,7 +88,7 @@ def test_twenty_random_kills(corpus, straight):
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(corpus, straight):
     runs = corpus / "damaged"
     train_until(corpus, runs, 9, signal.SIGKILL)
-    newest, before = checkpoint_files(runs / "tones/checkpoints")
+    newest, before, *_ = checkpoint_files(runs / "tones/checkpoints")
     data = bytearray(newest.read_bytes())
     data[-5] ^= 1  # one bit of one weight: only a checksum can tell
     newest.write_bytes(data)
