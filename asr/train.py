@@ -110,7 +110,7 @@ def train(
     elif not state.batch_s:
         state.batch_s = agreed_batch_s(accelerator, Objective(model), dataset, config)
     plan = BatchPlan(durations_s, state.batch_s, config.seed, config.augment.speed)
-    total_steps = sum(len(plan.batches(epoch)) for epoch in range(c.epochs))
+    total_steps = sum(plan.steps(epoch) for epoch in range(c.epochs))
     if saved is not None:
         log.info("resuming at step %d of %d (epoch %d)", state.step, total_steps, state.epoch + 1)
     elif config.features.cmvn == "global":

@@ -90,10 +90,10 @@ for count in (16, 32, 64, 128):
 
 
 def test_real_memory_grows_with_the_batch(model_file):
-    """In a process of its own: what the next batch takes is predicted within a third."""
+    """In a process of its own: of what is free, `SHARE` leaves more than the prediction is off."""
     printed = subprocess.check_output([sys.executable, "-c", GROWTH, str(model_file)], text=True)
     _, a, b, c = map(int, printed.split())
-    assert c - b == pytest.approx(2 * (b - a), rel=0.35)
+    assert 1 < (c - b) / (b - a) < 2 / memory.SHARE["cpu"]
 
 
 def test_a_run_finds_its_batch_and_keeps_it_when_resumed(tmp_path):
