@@ -9,7 +9,7 @@ import safetensors
 import torch
 from conftest import noise
 from rich.console import Console
-from test_train import make_corpus
+from tones import make_corpus
 
 from asr import checkpoint, finetune, manifest
 from asr.check import check
