@@ -1,4 +1,4 @@
-"""Any audio file -> mono float32 samples at one rate.
+"""Any audio file, also one inside an archive -> mono float32 samples at one rate.
 
 soundfile reads WAV, FLAC and Ogg (Vorbis, Opus); PyAV the rest (MP3, M4A, MP4, WebM, AAC, video).
 What cannot be read raises `UserError` with one line that names the file.
@@ -6,6 +6,7 @@ What cannot be read raises `UserError` with one line that names the file.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
@@ -40,13 +41,43 @@ class AudioInfo:
     channels: int
 
 
-def info(path: str | Path) -> AudioInfo:
+@dataclass(frozen=True)
+class Member:
+    """An audio file inside a larger one, such as a tar: never extracted, its bytes are read."""
+
+    path: str  # of the archive
+    name: str  # its suffix tells what libsndfile would not
+    offset: int  # bytes
+    size: int  # bytes
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.name} at byte {self.offset}"
+
+    def read(self) -> bytes:
+        """Its bytes; raises `UserError` when the archive ends before they do."""
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self.offset)
+                data = file.read(self.size)
+        except OSError as error:
+            raise UserError(f"{self}: cannot be read: {error.strerror}") from None
+        if len(data) < self.size:
+            raise UserError(
+                f"{self}: truncated: {len(data)} of {self.size} bytes; copy the file again"
+            )
+        return data
+
+
+Source = str | Path | Member
+
+
+def info(path: Source) -> AudioInfo:
     """Duration, rate and channels from the headers; raises `UserError` as `read` does."""
     with _open(path) as source:
         return source.info
 
 
-def verify(path: str | Path, start_s: float = 0.0, duration_s: float | None = None) -> AudioInfo:
+def verify(path: Source, start_s: float = 0.0, duration_s: float | None = None) -> AudioInfo:
     """`info`, after every sample of the stretch has been decoded; raises `UserError` as `read`."""
     with _open(path) as source:
         for _ in source.blocks(start_s, duration_s):
@@ -55,7 +86,7 @@ def verify(path: str | Path, start_s: float = 0.0, duration_s: float | None = No
 
 
 def read(
-    path: str | Path,
+    path: Source,
     rate_hz: int,
     start_s: float = 0.0,
     duration_s: float | None = None,
@@ -80,7 +111,7 @@ def read(
 _said: set[tuple[int, int]] = set()
 
 
-def _say_resampled(from_hz: int, to_hz: int, path: str | Path) -> None:
+def _say_resampled(from_hz: int, to_hz: int, path: Source) -> None:
     """Once for each pair of rates: a wrong rate is a common cause of bad transcripts."""
     if (from_hz, to_hz) not in _said:
         _said.add((from_hz, to_hz))
@@ -117,8 +148,35 @@ def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
 
 
 @contextmanager
-def _open(path: str | Path) -> Iterator[_SoundFile | _Container]:
-    path = Path(path)
+def _open(path: Source) -> Iterator[_SoundFile | _Container]:
+    if isinstance(path, Member):
+        data = path.read()
+        head, suffix = data[:2], Path(path.name).suffix
+    else:
+        path = Path(path)
+        data, head, suffix = None, _head(path), path.suffix
+    # libsndfile drops most of an MP3 with a variable bit rate and no header that tells its length,
+    # and its decoder writes to stderr by itself.
+    mpeg = suffix.lower() == ".mp3" or head == b"ID" or head >= b"\xff\xe0"
+    file = None
+    if not mpeg:
+        # TypeError: soundfile asks for the rate of what ends in .raw
+        with suppress(soundfile.LibsndfileError, TypeError):
+            if data is not None:
+                file = soundfile.SoundFile(io.BytesIO(data))
+            else:
+                # As bytes: soundfile would not encode a name that is no text, Windows has none.
+                file = soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else path)
+    if file is None:
+        with _open_container(path, data) as container:
+            yield container
+        return
+    with file:
+        yield _SoundFile(path, file)
+
+
+def _head(path: Path) -> bytes:
+    """The first two bytes of a plain file that has some."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
@@ -128,35 +186,25 @@ def _open(path: str | Path) -> Iterator[_SoundFile | _Container]:
         if status.st_size == 0:
             raise UserError(f"{path}: the file is empty (0 bytes)")
         with path.open("rb") as file:
-            head = file.read(2)
+            return file.read(2)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"
         ) from None
-    # libsndfile drops most of an MP3 with a variable bit rate and no header that tells its length,
-    # and its decoder writes to stderr by itself.
-    mpeg = path.suffix.lower() == ".mp3" or head == b"ID" or head >= b"\xff\xe0"
-    file = None
-    if not mpeg:
-        # TypeError: soundfile asks for the rate of what ends in .raw
-        with suppress(soundfile.LibsndfileError, TypeError):
-            # As bytes: soundfile would not encode a name that is no text, and Windows has none.
-            file = soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else path)
-    if file is None:
-        with _open_container(path) as container:
-            yield container
-        return
-    with file:
-        yield _SoundFile(path, file)
+
+
+def _av_open(path: Path | Member, data: bytes | None) -> av.container.InputContainer:
+    # "file:" or a name such as 12:30.m4a would be taken for an address
+    file = f"file:{path}" if data is None else io.BytesIO(data)
+    return av.open(file, options={"protocol_whitelist": "file"})
 
 
 @contextmanager
-def _open_container(path: Path) -> Iterator[_Container]:
+def _open_container(path: Path | Member, data: bytes | None) -> Iterator[_Container]:
     try:
-        # "file:" or a name such as 12:30.m4a would be taken for an address
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
+        container = _av_open(path, data)
     except (av.FFmpegError, ValueError):
         raise UserError(
             f"{path}: not an audio file that soundfile or PyAV can read, or its end is missing"
@@ -166,7 +214,7 @@ def _open_container(path: Path) -> Iterator[_Container]:
             raise UserError(f"{path}: a playlist; give the files that it names")
         if not container.streams.audio:
             raise UserError(f"{path}: holds no audio stream")
-        yield _Container(path, container)
+        yield _Container(path, container, data)
 
 
 def _mono(samples: np.ndarray, channel: int | None) -> np.ndarray:
@@ -174,14 +222,14 @@ def _mono(samples: np.ndarray, channel: int | None) -> np.ndarray:
     return samples.mean(axis=0) if channel is None else samples[channel]
 
 
-def _finite(samples: np.ndarray, path: Path) -> np.ndarray:
+def _finite(samples: np.ndarray, path: Path | Member) -> np.ndarray:
     if not np.isfinite(samples).all():
         raise UserError(f"{path}: holds samples that are not finite numbers (NaN or infinity)")
     return samples
 
 
 class _SoundFile:
-    def __init__(self, path: Path, file: soundfile.SoundFile):
+    def __init__(self, path: Path | Member, file: soundfile.SoundFile):
         self.path, self.file = path, file
         if file.frames == 0:
             raise UserError(f"{path}: holds no samples (0.00 s)")
@@ -215,15 +263,17 @@ class _SoundFile:
 
 
 class _Container:
-    def __init__(self, path: Path, container: av.container.InputContainer):
+    def __init__(
+        self, path: Path | Member, container: av.container.InputContainer, data: bytes | None
+    ):
         self.path, self.container = path, container
         self.stream = container.streams.audio[0]
         raw = container.format.flags & av.format.Flags.generic_index.value
         # What FFmpeg says of a raw stream's length is a guess from the bit rate at its beginning.
-        told = container.duration is not None and (not raw or _tells_length(path))
+        told = container.duration is not None and (not raw or _tells_length(path, data))
         self.promised_s = container.duration / av.time_base if told else None
         if not told:
-            duration_s = _measure(path)
+            duration_s = _measure(path, data)
         elif self.stream.duration is not None:
             duration_s = float(self.stream.duration * self.stream.time_base)
         else:
@@ -263,16 +313,16 @@ class _Container:
             raise _truncated(self.path, reached_s, self.promised_s)
 
 
-def _measure(path: Path) -> float:
+def _measure(path: Path | Member, data: bytes | None) -> float:
     """Seconds of a file's audio by its packets, not decoded."""
-    with av.open(f"file:{path}") as container:
+    with _av_open(path, data) as container:
         stream = container.streams.audio[0]
         return float(sum(p.duration or 0 for p in container.demux(stream)) * stream.time_base)
 
 
-def _tells_length(path: Path) -> bool:
+def _tells_length(path: Path | Member, data: bytes | None) -> bool:
     """Whether an MP3 begins with the frame in which encoders write its length."""
-    with path.open("rb") as file:
+    with path.open("rb") if data is None else io.BytesIO(data) as file:
         head = file.read(10)
         if head[:3] == b"ID3":  # a tag, its size in four bytes of seven bits
             size = 0
@@ -283,7 +333,7 @@ def _tells_length(path: Path) -> bool:
     return any(mark in frame for mark in (b"Xing", b"Info", b"VBRI"))
 
 
-def _truncated(path: Path, found_s: float, promised_s: float) -> UserError:
+def _truncated(path: Path | Member, found_s: float, promised_s: float) -> UserError:
     return UserError(
         f"{path}: truncated: {found_s:.2f} s of the {promised_s:.2f} s its header promises; "
         "copy the file again"

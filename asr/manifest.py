@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from asr.audio import Member
 from asr.errors import UserError
 from asr.files import replacing
 
@@ -43,7 +44,7 @@ class Utterance:
     """A stretch of a recording and what is said in it."""
 
     id: str
-    audio: str  # path of the file; relative paths have been resolved against the manifest
+    audio: str | Member  # path of the file, resolved against the manifest; or where it lies in one
     start_s: float = 0.0
     duration_s: float | None = None  # None: to the end of the file, not measured yet
     text: str | None = None  # None: nobody wrote it down; "": nothing is said
