@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -13,9 +16,11 @@ from asr import audio
 from asr.config import Config, TextConfig
 from asr.errors import UserError
 from asr.features import Features
+from asr.files import replacing
 from asr.loss import frames_needed
 from asr.manifest import Utterance
 from asr.model import ConvFrontEnd
+from asr.shards import SECONDS, Shards
 from asr.text import normalise
 from asr.tokenizer import Tokenizer
 
@@ -58,6 +63,52 @@ class Report:
         return [problem for problem in self.problems if not problem.usable]
 
 
+class Tally:
+    """What statistics are made of: 24 bytes an utterance, and each word and speaker once."""
+
+    def __init__(self):
+        self.durations_s, self.words = array("d"), 0
+        self.vocabulary: set[str] = set()
+        self.characters: Counter = Counter()
+        self.speakers: set[str] = set()
+        self.texts, self.stretches = array("q"), array("q")  # hashes
+        self.rates_hz: Counter = Counter()
+
+    def add(self, utterance: Utterance, config: TextConfig) -> None:
+        text = normalise(utterance.text or "", config)
+        words = text.split()
+        self.durations_s.append(utterance.duration_s)
+        self.words += len(words)
+        self.vocabulary.update(words)
+        self.characters.update("".join(words))
+        if utterance.speaker is not None:
+            self.speakers.add(utterance.speaker)
+        self.texts.append(hash(text))
+        self.stretches.append(hash((utterance.audio, utterance.start_s, utterance.duration_s)))
+
+    def statistics(self) -> Statistics:
+        durations_s = np.array(self.durations_s or [0.0])
+        return Statistics(
+            utterances=len(self.durations_s),
+            hours=durations_s.sum() / 3600,
+            speakers=len(self.speakers),
+            duration_s=(durations_s.min(), float(np.median(durations_s)), durations_s.max()),
+            words=self.words,
+            words_a_second=self.words / max(durations_s.sum(), 1e-9),
+            vocabulary=len(self.vocabulary),
+            characters=self.characters,
+            duplicate_texts=_repeated(self.texts),
+            duplicate_audio=_repeated(self.stretches),
+            rates_hz=self.rates_hz,
+        )
+
+
+def _repeated(hashes: array) -> int:
+    """How many of them are there more than once."""
+    _, counts = np.unique(np.array(hashes, dtype=np.int64), return_counts=True)
+    return int(counts[counts > 1].sum())
+
+
 def model_frames(config: Config) -> Callable[[float], int]:
     """Seconds of audio -> model frames, by the configuration alone."""
     features = Features(config.features)
@@ -75,6 +126,7 @@ def check(
     *,
     training: bool = False,
     decode: bool = False,
+    tally: Tally | None = None,
     progress: Callable[[], None] = lambda: None,
 ) -> Report:
     """Look at every utterance: its file, its duration, its text, and whether CTC can align it.
@@ -82,14 +134,15 @@ def check(
     Without a tokenizer, texts are not held against an alphabet, and a token is taken to be a
     character. With `training`, the duration limits hold too, and CTC is checked at the highest
     speed that augmentation may play. With `decode`, audio is read to its end rather than its
-    headers alone, which finds what is damaged inside. `progress` is called after each utterance.
+    headers alone, which finds what is damaged inside. A `tally` given to several calls makes
+    statistics of them all. `progress` is called after each utterance.
     """
+    tally = tally or Tally()
     utterances = list(utterances)
     frames_of = model_frames(config)
     fastest = max(config.augment.speed, default=1.0) if training else 1.0
     problems: list[Problem] = []
     usable: list[Utterance] = []
-    rates: Counter = Counter()
 
     def measured(utterance: Utterance) -> audio.AudioInfo | UserError:
         try:
@@ -105,8 +158,8 @@ def check(
             if isinstance(found, UserError):
                 problems.append(Problem(utterance.id, "audio", str(found)))
                 continue
-            rates[found.rate_hz] += 1
-            seen = _check_duration(utterance, found.duration_s)
+            tally.rates_hz[found.rate_hz] += 1
+            seen = check_duration(utterance, found.duration_s)
             if seen:  # limits and frames would be those of a stretch that is not there
                 problems += seen
                 continue
@@ -120,10 +173,36 @@ def check(
             problems += seen
             if all(problem.usable for problem in seen):
                 usable.append(utterance)
-    return Report(usable, problems, _statistics(usable, config.text, rates))
+                tally.add(utterance, config.text)
+    return Report(usable, problems, tally.statistics())
 
 
-def _check_duration(utterance: Utterance, file_s: float) -> list[Problem]:
+def check_shards(
+    shards: Shards, config: Config, tokenizer: Tokenizer, seconds: Path
+) -> Iterator[Problem]:
+    """Write `seconds`, the file from which `Shards` knows what can be trained on; yields the
+    problems of the rest.
+
+    Durations are believed as the index tells them, so that no audio is read (`asr check` does), and
+    memory is that of one shard's index.
+    """
+    frames_of, fastest = model_frames(config), max(config.augment.speed, default=1.0)
+    with replacing(seconds) as beside, beside.open("wb") as file:
+        for number in range(len(shards.shards)):
+            lasting = []
+            for u in shards.of(number):
+                if u.duration_s is None:
+                    problems = [Problem(u.id, "audio", f"its length is not known: {u.audio}")]
+                else:
+                    problems = _check_limits(u, config)
+                    problems += _check_text(u, config.text, tokenizer, frames_of, fastest)
+                yield from problems
+                lasting.append(math.nan if problems else u.duration_s)
+            file.write(np.array(lasting, SECONDS).tobytes())
+
+
+def check_duration(utterance: Utterance, file_s: float) -> list[Problem]:
+    """Whether a file of `file_s` seconds has the stretch that the utterance names."""
     left_s = file_s - utterance.start_s
     if left_s <= 0:
         detail = f"starts at {utterance.start_s:.2f} s, {utterance.audio} ends at {file_s:.2f} s"
@@ -171,23 +250,3 @@ def _check_text(
         )
         return [Problem(utterance.id, "ctc", detail)]
     return []
-
-
-def _statistics(utterances: list[Utterance], config: TextConfig, rates: Counter) -> Statistics:
-    texts = [normalise(utterance.text or "", config) for utterance in utterances]
-    durations = np.array([utterance.duration_s for utterance in utterances] or [0.0])
-    words = Counter(word for text in texts for word in text.split())
-    stretches = Counter((u.audio, u.start_s, u.duration_s) for u in utterances)
-    return Statistics(
-        utterances=len(utterances),
-        hours=durations.sum() / 3600,
-        speakers=len({u.speaker for u in utterances if u.speaker is not None}),
-        duration_s=(durations.min(), float(np.median(durations)), durations.max()),
-        words=words.total(),
-        words_a_second=words.total() / max(durations.sum(), 1e-9),
-        vocabulary=len(words),
-        characters=Counter(c for text in texts for c in text if c != " "),
-        duplicate_texts=sum(count for count in Counter(texts).values() if count > 1),
-        duplicate_audio=sum(count for count in stretches.values() if count > 1),
-        rates_hz=rates,
-    )

@@ -23,12 +23,14 @@ class Section(BaseModel):
 
 class DataConfig(Section):
     folder: str | None = None  # where prepare.py writes; data/NAME when not given
-    train: str = "train.jsonl"  # manifests, relative to the folder: .jsonl, .tsv or .csv
+    # Manifests, relative to the folder: .jsonl, .tsv or .csv; train may be a folder of shards
+    train: str = "train.jsonl"
     dev: str = "dev.jsonl"
     test: list[str] = ["test.jsonl"]  # scored at the end, each under its file's name
     prepare: dict[str, str | int | float | bool] = {}  # options of the recipe's prepare.py
     min_duration_s: float = Field(0.05, ge=0)  # of training utterances; the rest is listed
     max_duration_s: float = Field(30.0, gt=0)  # one long clip decides the memory of its batch
+    shuffle_shards: int = Field(16, ge=1)  # mixed with one another, where train names a folder
 
 
 class TextConfig(Section):

@@ -35,7 +35,8 @@ def inherited_tokenizer(
     the file cannot be used.
     """
     old = load_model(path)
-    had, unknown = old.config.tokenizer, unknown_characters("".join(texts), old.tokenizer.alphabet)
+    characters = "".join(dict.fromkeys(c for text in texts for c in text))
+    had, unknown = old.config.tokenizer, unknown_characters(characters, old.tokenizer.alphabet)
     if had.kind != wanted.kind:
         reason = f"that of {path} is of kind {had.kind}"
     elif had.kind != CharacterTokenizer.kind and had.vocab_size != wanted.vocab_size:

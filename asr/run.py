@@ -21,8 +21,18 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from asr import __version__, checkpoint, config, files, finetune, manifest, parallel, tokenizer
-from asr.check import Report, check
+from asr import (
+    __version__,
+    checkpoint,
+    config,
+    files,
+    finetune,
+    manifest,
+    parallel,
+    shards,
+    tokenizer,
+)
+from asr.check import Problem, check, check_shards
 from asr.checkpoint import Model
 from asr.config import Config
 from asr.errors import Failed, UserError
@@ -71,6 +81,8 @@ class Run:
         self.folder = Path(runs) / self.config.name
         self.data = self.config.data_folder
         self.model_file = self.folder / "model.asr"
+        self._manifest = self.folder / "manifests/train.jsonl"  # of what can be trained on
+        self._seconds = self.folder / "manifests/train.seconds"  # the same, where it is in shards
         self._ledger_file = self.folder / "stages.json"
         self._ledger: dict[str, Any] = self._read_ledger()
 
@@ -86,7 +98,7 @@ class Run:
         wanted += [self.data / name for name in self.config.data.test]
         script = self.recipe.prepare
         if script is None:
-            missing = [path for path in wanted if not path.is_file()]
+            missing = [path for path in wanted if not path.exists()]
             if missing:
                 raise UserError(
                     f"{missing[0]}: no such manifest, and the recipe has no prepare.py to make it"
@@ -117,12 +129,16 @@ class Run:
             **self._init_from(),
         }
         if not self._done("tokenizer", inputs, [path]):
-            texts = [normalise(u.text or "", c.text) for u in manifest.read(manifest_file)]
+            corpus = shards.read(manifest_file)
+
+            def texts() -> Iterator[str]:
+                return (normalise(u.text or "", c.text) for u in corpus)
+
             learned = None
             if c.train.init_from:
-                learned = finetune.inherited_tokenizer(c.train.init_from, texts, c.tokenizer)
+                learned = finetune.inherited_tokenizer(c.train.init_from, texts(), c.tokenizer)
             if learned is None:
-                learned = tokenizer.train(texts, c.tokenizer.kind, c.tokenizer.vocab_size)
+                learned = tokenizer.train(texts(), c.tokenizer.kind, c.tokenizer.vocab_size)
             files.write(path, learned.to_bytes())
             self._say(
                 "tokenizer", f"{len(learned.pieces)} {c.tokenizer.kind}, the blank among them"
@@ -136,18 +152,8 @@ class Run:
     def train(self, fresh: bool = False) -> None:
         """Check the manifests, train or resume, write the model file."""
         c = self.config
-        inputs = {
-            "config": c.model_dump(
-                mode="json",
-                exclude={"name": True, "data": {"prepare", "test"}, "train": SHOWN},
-            ),
-            "manifests": {
-                name: _digest(self.data / file)
-                for name, file in {"train": c.data.train, "dev": c.data.dev}.items()
-            },
-            **self._init_from(fresh),
-        }
         with self._main_first():
+            inputs = self._training_inputs(fresh)
             tokens = self.tokenizer()
             if fresh and parallel.is_main():
                 self._forget("train")
@@ -161,7 +167,7 @@ class Run:
         self._say(
             "train",
             f"{c.model.preset} model, {model.acoustic.parameter_count() / 1e6:.1f} M parameters, "
-            f"{sum(u.duration_s for u in train_set) / 3600:.2f} hours",
+            f"{shards.durations_s(train_set).sum() / 3600:.2f} hours",
         )
         state = train(model, train_set, dev_set, self.folder, self.console)
         if not parallel.is_main():
@@ -175,10 +181,26 @@ class Run:
         )
         self._finish("train", inputs)
 
-    def _start_training(self, inputs: dict, tokens: tokenizer.Tokenizer) -> list[Utterance]:
+    def _training_inputs(self, fresh: bool) -> dict:
+        """What a training run depends on."""
+        c = self.config
+        return {
+            "config": c.model_dump(
+                mode="json",
+                exclude={"name": True, "data": {"prepare", "test"}, "train": SHOWN},
+            ),
+            "manifests": {
+                name: _digest(self.data / file)
+                for name, file in {"train": c.data.train, "dev": c.data.dev}.items()
+            },
+            **self._init_from(fresh),
+        }
+
+    def _start_training(self, inputs: dict, tokens: tokenizer.Tokenizer) -> Sequence[Utterance]:
         """Claim the run folder for these settings; returns what can be trained on."""
+        path = self.data / self.config.data.train
         if not parallel.is_main():
-            return manifest.read(self.folder / "manifests/train.jsonl")
+            return self._checked(path)
         started = self._ledger.get("train started")
         if started is not None and started != inputs:
             changed = ", ".join(_differences(started, inputs))
@@ -189,7 +211,8 @@ class Run:
         self._ledger["train started"] = inputs
         self._save_ledger()
         files.write(self.folder / "config.yaml", config.to_yaml(self.config))
-        return self._usable("train", self.data / self.config.data.train, tokens)
+        self._check(path, tokens)
+        return self._checked(path)
 
     def score(self) -> dict[str, Evaluation]:
         """Score the model file on the test manifests; texts and figures go to score/SET."""
@@ -244,21 +267,42 @@ class Run:
             return {"init_from": known}
         return {"init_from": _digest(path)}
 
-    def _usable(self, name: str, path: Path, tokens: tokenizer.Tokenizer) -> list[Utterance]:
-        """The utterances that can be trained on; the others are named, counted and listed."""
-        report = check(manifest.read(path), self.config, tokens, training=True)
-        manifest.write(self.folder / "manifests" / f"{name}.jsonl", report.usable)
-        problems = self.folder / "manifests" / f"{name}.problems.tsv"
-        lines = ["id\tkind\tdetail"] + [
-            f"{p.utterance}\t{p.kind}\t{p.detail}" for p in report.errors
-        ]
-        files.write(problems, "\n".join(lines) + "\n")
-        if report.errors:
-            say_problems(report, path, self.console)
-            self.console.print(f"left out of training; the whole list is in {problems}")
-        if not report.usable:
+    def _check(self, path: Path, tokens: tokenizer.Tokenizer) -> None:
+        """Find the utterances that can be trained on; the others are named, counted and listed."""
+        listed = self.folder / "manifests/train.problems.tsv"
+        c, streamed = self.config, path.is_dir()
+        inputs = {
+            "train": _digest(path),
+            "tokenizer": _digest(self.folder / "tokenizer"),
+            "config": c.model_dump(mode="json", exclude={"name", "train", "decoder"}),
+        }
+        if streamed and self._done("check", inputs, [self._seconds, listed]):
+            return
+        problems = Problems()
+        with files.replacing(listed) as beside, beside.open("w", encoding="utf-8") as file:
+            file.write("id\tkind\tdetail\n")
+            if streamed:
+                found = check_shards(shards.Shards(path), c, tokens, self._seconds)
+            else:
+                report = check(manifest.read(path), c, tokens, training=True)
+                manifest.write(self._manifest, report.usable)
+                found = report.errors
+            for problem in found:
+                file.write(f"{problem.utterance}\t{problem.kind}\t{problem.detail}\n")
+                problems.add(problem)
+        if problems.counts:
+            problems.say(path, self.console)
+            self.console.print(f"left out of training; the whole list is in {listed}")
+        if not (len(self._checked(path)) if streamed else report.usable):
             raise UserError(f"{path}: no utterance can be used for training (see above)")
-        return report.usable
+        if streamed:
+            self._finish("check", inputs)
+
+    def _checked(self, path: Path) -> Sequence[Utterance]:
+        """What `_check` found that can be trained on."""
+        if path.is_dir():
+            return shards.Shards(path, self._seconds, self.config.data.shuffle_shards)
+        return manifest.read(self._manifest)
 
     def _done(self, stage: str, inputs: dict, outputs: Sequence[Path]) -> bool:
         """Whether a stage can be skipped; says so, or says why it runs again."""
@@ -292,25 +336,36 @@ class Run:
         self.console.print(f"[bold]{stage}[/bold]: {text}", highlight=False)
 
 
-def say_problems(report: Report, source: str | Path, console: Console) -> None:
-    """Count problems by kind and name the first of each."""
-    counts = Counter(problem.kind for problem in report.problems)
-    console.print(
-        f"{source}: {len(report.problems)} problems: "
-        + ", ".join(f"{count} {kind}" for kind, count in counts.most_common()),
-        highlight=False,
-    )
-    for problem in report.problems[:NAMED_PROBLEMS]:
-        console.print(f"  {problem.utterance}: {problem.detail}", highlight=False, markup=False)
-    if len(report.problems) > NAMED_PROBLEMS:
-        console.print(f"  ... and {len(report.problems) - NAMED_PROBLEMS} more")
+class Problems:
+    """How many there are of each kind, and the first few."""
+
+    def __init__(self):
+        self.counts: Counter = Counter()
+        self.first: list[Problem] = []
+
+    def add(self, problem: Problem) -> None:
+        self.counts[problem.kind] += 1
+        if len(self.first) < NAMED_PROBLEMS:
+            self.first.append(problem)
+
+    def say(self, source: str | Path, console: Console) -> None:
+        console.print(
+            f"{source}: {self.counts.total()} problems: "
+            + ", ".join(f"{count} {kind}" for kind, count in self.counts.most_common()),
+            highlight=False,
+        )
+        for problem in self.first:
+            console.print(f"  {problem.utterance}: {problem.detail}", highlight=False, markup=False)
+        if self.counts.total() > len(self.first):
+            console.print(f"  ... and {self.counts.total() - len(self.first)} more")
 
 
 def model_card(c: Config, train_set: Sequence[Utterance], state: State) -> str:
     """What travels inside the model file for people to read."""
-    hours = sum(u.duration_s for u in train_set) / 3600
-    speakers = len({u.speaker for u in train_set if u.speaker is not None})
-    languages = sorted({u.language for u in train_set if u.language}) or ["not stated"]
+    hours = shards.durations_s(train_set).sum() / 3600
+    told = {(u.speaker, u.language) for u in train_set}
+    speakers = len({speaker for speaker, _ in told if speaker is not None})
+    languages = sorted({language for _, language in told if language}) or ["not stated"]
     began = f"- Began with the weights of {c.train.init_from}.\n" if c.train.init_from else ""
     return f"""# {c.name}
 
@@ -329,6 +384,10 @@ language: {", ".join(languages)}.
 
 
 def _digest(path: Path) -> str:
+    """Of a file, or of a folder of shards: its summary has those of all texts."""
+    if path.is_dir():
+        shards.Shards(path)  # writes the summary where there is none
+        path = path / shards.SUMMARY
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     except FileNotFoundError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,7 @@ from asr.errors import UserError
 log = logging.getLogger("asr")
 
 BLANK = 0  # id of the CTC blank
+MOST_TEXTS = 200_000  # that units are learned from: more move few of them, and fill the memory
 WORD_START = "\u2581"  # ▁, the mark that sentencepiece writes for the space before a word
 
 
@@ -98,10 +100,19 @@ class SentencePieceTokenizer:
     def train(cls, texts: Iterable[str], kind: str, vocab_size: int) -> SentencePieceTokenizer:
         """Learn `vocab_size` units (the blank among them), or as many as the text allows.
 
+        Of more than `MOST_TEXTS` so many are drawn; every character of the others has a unit still.
         Raises `UserError` when there is no text or it has more distinct characters than units.
         """
-        texts = [" ".join(text.split()) for text in texts]
-        counts = Counter(c for text in texts for c in text if c != " ")
+        kept: list[str] = []
+        counts: Counter = Counter()
+        draw = random.Random(0)
+        for number, text in enumerate(texts):  # reservoir sampling, as their number is not known
+            text = " ".join(text.split())
+            counts.update(text.replace(" ", ""))
+            if number < MOST_TEXTS:
+                kept.append(text)
+            elif (place := draw.randrange(number + 1)) < MOST_TEXTS:
+                kept[place] = text
         if not counts:
             raise UserError("cannot build a tokenizer: the training manifest has no text")
         # One unit for each character, the word start and the blank is the least that can spell.
@@ -113,12 +124,12 @@ class SentencePieceTokenizer:
                 "tokenizer.kind=characters"
             )
         try:
-            model = _train_sentencepiece(texts, kind, vocab_size)
+            model = _train_sentencepiece(kept, kind, vocab_size, counts)
         except RuntimeError as error:  # BPE runs out of pairs to merge, and says at what size
             most = re.search(r"value <= (\d+)", str(error))
             if not most:
                 raise
-            model = _train_sentencepiece(texts, kind, int(most[1]))
+            model = _train_sentencepiece(kept, kind, int(most[1]), counts)
         trained = cls(model, kind)
         if len(trained.pieces) < vocab_size:
             log.warning(
@@ -136,7 +147,9 @@ class SentencePieceTokenizer:
         return self._model
 
 
-def _train_sentencepiece(texts: list[str], kind: str, vocab_size: int) -> bytes:
+def _train_sentencepiece(
+    texts: list[str], kind: str, vocab_size: int, characters: Iterable[str]
+) -> bytes:
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(texts),
@@ -145,6 +158,7 @@ def _train_sentencepiece(texts: list[str], kind: str, vocab_size: int) -> bytes:
         vocab_size=vocab_size,
         hard_vocab_limit=kind == "bpe",  # unigram stops below the limit by itself
         character_coverage=1.0,
+        required_chars="".join(characters),
         normalization_rule_name="identity",  # text.py has normalised already
         unk_id=BLANK,
         bos_id=-1,

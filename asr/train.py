@@ -38,6 +38,7 @@ from asr.monitor import Monitor, Step
 from asr.objective import Objective
 from asr.recognizer import Recognizer, pick_device
 from asr.schedule import State, judge, learning_rate
+from asr.shards import ShardPlan, Shards, durations_s
 
 log = logging.getLogger("asr")
 
@@ -82,7 +83,6 @@ def train(
     accelerator = prepare_device(c)
     device, ranks, main = accelerator.device, accelerator.num_processes, parallel.is_main()
     dataset = SpeechDataset(train_set, model.tokenizer, config)
-    durations_s = [u.duration_s for u in train_set]
 
     checkpoints = folder / "checkpoints"
     state, shown = State(), None
@@ -109,7 +109,7 @@ def train(
         state.batch_s = c.batch_s
     elif not state.batch_s:
         state.batch_s = agreed_batch_s(accelerator, Objective(model), dataset, config)
-    plan = BatchPlan(durations_s, state.batch_s, config.seed, config.augment.speed)
+    plan = plan_batches(train_set, state.batch_s, config)
     total_steps = sum(plan.steps(epoch) for epoch in range(c.epochs))
     if saved is not None:
         log.info("resuming at step %d of %d (epoch %d)", state.step, total_steps, state.epoch + 1)
@@ -261,6 +261,13 @@ def make_optimizer(acoustic: nn.Module, config: TrainConfig) -> torch.optim.Opti
     return torch.optim.AdamW(groups, config.learning_rate)
 
 
+def plan_batches(train_set: Sequence[Utterance], batch_s: float, config: Config) -> BatchPlan:
+    speeds = config.augment.speed
+    if isinstance(train_set, Shards):
+        return ShardPlan(train_set, config.data.shuffle_shards, batch_s, config.seed, speeds)
+    return BatchPlan(durations_s(train_set), batch_s, config.seed, speeds)
+
+
 def agreed_batch_s(
     accelerator: Accelerator, objective: Objective, dataset: SpeechDataset, config: Config
 ) -> float:
@@ -268,7 +275,7 @@ def agreed_batch_s(
     slowest = min(config.augment.speed, default=1.0)
     found_s = find_batch_s(
         objective,
-        [u.duration_s / slowest for u in dataset.utterances],
+        durations_s(dataset.utterances) / slowest,
         max(len(target) for target in dataset.targets),
         config.features.rate_hz,
         accelerator.device,

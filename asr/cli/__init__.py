@@ -14,7 +14,7 @@ import typer
 
 from asr import __version__
 from asr.cli.common import err
-from asr.cli.data import check, prepare
+from asr.cli.data import check, prepare, shard
 from asr.cli.language import lm, tune
 from asr.cli.pictures import show
 from asr.cli.scoring import score
@@ -23,7 +23,7 @@ from asr.cli.training import run, train
 from asr.cli.transcription import align, transcribe
 from asr.errors import Failed, UserError
 
-COMMANDS = (run, prepare, train, transcribe, align, score, check, lm, tune, show, doctor)
+COMMANDS = (run, prepare, train, transcribe, align, score, check, shard, lm, tune, show, doctor)
 
 app = typer.Typer(
     no_args_is_help=True,

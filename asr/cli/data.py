@@ -1,4 +1,4 @@
-"""`asr prepare` and `asr check`: recordings to manifests, and what is wrong with them."""
+"""`asr prepare`, `asr check`, `asr shard`: recordings to manifests, what is wrong, and shards."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def prepare(
 
 
 def check(
-    manifest: Annotated[Path, typer.Argument(help="A manifest: .jsonl, .tsv or .csv.")],
+    manifest: Annotated[
+        Path, typer.Argument(help="A manifest (.jsonl, .tsv or .csv) or a folder of shards.")
+    ],
     config: Annotated[
         Path | None,
         typer.Option(help="A recipe, a configuration or a model file to check it against."),
@@ -51,8 +53,7 @@ def check(
 ) -> None:
     """Statistics of a manifest, and every utterance that cannot be used, with the reason."""
     from asr import check as checking
-    from asr import checkpoint, run, tokenizer
-    from asr import manifest as manifests
+    from asr import checkpoint, run, shards, tokenizer
     from asr.config import Config
     from asr.text import normalise
 
@@ -62,28 +63,60 @@ def check(
         tokens, settings = model.tokenizer, model.config
     elif config is not None:
         settings = run.load_recipe(config).config
-    utterances = manifests.read(manifest)
+    corpus = shards.read(manifest)
     if tokens is None and settings.tokenizer.kind != "characters":
         # No model has learned the units yet: those of this text are near to what they will be.
-        texts = [normalise(u.text or "", settings.text) for u in utterances]
+        texts = (normalise(u.text or "", settings.text) for u in corpus)
         tokens = tokenizer.train(texts, settings.tokenizer.kind, settings.tokenizer.vocab_size)
+    tally, problems, usable = checking.Tally(), 0, 0
     with progress_bars() as progress:
-        task = progress.add_task("decoding", total=len(utterances))
-        report = checking.check(
-            utterances,
-            settings,
-            tokens,
-            training=config is not None,
-            decode=True,
-            progress=lambda: progress.advance(task),
-        )
+        task = progress.add_task("decoding", total=len(corpus))
+        for part in shards.parts(corpus):
+            report = checking.check(
+                part,
+                settings,
+                tokens,
+                training=config is not None,
+                decode=True,
+                tally=tally,
+                progress=lambda: progress.advance(task),
+            )
+            for problem in report.problems:
+                out.print(f"{problem.utterance}: {problem.detail}", highlight=False, markup=False)
+            problems, usable = problems + len(report.problems), usable + len(report.usable)
     out.print(_statistics(report.statistics))
-    if report.problems:
-        for problem in report.problems:
-            out.print(f"{problem.utterance}: {problem.detail}", highlight=False, markup=False)
-        out.print(f"{len(report.problems)} problems, {len(report.usable)} utterances can be used")
+    if problems:
+        out.print(f"{problems} problems, {usable} utterances can be used")
         raise typer.Exit(1)
     out.print("no problem found")
+
+
+def shard(
+    manifest: Annotated[Path, typer.Argument(help="A manifest: .jsonl, .tsv or .csv.")],
+    to: Annotated[Path, typer.Argument(help="The folder for the shards.")],
+    shard_mb: Annotated[
+        float, typer.Option(min=1e-3, help="Size of a shard in millions of bytes, about.")
+    ] = 256,
+) -> None:
+    """Pack a corpus into tar shards that training reads as it goes; a second call goes on."""
+    from asr import manifest as manifests
+    from asr.sharding import write_shards
+
+    utterances = manifests.read(manifest)
+    with progress_bars() as progress:
+        task = progress.add_task("packing", total=len(utterances))
+        written, left_out = write_shards(
+            utterances, to, shard_mb, progress=lambda: progress.advance(task)
+        )
+    for line in left_out:
+        say_failed("left out", line)
+    count, hours = sum(s.utterances for s in written), sum(s.hours for s in written)
+    out.print(
+        f"{to}: {len(written)} shards, {count} utterances, {hours:.2f} hours", highlight=False
+    )
+    if left_out:
+        err.print(f"{len(left_out)} utterances were left out (see above)")
+        raise typer.Exit(1)
 
 
 def _statistics(s) -> Table:
