@@ -22,7 +22,7 @@ import torch
 from rich.console import Console
 
 from asr import dataset as batching
-from asr import parallel
+from asr import monitor, parallel
 from asr import train as training
 from asr.checkpoint import Model
 from asr.config import parse
@@ -46,8 +46,9 @@ def make_corpus(folder: Path) -> list[Utterance]:
     return utterances
 
 
-def whole_loop(config, utterances, tokens) -> float:
-    """Seconds of audio a second of one epoch of `asr.train`, validation left out."""
+def whole_loop(config, utterances, tokens) -> tuple[float, float]:
+    """Seconds of audio a second of one epoch of `asr.train`, validation left out, and the share of
+    its time that it waited for data."""
     started = []
 
     class Watched(training.BatchPlan):
@@ -68,10 +69,13 @@ def whole_loop(config, utterances, tokens) -> float:
         with tempfile.TemporaryDirectory() as folder:
             model = Model.build(config, tokens)
             training.train(model, utterances, utterances[:1], Path(folder), Console(quiet=True))
+            rows = monitor.read(Path(folder) / "metrics.jsonl")
     finally:
         training.BatchPlan, parallel.evaluate = original
     # The first call of steps() counts steps; the last one opens the epoch.
-    return sum(u.duration_s for u in utterances) / (ended[-1] - started[-1])
+    waits = [row["train/data_wait_share"] for row in rows[1:] if "train/data_wait_share" in row]
+    speed = sum(u.duration_s for u in utterances) / (ended[-1] - started[-1])
+    return speed, statistics.mean(waits)
 
 
 def bare_loop(config, utterances, tokens) -> float:
@@ -116,11 +120,14 @@ def main() -> None:
         tokens = CharacterTokenizer.train(u.text for u in utterances)
         rows = []
         for round_ in range(options.rounds + 1):
-            whole = whole_loop(config, utterances, tokens)  # sets torch's threads for both
+            whole, wait = whole_loop(config, utterances, tokens)  # sets torch's threads for both
             bare = bare_loop(config, utterances, tokens)
             if round_:  # the first one warms up
                 rows.append((whole, bare))
-                print(f"whole {whole:6.1f}, bare {bare:6.1f} s of audio/s: {whole / bare:.2f}")
+                print(
+                    f"whole {whole:6.1f}, bare {bare:6.1f} s of audio/s: {whole / bare:.2f}; "
+                    f"{wait:.1%} of the time without data"
+                )
     ratio = statistics.median(whole / bare for whole, bare in rows)
     print(
         f"{options.preset}, {torch.get_num_threads()} threads, {config.train.workers} workers: "
