@@ -122,15 +122,25 @@ def split(utterances: Iterable[Utterance], dev: float, test: float) -> Split:
         raise UserError(f"{len(groups)} different {by}s are too few for train, dev and test")
     # By hash: an order that no property of the recordings has a part in, and that stays.
     names = sorted(groups, key=lambda name: hashlib.sha256(name.encode()).digest())
-    total_s = sum(u.duration_s for u in utterances)
-    parts: dict[str, list[Utterance]] = {"test": [], "dev": [], "train": []}
+    length_s = {name: sum(u.duration_s for u in groups[name]) for name in names}
+    total_s = sum(length_s.values())
+    chosen: dict[str, list[str]] = {"test": [], "dev": [], "train": []}
     for name in names:
-        for part, share in (("test", test), ("dev", dev), ("train", 1.0)):
-            if not parts[part] or sum(u.duration_s for u in parts[part]) < share * total_s:
-                parts[part] += groups[name]
+        for part, share in (("test", test), ("dev", dev)):
+            # Taken when that brings a part nearer to its share: what is too large is for training.
+            if sum(length_s[n] for n in chosen[part]) + length_s[name] / 2 < share * total_s:
+                chosen[part].append(name)
                 break
-    if not parts["train"]:
-        raise UserError("nothing is left for training: give smaller shares to dev and test")
+        else:
+            chosen["train"].append(name)
+    for part in ("test", "dev", "train"):
+        if not chosen[part]:
+            most = max(chosen.values(), key=len)
+            pick = max if part == "train" else min
+            moved = pick(most, key=length_s.__getitem__)
+            most.remove(moved)
+            chosen[part].append(moved)
+    parts = {part: [u for name in chosen[part] for u in groups[name]] for part in chosen}
     return Split(parts["train"], parts["dev"], parts["test"], by)
 
 

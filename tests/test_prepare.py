@@ -106,8 +106,7 @@ def test_parts_share_nothing_and_lose_nothing(rows, named):
     try:
         split = prepare.split(utterances, 0.1, 0.1)
     except UserError:
-        keys = {u.text for u in utterances}
-        assert len(keys) < 5  # too few to keep apart
+        assert len({u.text for u in utterances}) < 3  # too few to keep apart
         return
     assert sorted(u.id for u in everything(split)) == sorted(u.id for u in utterances)
     keys = [{getattr(u, split.by) for u in part} for part in (split.train, split.dev, split.test)]
