@@ -2,7 +2,7 @@
 
     python tools/ablation.py VARIANTS.yaml [--runs runs] [--only NAME ...]
 
-The file names a recipe, what all variants share, and for each its changes as `section.key=value`,
+The recipe's corpus must have been prepared. The file names the recipe, what all variants share, and for each its changes as `section.key=value`,
 added to those of the variant that it is `on`. Trained variants are skipped, stopped ones go on; the
 table has all that are done.
 """
@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from asr.checkpoint import checkpoint_files, load_checkpoint
+from asr.run import load_recipe
 
 
 def changes(variants: dict, name: str) -> list[str]:
@@ -27,6 +28,11 @@ def changes(variants: dict, name: str) -> list[str]:
     variant = variants[name]
     below = changes(variants, variant["on"]) if "on" in variant else []
     return below + variant.get("changes", [])
+
+
+def asr(*arguments: str | Path) -> None:
+    print("asr", *arguments, flush=True)
+    subprocess.run([sys.executable, "-m", "asr.cli", *map(str, arguments)], check=True)
 
 
 def main() -> None:
@@ -38,10 +44,13 @@ def main() -> None:
     plan = yaml.safe_load(options.variants.read_text())
     variants = plan["variants"]
     for name in options.only if options.only is not None else variants:
-        command = [sys.executable, "-m", "asr.cli", "run", plan["recipe"], f"name={name}"]
-        command += [*plan["shared"], *changes(variants, name), "--runs", str(options.runs)]
-        print(" ".join(command[1:]), flush=True)
-        subprocess.run(command, check=True)
+        overrides = [f"name={name}", *plan["shared"], *changes(variants, name)]
+        asr("train", plan["recipe"], *overrides, "--runs", options.runs)
+        c = load_recipe(plan["recipe"], overrides).config
+        for test in c.data.test:
+            to = options.runs / name / "score" / Path(test).stem
+            if not (to / "score.json").exists():
+                asr("score", options.runs / name / "model.asr", c.data_folder / test, "--to", to)
 
     table = Table(
         "variant", "test WER %", "95% interval", "against the first", "dev WER %", "train s"
