@@ -2,9 +2,9 @@
 
     python tools/ablation.py VARIANTS.yaml [--runs runs] [--only NAME ...]
 
-The recipe's corpus must have been prepared. The file names the recipe, what all variants share, and for each its changes as `section.key=value`,
-added to those of the variant that it is `on`. Trained variants are skipped, stopped ones go on; the
-table has all that are done.
+The recipe's corpus must have been prepared. The file names the recipe, what all variants share, and
+for each its changes as `section.key=value`, added to those of the variant that it is `on`. Trained
+variants are skipped, stopped ones go on; the table has all that are done.
 """
 
 from __future__ import annotations
