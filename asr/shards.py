@@ -57,6 +57,7 @@ class Shards(Sequence[Utterance]):
     def __init__(self, folder: str | Path, seconds: Path | None = None, cached: int = OPEN_INDICES):
         self.folder, self.seconds, self.cached = Path(folder), seconds, cached
         self.shards = _open(self.folder)
+        self._tars = [str(self.folder / shard.tar) for shard in self.shards]
         self._indices: OrderedDict[int, tuple[list[bytes], np.ndarray]] = OrderedDict()
         self._rows = _starts(shard.utterances for shard in self.shards)
         self._first = self._rows
@@ -115,7 +116,7 @@ class Shards(Sequence[Utterance]):
             path = (self.folder / shard.tar).with_suffix(".jsonl")
             data = _read(path)
             lines = data.splitlines()
-            if _digest(data) != shard.index or len(lines) != shard.utterances:
+            if digest(data) != shard.index or len(lines) != shard.utterances:
                 raise UserError(
                     f"{path}: not the index that {SUMMARY} knows; delete {self.folder / SUMMARY} "
                     "to have both made again from the tars"
@@ -130,7 +131,7 @@ class Shards(Sequence[Utterance]):
         lines, kept = self._index(number)
         columns = json.loads(lines[kept[at]])
         name, offset, size = columns.pop("audio")
-        member = Member(str(self.folder / self.shards[number].tar), name, offset, size)
+        member = Member(self._tars[number], name, offset, size)
         known = {key: columns.pop(key) for key in manifest.COLUMNS if key in columns}
         return Utterance(audio=member, extra=columns, **known)
 
@@ -235,7 +236,7 @@ def index_tar(path: Path) -> Shard:
             raise UserError(f"{path}: sample {key!r}: not Unicode: {error.reason}") from None
     data = b"".join(lines)
     files.write(path.with_suffix(".jsonl"), data)
-    return Shard(path.name, size, len(lines), seconds / 3600, _digest(data))
+    return Shard(path.name, size, len(lines), seconds / 3600, digest(data))
 
 
 def samples(path: Path) -> Iterator[tuple[str, dict[str, Member]]]:
@@ -335,5 +336,5 @@ def _starts(counts: Iterator[int]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(list(counts), dtype=np.int64)])
 
 
-def _digest(data: bytes) -> str:
+def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]

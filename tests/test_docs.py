@@ -88,6 +88,11 @@ RUN = {
     "asr lm books.txt.gz data/NAME/train.jsonl --to lm.npz --perplexity data/NAME/dev.jsonl": "",
     "asr tune model.asr data/NAME/dev.jsonl --lm lm.npz --to tuned.asr": "",
     "asr score tuned.asr data/NAME/test.jsonl": "",
+    "asr shard data/mine/train.jsonl data/mine/shards": "",
+    "asr check data/mine/shards": "",
+    "asr train mine.yaml name=large data.folder=data/mine data.train=shards": (
+        f"asr train mine.yaml name=large data.folder=data/mine data.train=shards {SMALL}"
+    ),
     **{
         f"asr show {FIRST} --what {name} --to docs/pictures/{name}.png": ""
         for name in ("waveform", "spectrum", "spectrogram")

@@ -179,7 +179,7 @@ def simulated(folder, counts, seed=0):
         data = "".join(json.dumps(row) + "\n" for row in rows).encode()
         (folder / f"{number:05d}.tar").touch()
         (folder / f"{number:05d}.jsonl").write_bytes(data)
-        shards.append(Shard(f"{number:05d}.tar", 0, count, 0.0, shards_of._digest(data)))
+        shards.append(Shard(f"{number:05d}.tar", 0, count, 0.0, shards_of.digest(data)))
     write_summary(folder, shards)
     return Shards(folder)
 

@@ -1,0 +1,177 @@
+"""What a corpus in shards costs in memory and time, by its size; and as a manifest (Linux only).
+
+Of the sizes given all but the audio is there: the index is that of real shards, the tars are empty.
+Each is measured in a process of its own, as memory beyond what Python and torch take after their
+import. Audio is read from shards and from files for a thousand utterances, in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from asr import manifest
+from asr.check import check_shards
+from asr.config import Config
+from asr.dataset import BatchPlan, SpeechDataset, deal, load_batches
+from asr.manifest import Utterance
+from asr.sharding import write_shards
+from asr.shards import Shard, ShardPlan, Shards, digest, durations_s, write_summary
+from asr.tokenizer import CharacterTokenizer
+
+IN_A_SHARD = 2000  # about 256 MB of FLAC
+TOKENS = CharacterTokenizer("abcdefghijklmnopqrstuvwxyz")
+BATCH_S, TOGETHER = 160.0, 16
+
+
+def write_index(folder: Path, utterances: int) -> None:
+    draw = np.random.default_rng(0)
+    words = ["".join(draw.choice(list("etaoinshrdlu"), 5)) for _ in range(5000)]
+    shards = []
+    for first in range(0, utterances, IN_A_SHARD):
+        lines, seconds = [], 0.0
+        for i in range(first, min(first + IN_A_SHARD, utterances)):
+            duration_s = round(float(draw.uniform(1, 15)), 4)
+            chosen = draw.integers(len(words), size=int(2 * duration_s) + 1)
+            row = {
+                "id": f"speaker-{i % 999:04d}/book-{i % 77:03d}/{i:09d}",
+                "audio": [f"{i:09d}.flac", 512 + (i - first) * 131072, 131000],
+                "duration_s": duration_s,
+                "text": " ".join(words[k] for k in chosen),
+                "speaker": f"speaker-{i % 999:04d}",
+            }
+            seconds += duration_s
+            lines.append(json.dumps(row) + "\n")
+        data = "".join(lines).encode()
+        tar = folder / f"{len(shards):05d}.tar"
+        tar.touch()
+        tar.with_suffix(".jsonl").write_bytes(data)
+        shards.append(Shard(tar.name, 0, len(lines), seconds / 3600, digest(data)))
+    write_summary(folder, shards)
+
+
+def resident_mib(which: str) -> float:
+    """Of this process: VmRSS now, VmHWM at most."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(rf"{which}:\s+(\d+) kB", status)[1]) / 1024
+
+
+def in_shards(folder: Path) -> dict[str, Callable[[], object]]:
+    seconds = folder / "seconds"
+
+    def plan() -> ShardPlan:
+        return ShardPlan(Shards(folder, seconds, TOGETHER), TOGETHER, BATCH_S, 0, [0.9, 1.0, 1.1])
+
+    def walk() -> None:
+        """What the training process does, and a worker beside it."""
+        planned = plan()
+        for batch in planned.following(0, 0, 1):
+            for place in batch:
+                planned.shards[place.index]
+
+    def skip() -> None:
+        planned = plan()
+        next(planned.following(0, planned.steps(0) - 1, 1))
+
+    return {
+        "check of texts": lambda: list(
+            check_shards(Shards(folder), Config(name="bench"), TOKENS, seconds)
+        ),
+        "batches counted": lambda: plan().steps(0),
+        "epoch walked": walk,
+        "last batch found": skip,
+    }
+
+
+def in_a_manifest(folder: Path) -> dict[str, Callable[[], object]]:
+    path = folder / "manifest.jsonl"
+    held: list = []
+    return {
+        "manifest read": lambda: held.append(manifest.read(path)),
+        "epoch planned": lambda: held.append(
+            BatchPlan(durations_s(held[0]), BATCH_S, 0, [0.9, 1.0, 1.1]).batches(0)
+        ),
+    }
+
+
+def measure(folder: Path, make: Callable, results) -> None:
+    before = resident_mib("VmRSS")
+    for name, work in make(folder).items():
+        Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM to VmRSS
+        started = time.monotonic()
+        work()
+        results.put((name, time.monotonic() - started, resident_mib("VmHWM") - before))
+    results.put(None)
+
+
+def compare_reading(folder: Path, rounds: int) -> None:
+    draw = np.random.default_rng(0)
+    utterances = []
+    for i in range(1000):
+        path = folder / f"audio/{i}.flac"
+        path.parent.mkdir(exist_ok=True)
+        duration_s = float(draw.uniform(1, 4))
+        soundfile.write(path, 0.1 * draw.standard_normal(round(duration_s * 16000)), 16000)
+        utterances.append(Utterance(str(i), str(path), duration_s=duration_s, text="a"))
+    started = time.monotonic()
+    shards, _ = write_shards(utterances, folder / "real", shard_mb=20)
+    took = time.monotonic() - started
+    mb = sum(shard.size for shard in shards) / 1e6
+    print(f"1000 real utterances packed: {len(shards)} shards, {mb:.0f} MB, {took:.1f} s")
+    config = Config(name="bench")
+    corpora = {"files": utterances, "shards": list(Shards(folder / "real"))}
+    plan = BatchPlan([u.duration_s for u in utterances], 40.0, 0).batches(0)
+    parts = [part for batch in plan for part in deal(batch, 1)]
+    taken: dict[str, list[float]] = {name: [] for name in corpora}
+    for _ in range(rounds):
+        for name, corpus in corpora.items():
+            started = time.monotonic()
+            for _ in load_batches(SpeechDataset(corpus, TOKENS, config), parts, workers=0):
+                pass
+            taken[name].append(time.monotonic() - started)
+    for name, times in taken.items():
+        print(f"read from {name}: {1000 / np.median(times):.0f} utterances/s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 100_000, 1_000_000])
+    parser.add_argument("--rounds", type=int, default=5, help="of reading audio")
+    options = parser.parse_args()
+    spawn = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        compare_reading(Path(folder), options.rounds)
+    for size in options.sizes:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            write_index(folder, size)
+            rows = (
+                Utterance(u.id, str(folder / u.audio.name), 0.0, u.duration_s, u.text, u.speaker)
+                for u in Shards(folder)
+            )
+            manifest.write(folder / "manifest.jsonl", rows)
+            for make in (in_shards, in_a_manifest):
+                results = spawn.Queue()
+                process = spawn.Process(target=measure, args=(folder, make, results))
+                process.start()
+                while (found := results.get()) is not None:
+                    print(
+                        f"{size} utterances, {found[0]}: {found[1]:.2f} s, {found[2]:.1f} MiB",
+                        flush=True,
+                    )
+                process.join()
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main()
