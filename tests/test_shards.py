@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import tarfile
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -233,6 +234,20 @@ def test_other_shards_are_together_in_each_epoch(tmp_path):
     ]
     assert all(len(shards) == 3 for epoch in windows for shards in epoch)
     assert set(windows[0]) != set(windows[1])
+
+
+def test_memory_does_not_grow_with_the_corpus(tmp_path):
+    def peak(count):
+        shards = Shards(simulated(tmp_path / str(count), [100] * count).folder, cached=4)
+        tracemalloc.start()
+        for batch in ShardPlan(shards, 4, 40.0, seed=0).following(0, 0, 1):
+            for place in batch:
+                assert shards[place.index].duration_s > 0
+        bytes_at_most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return bytes_at_most
+
+    assert peak(160) < 1.2 * peak(16)
 
 
 # ---- training ----------------------------------------------------------------------------------
