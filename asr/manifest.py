@@ -145,7 +145,7 @@ def to_utterance(row: dict[str, Any], path: Path, line: int) -> Utterance:
     audio = row.pop("audio")
     known = {key: row.pop(key) for key in COLUMNS if key in row}
     known.setdefault("id", _default_id(audio, known.get("start_s", 0.0)))
-    return Utterance(audio=str(path.parent / audio), extra=row, **known)
+    return Utterance(audio=os.path.normpath(path.parent / audio), extra=row, **known)
 
 
 def _default_id(audio: str, start_s: float) -> str:

@@ -47,7 +47,7 @@ RUN = {
         "torchrun --standalone --nproc-per-node 2 -m asr.cli train mine.yaml "
         f"name=two data.folder=data/mine {SMALL}"
     ),
-    "asr score runs/digits/model.asr data/fsdd/manifest.tsv": "",
+    "asr score runs/digits/model.asr data/fsdd/manifest.tsv --by speaker": "",
     "asr run recipes/fsdd data.prepare.audio=recordings/fsdd": (
         f"asr run recipes/fsdd data.prepare.audio=recordings/fsdd {SMALL}"
     ),

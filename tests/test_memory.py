@@ -83,7 +83,7 @@ from asr.checkpoint import load_model
 from asr.objective import Objective
 import sys
 objective = Objective(load_model(sys.argv[1]))
-for count in (16, 32, 64, 128):
+for count in (40, 80, 160, 320):
     objective(memory.random_batch(count, 10.0, 20, 16000)).backward()
     print(memory.peak_bytes(torch.device("cpu")))
 """
