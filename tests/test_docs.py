@@ -105,7 +105,7 @@ RUN = {
     f"asr transcribe runs/digits/model.asr {FIRST}": "",
     f"asr transcribe runs/digits/model.asr {FIRST} "
     "--decoder beam=50 --decoder n_best=4 --format json": "",
-    "asr transcribe runs/digits/model.asr data/digits/audio/test-0034/test-0034-003.wav": (
+    "asr transcribe runs/digits/model.asr data/digits/audio/test-0016/test-0016-006.wav": (
         f"asr transcribe runs/digits/model.asr {FIRST}"  # the small corpus has fewer voices
     ),
 }
@@ -142,7 +142,7 @@ def folder(tmp_path_factory, model_file):
         manifest.write(folder / f"data/NAME/{part}.jsonl", rows)
     (folder / "model.txt").write_text("test0\tbad cab\ntest1\tbad\ntest2\tcab cab\n")
     (folder / "other.txt").write_text("bad cab\n" * 3)
-    rows = ["id\taudio\ttext"]
+    rows = ["id\taudio\ttext\tspeaker"]
     for digit, word in enumerate("zero one two three four five six seven eight nine".split()):
         for speaker in ("ann", "ben", "theo", "yweweler"):
             for i in range(2):
@@ -150,7 +150,7 @@ def folder(tmp_path_factory, model_file):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 soundfile.write(path, noise(0.4, digit, 8000), 8000)
                 path.with_suffix(".txt").write_text(word)
-                rows.append(f"{path.stem}\t{path}\t{word}")
+                rows.append(f"{path.stem}\t{path}\t{word}\t{speaker}")
     (folder / "data/fsdd").mkdir(parents=True)
     (folder / "data/fsdd/manifest.tsv").write_text("\n".join(rows))
     draw = np.random.default_rng(0)
