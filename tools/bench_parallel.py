@@ -21,7 +21,7 @@ from bench_training import make_corpus
 
 from asr import manifest
 
-FIRST = 10  # steps until all is loaded and allocated
+FIRST = 6  # steps until all is loaded and allocated
 
 
 def train(folder: Path, preset: str, processes: int, number: int) -> float:
@@ -41,6 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="small")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch-s", type=float, default=80, help="seconds of audio a step")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -49,7 +50,8 @@ def main() -> None:
         manifest.write(folder / "dev.jsonl", utterances[:2])
         (folder / "recipe.yaml").write_text(
             f"name: bench\ndata: {{folder: {folder}, max_duration_s: 10}}\n"
-            "train: {epochs: 1, batch_s: 80, threads: 1, workers: 0, log_every: 2, device: cpu}\n"
+            f"train: {{epochs: 1, batch_s: {options.batch_s}, threads: 1, workers: 0, "
+            "log_every: 2, device: cpu}\n"
         )
         rows = []
         for round_ in range(options.rounds):
