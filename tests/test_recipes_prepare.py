@@ -337,13 +337,17 @@ def test_yesno_names_what_is_wrong(recordings, tmp_path):
 def test_yesno_from_the_real_recordings(tmp_path, corpora):
     assert run("yesno", tmp_path, "--audio", corpora / "yesno_he").returncode == 0
     parts = {part: manifest.read(tmp_path / f"{part}.jsonl") for part in ("train", "dev", "test")}
-    whole = [u for part in parts.values() for u in part if "." not in u.id]
-    assert len(whole) == 60 and 360 < sum(u.duration_s for u in whole) < 380
-    # Nearly all training recordings can be cut at their pauses, and begin with either word then.
-    pieces = [u for u in parts["train"] if "." in u.id]
-    assert len(pieces) >= 24 * (8 + 7 + 5)
-    assert {u.text.split()[0] for u in pieces} == {"yes", "no"}
-    assert not any("." in u.id for part in ("dev", "test") for u in parts[part])
+    whole = parts["dev"] + parts["test"]
+    assert len(whole) == 34 and 200 < sum(u.duration_s for u in whole) < 220
+    # Strings of the training recordings' words: any length, either word first.
+    strings = parts["train"]
+    assert len(strings) == 200 and not {u.id for u in strings} & {u.id for u in whole}
+    assert {len(u.text.split()) for u in strings} == set(range(1, 9))
+    assert {u.text.split()[0] for u in strings} == {"yes", "no"}
+    for u in strings:
+        assert soundfile.info(u.audio).duration == u.duration_s
+        assert 0.35 < u.duration_s / len(u.text.split()) and u.duration_s < 9
+    assert 0.5 < sum(u.duration_s - 1.5 for u in strings) / (200 * 4.5) < 0.75  # s a word
 
 
 # --- recipes/digits

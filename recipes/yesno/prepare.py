@@ -12,9 +12,9 @@ recordings are for training, as with Kaldi and icefall, but 4 of them are kept b
 30 are the test set, and nothing is tuned on it.
 
 The split has a trap: every recording of the first 30 begins with "no", every one of the last 30
-with "yes". A recurrent model learns that an utterance begins with "no", whatever it hears, and
-writes one word too many in each test recording. So the training recordings are also cut at their
-pauses: stretches of 1, 2 and 4 words, which begin with either word.
+with "yes". A recurrent model learns which word follows which in the 26 strings that it hears, and
+that the first is "no". So the training recordings are cut into their words, and what is trained on
+are strings of one to eight of these, drawn at random: only the sounds tell what comes.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import soundfile
 from rich.progress import track
 
 from asr import audio as audio_file
 from asr.download import download, extract
 from asr.errors import UserError
+from asr.files import replacing
 from asr.manifest import Utterance, write
 from asr.recipe import main
 
@@ -46,7 +47,9 @@ RECORDINGS = bytes.fromhex(
 WORDS = {"1": "yes", "0": "no"}
 N_TRAIN = 30
 DEV_EVERY = 8  # of the training recordings
+RATE_HZ = 8000
 WORDS_EACH = 8  # words of a recording
+STRINGS = 200  # joined for training
 PAUSE_FRAMES, WORD_FRAMES = 12, 8  # of 10 ms: shorter pauses and louder moments are not counted
 
 
@@ -82,13 +85,13 @@ def split_of(index: int) -> str:
     return "dev" if index % DEV_EVERY == 3 else "train"
 
 
-def find_words(samples: np.ndarray, rate_hz: int) -> list[tuple[float, float]] | None:
+def find_words(samples: np.ndarray) -> list[tuple[float, float]] | None:
     """Start and end in seconds of the eight words of a recording; None where they cannot be told.
 
     A word is a stretch of frames louder than a share of the loudest. The share is the middle one of
     those that find exactly eight words.
     """
-    hop = rate_hz // 100
+    hop = RATE_HZ // 100
     power = np.add.reduceat(samples**2, np.arange(0, len(samples) - hop + 1, hop)) / hop
     level = np.convolve(np.sqrt(power), np.ones(5) / 5, mode="same")  # over 50 ms
     found = []
@@ -106,20 +109,35 @@ def find_words(samples: np.ndarray, rate_hz: int) -> list[tuple[float, float]] |
     return found[len(found) // 2] if found else None
 
 
-def cut(recording: Utterance, words: list[tuple[float, float]]) -> Iterator[Utterance]:
-    """Stretches of 1, 2 and 4 words, cut in the middle of the pauses."""
-    labels = recording.text.split()
+def cut(samples: np.ndarray, words: list[tuple[float, float]]) -> list[np.ndarray]:
+    """The quiet before the words, each word with half of the pauses beside it, the quiet after."""
     pauses = [(a[1] + b[0]) / 2 for a, b in itertools.pairwise(words)]
-    edges_s = [0.0, *pauses, recording.duration_s]
-    for count in (1, 2, 4):
-        for first in range(WORDS_EACH - count + 1):
-            yield replace(
-                recording,
-                id=f"{recording.id}.{first}-{first + count}",
-                start_s=edges_s[first],
-                duration_s=edges_s[first + count] - edges_s[first],
-                text=" ".join(labels[first : first + count]),
-            )
+    margin = (words[1][0] - words[0][1]) / 2
+    edges_s = [max(0.0, words[0][0] - margin), *pauses, words[-1][1] + margin]
+    return np.split(samples, [round(edge_s * RATE_HZ) for edge_s in edges_s])
+
+
+def join(out: Path, clips: dict[str, list[np.ndarray]]) -> Iterator[Utterance]:
+    """Strings of words, as many of each length, with quiet before and after as in the recordings.
+
+    clips: of each word; those of "" are the quiet.
+    """
+    draw = np.random.default_rng(0)
+    for i in range(STRINGS):
+        labels = draw.choice(list(WORDS.values()), 1 + i % WORDS_EACH).tolist()
+        parts = [clips[label][draw.integers(len(clips[label]))] for label in ["", *labels, ""]]
+        samples = np.concatenate(parts)
+        target = out / "audio" / f"string-{i:03d}.wav"
+        with replacing(target) as beside:
+            soundfile.write(beside, samples, RATE_HZ, format="WAV", subtype="PCM_16")
+        yield Utterance(
+            id=target.stem,
+            audio=str(target),
+            duration_s=len(samples) / RATE_HZ,
+            text=" ".join(labels),
+            speaker="anonymous",
+            language="he",
+        )
 
 
 def prepare(out: Path, audio: Path | None) -> None:
@@ -130,11 +148,13 @@ def prepare(out: Path, audio: Path | None) -> None:
     recordings = find_recordings(audio)
     (out / "audio").mkdir(parents=True, exist_ok=True)
     splits: dict[str, list[Utterance]] = {"train": [], "dev": [], "test": []}
+    clips: dict[str, list[np.ndarray]] = {label: [] for label in ["", *WORDS.values()]}
+    uncut = []
     for index, name in enumerate(track(expected_ids(), "checking")):
         source = recordings[name]
         target = out / "audio" / source.name
         info = audio_file.info(source)
-        samples = audio_file.read(source, info.rate_hz)  # raises where the file is cut off
+        samples = audio_file.read(source, RATE_HZ)  # raises where the file is cut off
         beside = target.with_name(target.name + ".part")
         shutil.copyfile(source, beside)
         os.replace(beside, target)
@@ -148,9 +168,18 @@ def prepare(out: Path, audio: Path | None) -> None:
         )
         split = split_of(index)
         splits[split].append(recording)
-        words = find_words(samples, info.rate_hz) if split == "train" else None
-        if words:
-            splits[split] += cut(recording, words)
+        if split == "train":
+            words = find_words(samples)
+            if words is None:
+                uncut.append(name)
+                continue
+            labels = ["", *recording.text.split(), ""]
+            for label, clip in zip(labels, cut(samples, words), strict=True):
+                clips[label].append(clip)
+    if uncut:
+        print(f"{len(uncut)} without eight words between pauses, not cut: {', '.join(uncut)}")
+    if all(clips.values()):
+        splits["train"] = list(join(out, clips))
     for split, utterances in splits.items():
         write(out / f"{split}.jsonl", utterances)
         print(
