@@ -3,8 +3,8 @@
     python tools/bench_step.py [--preset small] [--device cpu] [--threads 2] [--rounds 5]
 
 The model, CTC and the backward pass on random features, in batches of many shapes as bucketing
-makes them. Rounds alternate between the ways. The first round of each, in which torch.compile compiles
-for shapes as they come, is timed apart. A way that fails is listed with its error.
+makes them. Rounds alternate between the ways. The first round of each, in which torch.compile
+compiles for shapes as they come, is timed apart. A way that fails is listed with its error.
 """
 
 from __future__ import annotations
