@@ -120,8 +120,16 @@ def _say_resampled(from_hz: int, to_hz: int, path: Source) -> None:
         )
 
 
-def blocks(path: str | Path, rate_hz: int, block_s: float) -> Iterator[np.ndarray]:
-    """A file of any length in float32 blocks of `block_s` seconds (the last is shorter)."""
+def blocks(
+    path: str | Path,
+    rate_hz: int,
+    block_s: float,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+) -> Iterator[np.ndarray]:
+    """A file of any length, or a stretch of it, in float32 blocks of `block_s` seconds (the last is
+    shorter). Raises `UserError` as `read` does, where it finds the damage.
+    """
     size = round(block_s * rate_hz)
     with _open(path) as source:
         stream = soxr.ResampleStream(source.info.rate_hz, rate_hz, 1, dtype="float32")
@@ -129,7 +137,7 @@ def blocks(path: str | Path, rate_hz: int, block_s: float) -> Iterator[np.ndarra
         if not same:
             _say_resampled(source.info.rate_hz, rate_hz, path)
         kept = np.zeros(0, np.float32)
-        for chunk in source.blocks(0.0, None):
+        for chunk in source.blocks(start_s, duration_s):
             kept = np.concatenate([kept, chunk if same else stream.resample_chunk(chunk)])
             while len(kept) >= size:
                 yield kept[:size]

@@ -17,6 +17,7 @@ EXTRAS = {  # distribution: what it is for
     "hibari-tts": "the digits recipe speaks its corpus with it",
     "matplotlib": "draws learning curves and other pictures",
     "pytest": "runs the tests",
+    "silero-vad": "finds the pauses of long recordings, with onnxruntime",
     "wandb": "shows runs on Weights & Biases",
 }
 

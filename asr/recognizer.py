@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr import audio, checkpoint
+from asr import checkpoint
 from asr.checkpoint import Model
 from asr.config import parse
 from asr.dataset import pad
@@ -21,7 +21,9 @@ from asr.decoder.confidence import recalibrate
 from asr.decoder.greedy import GreedyDecoder
 from asr.decoder.ngram import NGram
 from asr.errors import UserError
-from asr.transcript import Hypothesis, Segment, Transcript
+from asr.manifest import Utterance
+from asr.transcribe import Failure, transcribe_many, transcript_of
+from asr.transcript import Hypothesis, Transcript
 
 DEFAULT_BEAM = 50  # of a language model or hotwords, where nobody chose one
 
@@ -114,16 +116,19 @@ class Recognizer:
         ]
 
     def transcribe(self, source: str | Path | np.ndarray) -> Transcript:
-        """A file of any format and rate, or float32 samples (N,) at `rate_hz`.
+        """A file of any format, rate and length, or float32 samples (N,) at `rate_hz`.
 
         Raises `UserError` when the file cannot be read.
         """
         if isinstance(source, (str, Path)):
-            name, samples = str(source), audio.read(source, self.rate_hz)
-        else:
-            name, samples = "", np.asarray(source, dtype=np.float32)
+            utterance = Utterance(Path(source).stem, str(source))
+            ((_, result),) = transcribe_many(self, [utterance])
+            if isinstance(result, Failure):
+                raise UserError(result.reason)
+            return result
+        samples = np.asarray(source, dtype=np.float32)
         (hypotheses,) = self.recognise([samples])
-        return to_transcript(name, len(samples) / self.rate_hz, hypotheses)
+        return transcript_of("", len(samples) / self.rate_hz, 0.0, [(0.0, hypotheses)])
 
 
 def build_decoder(
@@ -145,26 +150,6 @@ def build_decoder(
         unknown_score=c.unknown_score,
         hotwords=hotwords,
         n_best=c.n_best,
-    )
-
-
-def to_transcript(
-    name: str, duration_s: float, hypotheses: list[Hypothesis], start_s: float = 0.0
-) -> Transcript:
-    """Hypotheses of the stretch that begins at `start_s` of a file; times become the file's."""
-    end_s = start_s + duration_s
-    # The last frame may reach past the last sample by part of a hop.
-    words = tuple(
-        replace(
-            word,
-            start_s=min(start_s + word.start_s, end_s),
-            end_s=min(start_s + word.end_s, end_s),
-        )
-        for word in hypotheses[0].words
-    )
-    segments = (Segment(start_s, end_s, words),) if words else ()
-    return Transcript(
-        name, duration_s, segments, tuple(hypothesis.text for hypothesis in hypotheses[1:])
     )
 
 

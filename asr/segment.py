@@ -7,7 +7,7 @@ with a wildcard around every sentence for what was said but not written down.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
@@ -108,7 +108,10 @@ def long_emissions(recognizer: Recognizer, recording: Utterance) -> tuple[np.nda
     """
     frame = round(recognizer.frame_s * recognizer.rate_hz)  # samples
     piece, context = round(PIECE_S / recognizer.frame_s), round(CONTEXT_S / recognizer.frame_s)
-    blocks = _blocks(recording, recognizer.rate_hz, piece * frame)
+    rate_hz = recognizer.rate_hz
+    blocks = audio.blocks(
+        recording.audio, rate_hz, piece * frame / rate_hz, recording.start_s, recording.duration_s
+    )
     rows: list[np.ndarray] = []
     before, samples = np.zeros(0, np.float32), 0
     for block, following in pairwise(chain(blocks, [None])):
@@ -120,16 +123,7 @@ def long_emissions(recognizer: Recognizer, recording: Utterance) -> tuple[np.nda
         before, samples = block[-context * frame :], samples + len(block)
     if not rows:
         raise UserError(f"{recording.audio}: the file has no samples")
-    return np.concatenate(rows), samples / recognizer.rate_hz
-
-
-def _blocks(recording: Utterance, rate_hz: int, size: int) -> Iterator[np.ndarray]:
-    if not recording.start_s and recording.duration_s is None:
-        yield from audio.blocks(recording.audio, rate_hz, size / rate_hz)
-        return
-    samples = audio.read(recording.audio, rate_hz, recording.start_s, recording.duration_s)
-    for at in range(0, len(samples), size):
-        yield samples[at : at + size]
+    return np.concatenate(rows), samples / rate_hz
 
 
 def align_recording(

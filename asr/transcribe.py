@@ -1,27 +1,51 @@
-"""Many files -> transcripts, in batches of similar length, in the order they were asked for."""
+"""Many files, of any length -> transcripts: batches of similar length, in the order asked for.
+
+Utterances up to `LONG_S` are heard whole. Longer ones are cut at pauses (`asr.stretches`), so
+memory grows neither with their length nor with their number. While the model hears one window of
+stretches, the next is read, and the one before decoded.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol
 
 import numpy as np
 
 from asr import audio, manifest
 from asr.errors import UserError
 from asr.manifest import Utterance
-from asr.recognizer import Recognizer, to_transcript
-from asr.transcript import Transcript
+from asr.seams import seam
+from asr.stretches import Stretch, stretches
+from asr.tokenizer import Tokenizer
+from asr.transcript import Hypothesis, Segment, Transcript
+from asr.voice import detector
 
 BATCH_S = 120.0  # seconds of audio a batch, padding counted
-WINDOW = 64  # utterances that are sorted by length among themselves: what memory holds at a time
-READERS = 2  # threads that read audio ahead
+WINDOW, WINDOW_S = 64, 600.0  # what is sorted by length among itself: what memory holds at a time
+LONG_S = 60.0
+BLOCK_S = 10.0  # of a long recording that is read at a time
+
+
+class Emissions(Protocol):
+    def rows(self) -> list[np.ndarray]: ...
+
+
+class Ear(Protocol):
+    """What this file needs of an `asr.recognizer.Recognizer`."""
+
+    rate_hz: int
+    frame_s: float
+    tokenizer: Tokenizer
+
+    def emissions(self, waveforms: Sequence[np.ndarray]) -> Emissions: ...
+
+    def decode(self, log_probs: np.ndarray) -> list[Hypothesis]: ...
 
 
 @dataclass(frozen=True)
@@ -33,7 +57,19 @@ class Failure:
 
 
 Result = tuple[Utterance, Transcript | Failure]
-Found = TypeVar("Found")
+
+
+@dataclass
+class _Piece:
+    """What the model hears at a time: an utterance, or a stretch of one."""
+
+    utterance: Utterance
+    samples: np.ndarray
+    start_s: float = 0.0  # in the utterance
+    overlap_s: float = 0.0  # with the piece before
+    reached_s: float = 0.0  # seconds of the utterance that have been read
+    last: bool = True
+    failed: str | None = None
 
 
 def sources(paths: Iterable[str | Path]) -> list[Utterance]:
@@ -63,77 +99,201 @@ def _whole_path(utterance: Utterance) -> str:
 
 
 def transcribe_many(
-    recognizer: Recognizer, utterances: Iterable[Utterance], batch_s: float = BATCH_S
+    recognizer: Ear,
+    utterances: Iterable[Utterance],
+    batch_s: float = BATCH_S,
+    vad: str = "auto",
+    heard: Callable[[float], None] = lambda seconds: None,
 ) -> Iterator[Result]:
     """Transcribe utterances; one that cannot be read gives a `Failure` and stops no other.
 
-    Results come in the order of the utterances. Memory does not grow with their number.
+    vad: the detector of `asr.voice` that finds the pauses of long recordings; heard: called with
+    seconds of audio as they are done. Results come in the order of the utterances, one window after
+    the model has heard them. Memory does not grow with their number.
     """
-    for utterance, duration_s, found in _in_batches(
-        recognizer, utterances, recognizer.recognise, batch_s
-    ):
-        if not isinstance(found, Failure):
-            found = to_transcript(utterance.audio, duration_s, found, utterance.start_s)
-        yield utterance, found
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # the beam's loops release the GIL
+        open_: _Open | None = None
+        finished: list[tuple[Utterance, float, _Open | Failure]] = []
+        for window in _heard(recognizer, _pieces(recognizer, utterances, vad), batch_s):
+            ready, finished = finished, []
+            for piece, log_probs in window:
+                if piece.failed is not None:
+                    finished.append((piece.utterance, 0.0, Failure(piece.utterance, piece.failed)))
+                    open_ = None
+                    continue
+                open_ = open_ or _Open(recognizer, pool)
+                open_.add(piece, log_probs)
+                if piece.last:
+                    open_.close()
+                    finished.append((piece.utterance, piece.reached_s, open_))
+                    open_ = None
+                heard(len(piece.samples) / recognizer.rate_hz)
+            yield from _results(ready)
+        yield from _results(finished)
 
 
 def emissions_of_many(
-    recognizer: Recognizer, utterances: Iterable[Utterance], batch_s: float = BATCH_S
+    recognizer: Ear, utterances: Iterable[Utterance], batch_s: float = BATCH_S
 ) -> Iterator[tuple[Utterance, np.ndarray | Failure]]:
-    """What `transcribe_many` decodes: (T, V) log-probabilities of each utterance, in order."""
+    """(T, V) log-probabilities of each utterance, heard whole whatever its length, in order."""
+    for window in _heard(recognizer, _pieces(recognizer, utterances, None), batch_s):
+        for piece, log_probs in window:
+            failed = piece.failed is not None
+            yield piece.utterance, Failure(piece.utterance, piece.failed) if failed else log_probs
 
-    def emit(waveforms: list[np.ndarray]) -> list[np.ndarray]:
-        return recognizer.emissions(waveforms).rows()
 
-    for utterance, _, found in _in_batches(recognizer, utterances, emit, batch_s):
+def transcript_of(
+    name: str, duration_s: float, start_s: float, heard: list[tuple[float, list[Hypothesis]]]
+) -> Transcript:
+    """The hypotheses of the stretches of an utterance, each with the second at which it begins.
+
+    start_s: of the utterance in its file, whose times the words get. Other readings are kept where
+    the utterance was decoded in one piece.
+    """
+    end_s = start_s + duration_s
+    segments = []
+    for i, (at_s, hypotheses) in enumerate(heard):
+        following_s = heard[i + 1][0] if i + 1 < len(heard) else duration_s
+        begin_s, limit_s = start_s + at_s, min(end_s, start_s + following_s)
+        # The last frame may reach past the last sample by part of a hop.
+        words = tuple(
+            replace(
+                word,
+                start_s=min(begin_s + word.start_s, limit_s),
+                end_s=min(begin_s + word.end_s, limit_s),
+            )
+            for word in hypotheses[0].words
+        )
+        if words:
+            whole = len(heard) == 1 and at_s == 0
+            ends = end_s if whole else words[-1].end_s
+            segments.append(Segment(begin_s if whole else words[0].start_s, ends, words))
+    others = tuple(other.text for other in heard[0][1][1:]) if len(heard) == 1 else ()
+    return Transcript(name, duration_s, tuple(segments), others)
+
+
+@dataclass
+class _Open:
+    """An utterance of which the model has not heard everything yet."""
+
+    recognizer: Ear
+    pool: ThreadPoolExecutor
+    decoded: list[tuple[float, Future]] = field(default_factory=list)  # second, hypotheses
+    held: tuple[_Piece, np.ndarray, int] | None = None  # with the frame that it is used from
+
+    def add(self, piece: _Piece, log_probs: np.ndarray) -> None:
+        first = 0
+        if self.held is not None and piece.overlap_s:
+            before, left, used = self.held
+            frame_s = self.recognizer.frame_s
+            offset = (piece.start_s - before.start_s) / frame_s
+            end, first = seam(left, log_probs, offset, self.recognizer.tokenizer.pieces)
+            self.held = before, left[: max(end, used)], used
+        self._decode()
+        self.held = piece, log_probs, first
+
+    def close(self) -> None:
+        self._decode()
+        self.held = None
+
+    def _decode(self) -> None:
+        if self.held is not None:
+            piece, log_probs, first = self.held
+            if len(log_probs):
+                future = self.pool.submit(self.recognizer.decode, log_probs[first:])
+                self.decoded.append((piece.start_s + first * self.recognizer.frame_s, future))
+
+
+def _results(finished: list[tuple[Utterance, float, _Open | Failure]]) -> Iterator[Result]:
+    for utterance, duration_s, found in finished:
+        if not isinstance(found, Failure):
+            heard = [(at_s, future.result()) for at_s, future in found.decoded]
+            found = transcript_of(utterance.audio, duration_s, utterance.start_s, heard)
         yield utterance, found
 
 
-def _in_batches(
-    recognizer: Recognizer,
-    utterances: Iterable[Utterance],
-    use: Callable[[list[np.ndarray]], list[Found]],
-    batch_s: float,
-) -> Iterator[tuple[Utterance, float, Found | Failure]]:
-    """Each utterance with its seconds and what `use` finds in a batch of waveforms."""
+def _heard(
+    recognizer: Ear, pieces: Iterator[_Piece], batch_s: float
+) -> Iterator[list[tuple[_Piece, np.ndarray]]]:
+    """Windows of pieces with the emissions (T, V) of each; without samples, of no frames."""
+    nothing = np.zeros((0, len(recognizer.tokenizer.pieces)), np.float32)
+    window_samples = WINDOW_S * recognizer.rate_hz
+    with ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(_window, pieces, window_samples)
+        while window := coming.result():
+            coming = ahead.submit(
+                _window, pieces, window_samples
+            )  # read while this window is heard
+            rows = [nothing] * len(window)
+            for batch in _batches([p.samples for p in window], batch_s * recognizer.rate_hz):
+                emissions = recognizer.emissions([window[i].samples for i in batch])
+                for i, row in zip(batch, emissions.rows(), strict=True):
+                    rows[i] = row
+            yield list(zip(window, rows, strict=True))
 
-    def read(utterance: Utterance) -> np.ndarray | Failure:
+
+def _window(pieces: Iterator[_Piece], window_samples: float) -> list[_Piece]:
+    window: list[_Piece] = []
+    samples = 0
+    for piece in pieces:
+        window.append(piece)
+        samples += len(piece.samples)
+        if len(window) == WINDOW or samples >= window_samples:
+            break
+    return window
+
+
+def _pieces(recognizer: Ear, utterances: Iterable[Utterance], vad: str | None) -> Iterator[_Piece]:
+    """What the model is to hear; utterances are cut unless `vad` is None."""
+    for utterance in utterances:
         try:
-            return audio.read(
+            if vad is not None and _seconds(utterance) > LONG_S:
+                yield from _cut(recognizer, utterance, vad)
+                continue
+            samples = audio.read(
                 utterance.audio, recognizer.rate_hz, utterance.start_s, utterance.duration_s
             )
+            yield _Piece(utterance, samples, reached_s=len(samples) / recognizer.rate_hz)
         except UserError as error:
-            return Failure(utterance, str(error))
-
-    stream = iter(utterances)
-    with ThreadPoolExecutor(READERS) as pool:
-
-        def start_window() -> list[tuple[Utterance, Future]]:
-            return [(u, pool.submit(read, u)) for u in islice(stream, WINDOW)]
-
-        window = start_window()
-        while window:
-            coming = start_window()  # read while this window is recognised
-            loaded = [(utterance, future.result()) for utterance, future in window]
-            results: dict[int, tuple[float, Found | Failure]] = {}
-            readable = []
-            for i, (_, samples) in enumerate(loaded):
-                if isinstance(samples, Failure):
-                    results[i] = 0.0, samples
-                else:
-                    readable.append(i)
-            for batch in _batches(readable, [s for _, s in loaded], batch_s * recognizer.rate_hz):
-                waveforms = [loaded[i][1] for i in batch]
-                for i, samples, found in zip(batch, waveforms, use(waveforms), strict=True):
-                    results[i] = len(samples) / recognizer.rate_hz, found
-            yield from ((utterance, *results[i]) for i, (utterance, _) in enumerate(loaded))
-            window = coming
+            yield _Piece(utterance, np.zeros(0, np.float32), failed=str(error))
 
 
-def _batches(readable: list[int], samples: list, batch_samples: float) -> Iterator[list[int]]:
-    """Indices sorted by length, cut where the padded batch would pass `batch_samples`."""
+def _seconds(utterance: Utterance) -> float:
+    if utterance.duration_s is not None:
+        return utterance.duration_s
+    return audio.info(utterance.audio).duration_s - utterance.start_s
+
+
+def _cut(recognizer: Ear, utterance: Utterance, vad: str) -> Iterator[_Piece]:
+    read = 0
+
+    def blocks() -> Iterator[np.ndarray]:
+        nonlocal read
+        for block in audio.blocks(
+            utterance.audio, recognizer.rate_hz, BLOCK_S, utterance.start_s, utterance.duration_s
+        ):
+            read += len(block)
+            yield block
+
+    def piece(stretch: Stretch, last: bool = False) -> _Piece:
+        reached_s = read / recognizer.rate_hz
+        return _Piece(
+            utterance, stretch.samples, stretch.start_s, stretch.overlap_s, reached_s, last
+        )
+
+    for stretch in stretches(blocks(), detector(vad, recognizer.rate_hz), recognizer.rate_hz):
+        yield piece(stretch)
+    if not read:
+        raise UserError(
+            f"{utterance.audio}: no samples between {utterance.start_s:g} s and the end of the file"
+        )
+    yield piece(Stretch(np.zeros(0, np.float32), read / recognizer.rate_hz), last=True)
+
+
+def _batches(samples: list[np.ndarray], batch_samples: float) -> Iterator[list[int]]:
+    """Indices of what has samples by length, cut where the padded batch would pass the limit."""
     batch: list[int] = []
-    for i in sorted(readable, key=lambda i: len(samples[i])):
+    for i in sorted(np.flatnonzero([len(s) for s in samples]), key=lambda i: len(samples[i])):
         if batch and len(samples[i]) * (len(batch) + 1) > batch_samples:
             yield batch
             batch = []

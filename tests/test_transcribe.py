@@ -84,7 +84,7 @@ def test_more_files_than_a_window_stay_in_order(recognizer, recordings):
         assert isinstance(result, Failure) or result.text == texts[utterance.audio]
 
 
-def test_reading_runs_ahead_by_two_windows_at_most(recognizer, recordings):
+def test_reading_runs_ahead_by_three_windows_at_most(recognizer, recordings):
     """An archive of any size: what is asked for is drawn as it is needed."""
     drawn = 0
 
@@ -97,7 +97,7 @@ def test_reading_runs_ahead_by_two_windows_at_most(recognizer, recordings):
     results = transcribe_many(recognizer, endless())
     for _ in range(WINDOW):
         next(results)
-    assert drawn == 2 * WINDOW
+    assert 2 * WINDOW <= drawn <= 3 * WINDOW  # one decoded, one heard, one being read
     results.close()
 
 
@@ -180,7 +180,7 @@ def test_a_folder_without_audio_is_a_users_mistake(tmp_path):
 @given(st.lists(st.integers(1, 50), max_size=30), st.integers(1, 200))
 def test_batches_hold_every_utterance_once_within_the_limit(lengths, limit):
     samples = [np.zeros(length) for length in lengths]
-    batches = list(transcribe._batches(list(range(len(lengths))), samples, limit))
+    batches = list(transcribe._batches(samples, limit))
     assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
     for batch in batches:
         assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= limit

@@ -1,0 +1,109 @@
+"""Where somebody speaks: voice activity detectors that hear a recording block by block.
+
+A detector is called with the blocks in their order and gives a probability of speech for each hop
+of `HOP_S`; what it remembers does not grow.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+
+from asr.errors import UserError
+
+HOP_S = 0.032  # Silero's, at both of its rates
+DETECTORS = ("auto", "silero", "energy", "off")
+
+_FLOOR_S = 30.0  # the noise floor is that of so long before
+_STEP_DB = 8.0  # speech is so much louder than the floor, or more where the range is wide
+_SILENCE_DB = -65.0  # of full scale: below is silence, whatever the floor
+
+
+class Energy:
+    """Louder than the noise floor: knows speech from quiet and from steady noise, not from music.
+
+    The floor is the tenth percentile of the last half minute's levels.
+    """
+
+    def __init__(self, rate_hz: int):
+        self.hop = round(HOP_S * rate_hz)
+        self.levels_db: deque[float] = deque(maxlen=round(_FLOOR_S / HOP_S))
+
+    def __call__(self, samples: np.ndarray) -> np.ndarray:
+        """samples (N * hop,) float32 -> (N,) probabilities, 0 or 1."""
+        power = np.square(samples.reshape(-1, self.hop), dtype=np.float64).mean(axis=1)
+        levels_db = 10 * np.log10(power + 1e-12)
+        self.levels_db.extend(levels_db.tolist())
+        floor_db, top_db = np.percentile(self.levels_db, (10, 95))
+        threshold_db = floor_db + max(_STEP_DB, 0.3 * (top_db - floor_db))
+        return (levels_db > max(threshold_db, _SILENCE_DB)).astype(np.float32)
+
+
+class Silero:
+    """The network of the package `silero-vad`, on onnxruntime; 8 or 16 kHz.
+
+    https://github.com/snakers4/silero-vad. The package is not imported: that would set torch's
+    threads to one. Raises `UserError` when it or onnxruntime is missing, or at another rate.
+    """
+
+    CONTEXT_S = 0.004  # heard before each hop
+
+    def __init__(self, rate_hz: int):
+        if not silero_is_here():
+            raise UserError("--vad silero: not installed: pip install silero-vad onnxruntime, or use --vad energy")
+        if not self.hears(rate_hz):
+            raise UserError(f"--vad silero: hears 8 and 16 kHz, not {rate_hz} Hz; use energy")
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1  # a hop is too small
+        package = Path(importlib.util.find_spec("silero_vad").origin).parent
+        self.session = onnxruntime.InferenceSession(
+            str(package / "data" / "silero_vad.onnx"), options, providers=["CPUExecutionProvider"]
+        )
+        self.hop = round(HOP_S * rate_hz)
+        self.rate_hz = np.array(rate_hz, np.int64)
+        self.state = np.zeros((2, 1, 128), np.float32)
+        self.context = np.zeros(round(self.CONTEXT_S * rate_hz), np.float32)
+
+    @staticmethod
+    def hears(rate_hz: int) -> bool:
+        return rate_hz in (8000, 16000)
+
+    def __call__(self, samples: np.ndarray) -> np.ndarray:
+        """samples (N * hop,) float32 -> (N,) probabilities."""
+        found = []
+        for hop in samples.reshape(-1, self.hop):
+            heard = np.concatenate([self.context, hop])[None]
+            given = {"input": heard, "state": self.state, "sr": self.rate_hz}
+            probability, self.state = self.session.run(None, given)
+            self.context = hop[-len(self.context) :]
+            found.append(float(probability[0, 0]))
+        return np.array(found, np.float32)
+
+
+class Everything:
+    """No detector: all is speech."""
+
+    def __init__(self, rate_hz: int):
+        self.hop = round(HOP_S * rate_hz)
+
+    def __call__(self, samples: np.ndarray) -> np.ndarray:
+        return np.ones(len(samples) // self.hop, np.float32)
+
+
+Detector = Energy | Silero | Everything
+
+
+def silero_is_here() -> bool:
+    return all(importlib.util.find_spec(name) for name in ("silero_vad", "onnxruntime"))
+
+
+def detector(name: str, rate_hz: int) -> Detector:
+    """A new detector for one recording; auto: Silero where it is installed and hears the rate."""
+    if name == "auto":
+        name = "silero" if silero_is_here() and Silero.hears(rate_hz) else "energy"
+    return {"silero": Silero, "energy": Energy, "off": Everything}[name](rate_hz)

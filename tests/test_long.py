@@ -1,0 +1,275 @@
+"""Recordings of any length: no word is lost, doubled or made up where they are cut."""
+
+from itertools import pairwise
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+import tones
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.utils.rnn import pad_sequence
+
+from asr import seams
+from asr.decoder.greedy import GreedyDecoder
+from asr.errors import UserError
+from asr.manifest import Utterance
+from asr.recognizer import Emissions, load
+from asr.stretches import EDGE_S, END_S, LONGEST_S, stretches
+from asr.tokenizer import WORD_START
+from asr.transcribe import LONG_S, Failure, transcribe_many
+from asr.voice import HOP_S, Energy, Everything, Silero, detector, silero_is_here
+
+RATE_HZ = tones.RATE_HZ
+
+
+class Ear:
+    """A recogniser of the tones by their power in frames of 20 ms: right wherever it is cut."""
+
+    rate_hz, frame_s = RATE_HZ, 0.02
+    tokenizer = SimpleNamespace(pieces=["<blank>", *(WORD_START + word for word in tones.TONES_HZ)])
+
+    def emissions(self, waveforms) -> Emissions:
+        rows = [self.hear(np.asarray(samples)) for samples in waveforms]
+        lengths = torch.tensor([len(row) for row in rows])
+        return Emissions(pad_sequence(rows, batch_first=True), lengths, self.frame_s)
+
+    def hear(self, samples: np.ndarray) -> torch.Tensor:
+        size = round(self.frame_s * RATE_HZ)
+        frames = np.pad(samples, (0, -len(samples) % size)).reshape(-1, size)
+        t = np.arange(size) / RATE_HZ
+        power = [
+            np.abs(frames @ np.exp(2j * np.pi * hz * t)) / size for hz in tones.TONES_HZ.values()
+        ]
+        scores = torch.tensor(np.stack([np.full(len(frames), 0.05), *power], axis=1))
+        return (scores * 100).log_softmax(dim=1).float()
+
+    def decode(self, log_probs):
+        return GreedyDecoder(self.tokenizer.pieces).decode(log_probs, self.frame_s)
+
+
+@pytest.fixture
+def recognizer() -> Ear:
+    return Ear()
+
+
+def say(count: int, pause_s: float, seed: int = 0) -> tuple[list[str], np.ndarray]:
+    """Sentences of five words, `pause_s` between them."""
+    draw = np.random.default_rng(seed)
+    words, parts = [], []
+    for _ in range(count):
+        sentence = draw.choice(list(tones.TONES_HZ), size=5).tolist()
+        quiet = 0.003 * draw.standard_normal(int(pause_s * RATE_HZ))
+        words += sentence
+        parts += [tones.speak(sentence, draw), quiet]
+    return words, np.concatenate(parts).astype(np.float32)
+
+
+def heard(recognizer: Ear, path, vad="energy"):
+    ((_, result),) = transcribe_many(recognizer, [Utterance("x", str(path))], vad=vad)
+    assert not isinstance(result, Failure), result
+    return result
+
+
+@pytest.mark.parametrize(("pause_s", "vad"), [(1.0, "energy"), (0.0, "off"), (0.1, "off")])
+def test_no_word_is_lost_or_doubled(recognizer, tmp_path, pause_s, vad):
+    words, samples = say(120, pause_s)
+    soundfile.write(tmp_path / "long.wav", samples, RATE_HZ)
+    assert len(samples) / RATE_HZ > 2 * LONG_S
+    result = heard(recognizer, tmp_path / "long.wav", vad)
+    assert result.text.split() == words
+    assert len(result.segments) > 4
+    assert result.duration_s == pytest.approx(len(samples) / RATE_HZ)
+    times = [time for word in result.words for time in (word.start_s, word.end_s)]
+    assert times == sorted(times) and 0 <= times[0] and times[-1] <= result.duration_s
+
+
+def test_times_are_those_of_the_file(recognizer, tmp_path):
+    """Each word is where it is said, also in a stretch of the file that begins later."""
+    draw = np.random.default_rng(1)
+    samples = 0.003 * draw.standard_normal(RATE_HZ * 200)
+    places = [7.0, 64.0, 131.0, 190.0]
+    for at_s, word in zip(places, ["low", "mid", "high", "low"], strict=True):
+        said = tones.speak([word], draw)
+        samples[int(at_s * RATE_HZ) :][: len(said)] += said
+    soundfile.write(tmp_path / "long.wav", samples, RATE_HZ)
+    result = heard(recognizer, tmp_path / "long.wav")
+    assert result.text == "low mid high low"
+    for word, at_s in zip(result.words, places, strict=True):
+        assert at_s - 0.1 < word.start_s < word.end_s < at_s + 0.5
+    asked = Utterance("x", str(tmp_path / "long.wav"), start_s=60.0, duration_s=100.0)
+    ((_, later),) = transcribe_many(recognizer, [asked], vad="energy")
+    assert later.text == "mid high" and later.duration_s == 100.0
+    assert later.words[0].start_s == pytest.approx(result.words[1].start_s, abs=0.15)
+
+
+def test_nothing_is_made_up_in_silence(recognizer, tmp_path):
+    draw = np.random.default_rng(2)
+    for name, level in (("zeros", 0.0), ("hiss", 0.0003)):
+        path = tmp_path / f"{name}.wav"
+        soundfile.write(path, level * draw.standard_normal(RATE_HZ * 90), RATE_HZ)
+        result = heard(recognizer, path)
+        assert result.text == "" and result.segments == () and result.duration_s == 90.0
+
+
+def test_long_and_short_recordings_among_bad_ones_stay_in_order(recognizer, tmp_path):
+    words, samples = say(30, 0.4)
+    soundfile.write(tmp_path / "long.wav", samples, RATE_HZ)
+    soundfile.write(tmp_path / "short.wav", samples[: RATE_HZ * 4], RATE_HZ)
+    whole = (tmp_path / "long.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    names = ["short", "cut", "long", "missing", "short", "long"]
+    asked = [Utterance(str(i), str(tmp_path / f"{name}.wav")) for i, name in enumerate(names)]
+    asked.append(Utterance("late", str(tmp_path / "long.wav"), start_s=999.0, duration_s=99.0))
+    done = []
+    results = list(transcribe_many(recognizer, asked, heard=done.append))
+    assert [utterance for utterance, _ in results] == asked
+    failed = [isinstance(result, Failure) for _, result in results]
+    assert failed == [False, True, False, True, False, False, True]
+    assert results[2][1].text == results[5][1].text == " ".join(words)
+    assert " ".join(words).startswith(results[0][1].text)
+    assert len(samples) / RATE_HZ < sum(done) < 3 * len(samples) / RATE_HZ
+
+
+def test_the_recognizer_goes_the_same_road(model_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("asr.voice.silero_is_here", lambda: False)  # it would not take the tones
+    _, samples = say(60, 0.4)
+    soundfile.write(tmp_path / "long.wav", samples, RATE_HZ)
+    recognizer = load(model_file, "cpu")
+    ((_, result),) = transcribe_many(recognizer, [Utterance("x", str(tmp_path / "long.wav"))])
+    assert recognizer.transcribe(tmp_path / "long.wav") == result
+    assert len(result.segments) > 2
+    assert recognizer.transcribe(samples[: RATE_HZ * 3]).text
+
+
+# --- stretches
+
+
+class Told:
+    """A detector that knows."""
+
+    hop = 10
+
+    def __init__(self, speech):
+        self.speech = list(speech)
+
+    def __call__(self, samples):
+        n = len(samples) // self.hop
+        now, self.speech = self.speech[:n], self.speech[n:]
+        return np.array(now, np.float32)
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(1, 1500)), max_size=12),
+    st.lists(st.integers(1, 4000), min_size=1, max_size=4),
+    st.integers(0, 9),
+)
+@settings(max_examples=150, deadline=None)
+def test_stretches_hold_all_speech_once(runs, blocks, tail):
+    speech = np.concatenate([np.zeros(0, bool), *(np.full(n, on) for on, n in runs)])
+    samples = np.arange(len(speech) * 10 - (tail if len(speech) else 0), dtype=np.float32) + 1
+    rate_hz = round(10 / HOP_S)
+    cut, at = [], 0
+    while at < len(samples):
+        size = blocks[len(cut) % len(blocks)]
+        cut.append(samples[at : at + size])
+        at += size
+    covered = np.zeros(len(samples), int)
+    found = list(stretches(iter(cut), Told(speech), rate_hz))
+    for one in found:
+        start = round(one.start_s * rate_hz)
+        kept = one.samples[one.samples > 0]  # the last hop is filled up with zeros
+        assert np.array_equal(kept, samples[start : start + len(kept)])
+        assert len(one.samples) / rate_hz <= LONGEST_S + 0.1
+        covered[start + round(one.overlap_s * rate_hz) : start + len(kept)] += 1
+    assert covered.max(initial=0) <= 1
+    assert covered[np.repeat(speech, 10)[: len(samples)]].all()
+    # Long quiet is not heard.
+    assert covered[~np.repeat(speech, 10)[: len(samples)]].sum() / rate_hz <= (
+        (2 * EDGE_S + END_S) * (len(runs) + 1) + 0.1 * len(found)
+    )
+    for before, after in pairwise(found):
+        end_s = before.start_s + len(before.samples) / rate_hz
+        assert after.start_s == pytest.approx(end_s - after.overlap_s) or (
+            after.start_s > end_s and not after.overlap_s
+        )
+
+
+# --- seams
+
+PIECES = ["<blank>", WORD_START, "a", "b", "c"]
+
+
+def rows(text: str) -> np.ndarray:
+    """A frame a character: `-` blank, `_` the word mark."""
+    tokens = [{"-": 0, "_": 1}.get(c) if c in "-_" else PIECES.index(c) for c in text]
+    log_probs = np.full((len(tokens), len(PIECES)), -5.0, np.float32)
+    log_probs[np.arange(len(tokens)), tokens] = -0.1
+    return log_probs
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "offset", "joined"),
+    [
+        # "ab" is split by the end of the left part and the beginning of the right
+        ("_aa--_b-a-_c--_a-", "-a-_c--_a-b--_c-", 7, "_aa--_b-a-_c--_a-b--_c-"),
+        ("_a---_b---_c--", "_b---_c---_a--", 5, "_a---_b---_c---_a--"),
+        ("_a---_b---_c--", "-_b---_c---_a--", 5, "_a---_b---_c---_a--"),  # a frame later
+        ("-----", "-----", 2, "-------"),
+    ],
+)
+def test_a_seam_lies_between_words_that_both_have_heard(left, right, offset, joined):
+    end, first = seams.seam(rows(left), rows(right), offset, PIECES)
+    said = (left[:end] + right[first:]).replace("-", "")
+    assert said == joined.replace("-", "")
+
+
+# --- detectors
+
+
+@pytest.mark.parametrize("level", [0.0003, 0.01])
+def test_energy_knows_speech_from_the_noise_floor(level):
+    draw = np.random.default_rng(0)
+    samples = level * draw.standard_normal(RATE_HZ * 60).astype(np.float32)
+    said = np.zeros(len(samples), bool)
+    for at in range(5, 60, 6):
+        said[at * RATE_HZ : (at + 2) * RATE_HZ] = True
+    samples[said] += 0.3 * np.sin(np.arange(said.sum()) / 3)
+    found = Energy(RATE_HZ)(samples[: len(samples) // 256 * 256].astype(np.float32)) > 0.5
+    truth = said[: len(found) * 256].reshape(-1, 256).mean(axis=1) > 0.5
+    assert np.mean(found == truth) > 0.99
+
+
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_a_detector_does_not_depend_on_silence_alone(size):
+    quiet = np.zeros(size * Energy(RATE_HZ).hop, np.float32)
+    assert not Energy(RATE_HZ)(quiet).any()
+    assert Everything(RATE_HZ)(quiet).all()
+
+
+def test_silero_knows_speech_from_tones_and_noise(corpora):
+    if not silero_is_here():
+        pytest.skip("silero-vad is not installed: pip install silero-vad onnxruntime")
+    from asr import audio
+
+    speech = audio.read(next((corpora / "rhasspy_kathleen/audio").glob("*.opus")), 16000)
+    speech = speech[: len(speech) // 512 * 512]
+    assert Silero(16000)(speech).mean() > 0.5
+    draw = np.random.default_rng(0)
+    for other in (
+        0.1 * np.sin(np.arange(16000 * 4 // 512 * 512) / 8),
+        0.05 * draw.standard_normal(16000 * 4 // 512 * 512),
+    ):
+        assert (Silero(16000)(other.astype(np.float32)) > 0.5).mean() < 0.1
+
+
+def test_detectors_say_what_they_cannot(monkeypatch):
+    if silero_is_here():
+        with pytest.raises(UserError, match="hears 8 and 16 kHz, not 22050 Hz"):
+            Silero(22050)
+    monkeypatch.setattr("asr.voice.silero_is_here", lambda: False)
+    with pytest.raises(UserError, match="pip install silero-vad onnxruntime"):
+        detector("silero", 16000)
+    assert isinstance(detector("auto", 16000), Energy)
