@@ -8,16 +8,14 @@ stretches, the next is read, and the one before decoded.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from asr import audio, manifest
+from asr import audio
 from asr.errors import UserError
 from asr.manifest import Utterance
 from asr.seams import seam
@@ -72,32 +70,6 @@ class _Piece:
     failed: str | None = None
 
 
-def sources(paths: Iterable[str | Path]) -> list[Utterance]:
-    """What to transcribe: files as they are, audio files below folders, rows of manifests.
-
-    Ids are names without their suffix, or whole paths where names are alike.
-    Raises `UserError` when a folder holds no audio; a missing file is reported when its turn comes.
-    """
-    found: list[Utterance] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            found += [
-                Utterance(str(file.relative_to(path).with_suffix("")), str(file))
-                for file in manifest.audio_files(path)
-            ]
-        elif path.suffix.lower() in (".jsonl", ".tsv", ".csv"):
-            found += manifest.read(path)
-        else:
-            found.append(Utterance(path.stem, str(path)))
-    count = Counter(utterance.id for utterance in found)
-    return [u if count[u.id] == 1 else replace(u, id=_whole_path(u)) for u in found]
-
-
-def _whole_path(utterance: Utterance) -> str:
-    path = os.path.abspath(utterance.audio)
-    return f"{path}@{utterance.start_s:.3f}" if utterance.start_s else path
-
-
 def transcribe_many(
     recognizer: Ear,
     utterances: Iterable[Utterance],
@@ -108,8 +80,8 @@ def transcribe_many(
     """Transcribe utterances; one that cannot be read gives a `Failure` and stops no other.
 
     vad: the detector of `asr.voice` that finds the pauses of long recordings; heard: called with
-    seconds of audio as they are done. Results come in the order of the utterances, one window after
-    the model has heard them. Memory does not grow with their number.
+    seconds of audio as the model has heard them. Results come in the order of the utterances, a
+    window after the model has heard them. Memory does not grow with their number.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # the beam's loops release the GIL
         open_: _Open | None = None
@@ -122,12 +94,12 @@ def transcribe_many(
                     open_ = None
                     continue
                 open_ = open_ or _Open(recognizer, pool)
+                heard(piece.reached_s - open_.reached_s)
                 open_.add(piece, log_probs)
                 if piece.last:
                     open_.close()
                     finished.append((piece.utterance, piece.reached_s, open_))
                     open_ = None
-                heard(len(piece.samples) / recognizer.rate_hz)
             yield from _results(ready)
         yield from _results(finished)
 
@@ -179,10 +151,11 @@ class _Open:
     recognizer: Ear
     pool: ThreadPoolExecutor
     decoded: list[tuple[float, Future]] = field(default_factory=list)  # second, hypotheses
+    reached_s: float = 0.0
     held: tuple[_Piece, np.ndarray, int] | None = None  # with the frame that it is used from
 
     def add(self, piece: _Piece, log_probs: np.ndarray) -> None:
-        first = 0
+        first, self.reached_s = 0, piece.reached_s
         if self.held is not None and piece.overlap_s:
             before, left, used = self.held
             frame_s = self.recognizer.frame_s
@@ -247,7 +220,7 @@ def _pieces(recognizer: Ear, utterances: Iterable[Utterance], vad: str | None) -
     """What the model is to hear; utterances are cut unless `vad` is None."""
     for utterance in utterances:
         try:
-            if vad is not None and _seconds(utterance) > LONG_S:
+            if vad is not None and seconds_of(utterance) > LONG_S:
                 yield from _cut(recognizer, utterance, vad)
                 continue
             samples = audio.read(
@@ -258,7 +231,8 @@ def _pieces(recognizer: Ear, utterances: Iterable[Utterance], vad: str | None) -
             yield _Piece(utterance, np.zeros(0, np.float32), failed=str(error))
 
 
-def _seconds(utterance: Utterance) -> float:
+def seconds_of(utterance: Utterance) -> float:
+    """As its manifest says, or the file's header; raises `UserError` where it has none."""
     if utterance.duration_s is not None:
         return utterance.duration_s
     return audio.info(utterance.audio).duration_s - utterance.start_s

@@ -43,6 +43,9 @@ RUN = {
     'echo "name: mine" > mine.yaml': "",
     "asr run mine.yaml": f"asr run mine.yaml {SMALL}",
     "asr transcribe runs/mine/model.asr recordings/new.wav": "",
+    "asr transcribe runs/mine/model.asr recordings --to texts --format txt --format srt": "",
+    "asr transcribe runs/mine/model.asr 'recordings/**/*.wav' --format jsonl": "",
+    "cat recordings/new.wav | asr transcribe runs/mine/model.asr - --format srt": "",
     "torchrun --nproc-per-node 2 -m asr.cli train mine.yaml": (
         "torchrun --standalone --nproc-per-node 2 -m asr.cli train mine.yaml "
         f"name=two data.folder=data/mine {SMALL}"
@@ -116,7 +119,9 @@ def commands() -> list[str]:
     for page in PAGES:
         for block in re.findall(r"^```\n(.*?)^```", page.read_text(), re.M | re.S):
             lines = block.replace("\\\n", " ").splitlines()
-            found += [line for line in lines if re.match(r"(asr|bash|python|echo|torchrun) ", line)]
+            found += [
+                line for line in lines if re.match(r"(asr|bash|python|echo|torchrun|cat) ", line)
+            ]
     script = (ROOT / "tools/quickstart.sh").read_text()
     found += re.findall(r"^\.venv/bin/(asr .*)$", script, re.M)
     return list(dict.fromkeys(" ".join(command.split()) for command in found))

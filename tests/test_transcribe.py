@@ -11,7 +11,8 @@ from asr import manifest, transcribe
 from asr.errors import UserError
 from asr.manifest import Utterance
 from asr.recognizer import Recognizer, load
-from asr.transcribe import WINDOW, Failure, sources, transcribe_many
+from asr.sources import sources
+from asr.transcribe import WINDOW, Failure, transcribe_many
 
 RATE_HZ = 16000
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import Annotated
 
 import typer
@@ -11,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from asr.errors import UserError
+from asr.manifest import Utterance
 
 out = Console(soft_wrap=True)  # results
 err = Console(stderr=True, soft_wrap=True)  # progress and messages
@@ -73,3 +77,49 @@ def progress_bars() -> Progress:
         transient=True,
         disable=not err.is_terminal,
     )
+
+
+@contextmanager
+def hearing(utterances: Sequence[Utterance]) -> Iterator[Callable[[float], None]]:
+    """A bar over seconds of audio; what is yielded is told of seconds as they are heard.
+
+    How long it all is, the headers tell in the background: an archive has many.
+    """
+    bar = Progress(
+        TextColumn("transcribing"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[heard]}"),
+        TimeRemainingColumn(compact=True),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    )
+    from asr.transcribe import seconds_of
+
+    with bar:
+        task = bar.add_task("", total=None, heard="")
+        heard_s = 0.0
+        ended = False
+
+        def measure() -> None:
+            total_s = 0.0
+            for utterance in utterances:
+                if ended:
+                    return
+                with suppress(UserError):
+                    total_s += seconds_of(utterance)
+            bar.update(task, total=total_s)
+
+        def advance(seconds: float) -> None:
+            nonlocal heard_s
+            heard_s += seconds
+            total = bar.tasks[0].total
+            of = "" if total is None else f" of {total / 60:.1f}"
+            bar.update(task, advance=seconds, heard=f"{heard_s / 60:.1f}{of} min")
+
+        if err.is_terminal:
+            Thread(target=measure, daemon=True).start()
+        try:
+            yield advance
+        finally:
+            ended = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,66 +16,138 @@ from asr.cli.common import (
     LanguageModel,
     ModelArgument,
     err,
+    hearing,
     load_recognizer,
     out,
     say_failed,
 )
 from asr.errors import UserError
-from asr.formats import CHAINABLE, FORMATS, jsonl
+from asr.formats import CHAINABLE, FORMATS
+from asr.manifest import Utterance
+from asr.outputs import Outputs, written
+from asr.transcript import Transcript
+from asr.voice import DETECTORS
 
 Format = Enum("Format", {name: name for name in FORMATS}, type=str)
+Vad = Enum("Vad", {name: name for name in DETECTORS}, type=str)
 
 
 def transcribe(
     model: ModelArgument,
-    audio: Annotated[list[Path], typer.Argument(help="Files, folders, manifests.")],
+    audio: Annotated[
+        list[str] | None,
+        typer.Argument(help="Files, folders, 'patterns/**/*.mp3', manifests; - for a pipe."),
+    ] = None,
     format: Annotated[
         list[Format], typer.Option(help="What to write; with --to, may be given several times.")
     ] = (Format.txt,),
     to: Annotated[
         Path | None, typer.Option(help="Write one file for each recording into this folder.")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Do again what is finished in the --to folder.")
+    ] = False,
+    watch: Annotated[
+        Path | None, typer.Option(help="Transcribe what comes into this folder, until Ctrl-C.")
+    ] = None,
+    vad: Annotated[
+        Vad, typer.Option(help="What finds the pauses of recordings of more than a minute.")
+    ] = Vad.auto,
     lm: LanguageModel = None,
     hotword: Hotwords = None,
     decoder: Decoder = None,
     device: Device = "auto",
 ) -> None:
     """Write down what is said in recordings."""
-    from asr import files
-    from asr.transcribe import Failure, sources, transcribe_many
+    from asr.sources import sources
+    from asr.transcribe import Failure, transcribe_many
 
     names = [name.value for name in dict.fromkeys(format)]
-    if to is None and len(names) > 1:
-        raise UserError(f"--format {', '.join(names)}: name a folder for the files, --to FOLDER")
-    recognizer = load_recognizer(model, device, lm, hotword, decoder)
-    utterances = sources(audio)
-    if to is None and len(utterances) > 1 and names[0] not in CHAINABLE:
+    if (not audio) == (watch is None):
+        raise UserError("name recordings to transcribe, or a folder with --watch FOLDER, not both")
+    if to is None and (len(names) > 1 or overwrite):
+        given = "--overwrite" if overwrite else f"--format {', '.join(names)}"
+        raise UserError(f"{given}: name a folder for the files, --to FOLDER")
+    utterances = sources(audio or [])
+    if to is None and names[0] not in CHAINABLE and (watch is not None or len(utterances) > 1):
+        count = "any number of" if watch is not None else len(utterances)
         raise UserError(
-            f"--format {names[0]}: {len(utterances)} recordings need files of their own; name a "
+            f"--format {names[0]}: {count} recordings need files of their own; name a "
             "folder for them, --to FOLDER"
         )
-    for utterance in utterances if to is not None else ():
-        files.below(to, utterance.id)  # before hours are spent
-    failures = 0
-    for utterance, result in transcribe_many(recognizer, utterances):
-        if isinstance(result, Failure):
-            if len(utterances) == 1:
-                raise UserError(result.reason)
-            failures += 1
-            say_failed("failed", result.reason)
-            continue
-        for name in names:
-            written = FORMATS[name](result) if name != "jsonl" else jsonl(result, utterance.id)
-            if to is not None:
-                files.write(files.below(to, f"{utterance.id}.{name}"), written)
-            elif name == "txt":
-                lead = f"{utterance.id}\t" if len(utterances) > 1 else ""
-                print(f"{lead}{result.text}", flush=True)
-            else:
-                print(written, end="", flush=True)
-    if failures:
-        err.print(f"{failures} of {len(utterances)} could not be transcribed (see above)")
-        raise typer.Exit(2 if failures == len(utterances) else 1)
+    recognizer = load_recognizer(model, device, lm, hotword, decoder)
+    transcribed = partial(transcribe_many, recognizer, vad=vad.value)
+    outputs = None if to is None else Outputs(to, names)
+    if watch is not None:
+        _watch(watch, outputs, names[0], overwrite, transcribed)
+        return
+    for utterance in utterances if outputs is not None else ():
+        outputs.paths(utterance)  # ids that lead out of the folder, before hours are spent
+    asked = utterances
+    if outputs is not None and not overwrite:
+        utterances = [u for u in asked if not outputs.finished(u)]
+    if len(utterances) < len(asked):
+        done = len(asked) - len(utterances)
+        err.print(f"{done} of {len(asked)} finished before, left as they are (--overwrite)")
+    failed = []
+    with hearing(utterances) as heard:
+        try:
+            for utterance, result in transcribed(utterances, heard=heard):
+                if isinstance(result, Failure):
+                    failed.append(result)
+                else:
+                    _hand_out(utterance, result, outputs, names[0], alone=len(asked) == 1)
+        except KeyboardInterrupt:
+            if outputs is not None:
+                err.print("stopped; what is finished is written, the same command goes on")
+            raise
+    if failed and len(asked) == 1:
+        raise UserError(failed[0].reason)
+    for failure in failed:
+        say_failed("failed", failure.reason)
+    if failed:
+        err.print(f"{len(failed)} of {len(asked)} could not be transcribed (see above)")
+        raise typer.Exit(2 if len(failed) == len(asked) else 1)
+
+
+def _hand_out(
+    utterance: Utterance, transcript: Transcript, outputs: Outputs | None, name: str, alone: bool
+) -> None:
+    """To the folder, or to standard output in the format `name`."""
+    if outputs is not None:
+        outputs.write(utterance, transcript)
+    elif name == "txt":
+        print(transcript.text if alone else f"{utterance.id}\t{transcript.text}", flush=True)
+    else:
+        print(written(name, utterance, transcript), end="", flush=True)
+
+
+def _watch(folder: Path, outputs: Outputs | None, name: str, overwrite: bool, transcribed) -> None:
+    from asr.transcribe import Failure
+    from asr.watch import watch
+
+    heard, skipped, failures = 0, 0, 0
+    err.print(f"watching {folder}; Ctrl-C ends it", highlight=False, markup=False)
+    try:
+        for paths in watch(folder):
+            utterances = [
+                Utterance(str(p.relative_to(folder).with_suffix("")), str(p)) for p in paths
+            ]
+            for utterance in utterances:
+                if outputs is not None and not overwrite and outputs.finished(utterance):
+                    skipped += 1
+                    continue
+                ((_, result),) = transcribed([utterance])
+                if isinstance(result, Failure):
+                    failures += 1
+                    say_failed("failed", result.reason)
+                    continue
+                heard += 1
+                _hand_out(utterance, result, outputs, name, alone=False)
+    except KeyboardInterrupt:
+        pass
+    err.print(f"{heard} transcribed, {failures} failed, {skipped} finished before")
+    raise typer.Exit(1 if failures else 0)
 
 
 def align(
@@ -101,7 +174,7 @@ def align(
     from asr import files, manifest
     from asr.recognizer import load
     from asr.segment import align_recording, read_sentences
-    from asr.transcribe import sources
+    from asr.sources import sources
 
     recognizer = load(model, device)
     recordings = sources([audio])
