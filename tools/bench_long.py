@@ -1,0 +1,188 @@
+"""A recording of hours against one of minutes, and against its own pieces heard alone (Linux only).
+
+    python tools/bench_long.py MODEL MANIFEST... [--hours 2] [--vad auto] [--folder /tmp/long]
+
+Joins the manifests' utterances, shuffled, with quiet of 0.3 to 3 s between them, and after every
+tenth something like music, into one FLAC. Prints peak memory and time of the whole command for it
+and for its first five minutes; the WER of the long recording's words and that of its pieces
+transcribed alone; the words that were written where nobody speaks; and the real-time factor by
+stage, measured on ten minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from rich.console import Console
+from rich.progress import track
+
+from asr import audio, manifest
+from asr.evaluate import evaluate
+from asr.manifest import Utterance
+from asr.recognizer import load
+from asr.score import Pair, score
+from asr.stretches import stretches
+from asr.text import normalise
+from asr.voice import DETECTORS, detector
+
+RATE_HZ, SHORT_S, STAGES_S = 16000, 300.0, 600.0
+NEAR_S = 0.5  # a word so near to a piece may belong to it
+
+
+def music(draw: np.random.Generator, seconds: float) -> np.ndarray:
+    """Chords of three notes with overtones, a new one twice a second, and a beat."""
+    t = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
+    out = np.zeros(len(t))
+    for beat in range(int(2 * seconds)):
+        on = slice(int(beat * RATE_HZ / 2), int((beat + 1) * RATE_HZ / 2))
+        fall = np.exp(-4 * (t[on] - t[on.start]))
+        for note in draw.choice(24, 3, replace=False):
+            hz = 130.8 * 2 ** (note / 12)
+            for overtone in (1, 2, 3, 4):
+                out[on] += fall * np.sin(2 * np.pi * hz * overtone * t[on]) / overtone
+        out[on] += 0.3 * fall**8 * draw.standard_normal(len(t[on]))
+    return 0.1 * out / max(1e-9, np.abs(out).max())
+
+
+def join(
+    utterances: list[Utterance], path: Path, hours: float
+) -> tuple[list[Utterance], list[tuple[float, float]]]:
+    """Writes the recording; its pieces, as utterances of it, and where the music is."""
+    draw = np.random.default_rng(0)
+    pieces, played = [], []
+    at_s = 0.0
+    with soundfile.SoundFile(path, "w", RATE_HZ, 1, format="FLAC", subtype="PCM_16") as file:
+
+        def put(samples: np.ndarray) -> float:
+            nonlocal at_s
+            file.write(samples + 1e-4 * draw.standard_normal(len(samples)))
+            at_s += len(samples) / RATE_HZ
+            return at_s
+
+        while at_s < hours * 3600:
+            for i in track(draw.permutation(len(utterances)), "joining", transient=True):
+                one = utterances[i]
+                put(np.zeros(int(draw.uniform(0.3, 3.0) * RATE_HZ)))
+                samples = audio.read(one.audio, RATE_HZ, one.start_s, one.duration_s)
+                start_s, duration_s = at_s, len(samples) / RATE_HZ
+                put(samples)
+                pieces.append(
+                    Utterance(str(len(pieces)), str(path), start_s, duration_s, one.text, "x")
+                )
+                if len(pieces) % 10 == 0:
+                    put(np.zeros(RATE_HZ))
+                    start_s = at_s
+                    played.append((start_s, put(music(draw, draw.uniform(4, 20)))))
+                if at_s >= hours * 3600:
+                    break
+    return pieces, played
+
+
+def whole_command(model: Path, path: Path, vad: str, to: Path) -> tuple[dict, float, float]:
+    """The transcript, seconds and peak MiB of `asr transcribe`."""
+    command = [sys.executable, "-m", "asr.cli", "transcribe", model, path, "--to", to]
+    command += ["--format", "json", "--vad", vad, "--overwrite", "--device", "cpu"]
+    started = time.perf_counter()
+    process = subprocess.Popen([str(part) for part in command])
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{' '.join(map(str, command))}: status {status}")
+    seconds = time.perf_counter() - started
+    return json.loads((to / f"{path.stem}.json").read_text()), seconds, usage.ru_maxrss / 1024
+
+
+def stages(model: Path, path: Path, vad: str) -> dict[str, float]:
+    """Seconds of each stage, one after the other, for the first STAGES_S of a recording."""
+    recognizer = load(model, "cpu")
+    took: dict[str, float] = {}
+
+    def timed(name, call):
+        started = time.perf_counter()
+        result = call()
+        took[name] = time.perf_counter() - started
+        return result
+
+    blocks = timed(
+        "read",
+        lambda: list(audio.blocks(path, recognizer.rate_hz, 10.0, duration_s=STAGES_S)),
+    )
+    cut = timed(
+        "find pauses",
+        lambda: list(stretches(blocks, detector(vad, recognizer.rate_hz), recognizer.rate_hz)),
+    )
+    batches = [cut[i : i + 4] for i in range(0, len(cut), 4)]
+    rows = timed(
+        "features and model",
+        lambda: [
+            row
+            for batch in batches
+            for row in recognizer.emissions([stretch.samples for stretch in batch]).rows()
+        ],
+    )
+    timed("decode", lambda: [recognizer.decode(row) for row in rows])
+    return took
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("manifests", type=Path, nargs="+")
+    parser.add_argument("--hours", type=float, default=2.0)
+    parser.add_argument("--vad", choices=DETECTORS, default="auto")
+    parser.add_argument("--folder", type=Path, default=Path("/tmp/long"))
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    out = Console(width=100, highlight=False)
+
+    utterances = [u for path in options.manifests for u in manifest.read(path)]
+    long, short = options.folder / "long.flac", options.folder / "short.flac"
+    pieces, played = join(utterances, long, options.hours)
+    info = audio.info(long)
+    soundfile.write(short, audio.read(long, RATE_HZ, 0.0, SHORT_S), RATE_HZ)
+    _, short_s, short_mib = whole_command(options.model, short, options.vad, options.folder)
+    found, long_s, long_mib = whole_command(options.model, long, options.vad, options.folder)
+    out.print(f"{SHORT_S / 60:.0f} minutes: {short_s:.1f} s, peak {short_mib:.0f} MiB")
+    out.print(
+        f"{info.duration_s / 3600:.2f} hours: {long_s:.1f} s ({info.duration_s / long_s:.0f} times "
+        f"real time), peak {long_mib:.0f} MiB, {long_mib / short_mib:.2f} times that"
+    )
+
+    recognizer = load(options.model, "cpu")
+    config = recognizer.config.text
+    said = " ".join(normalise(piece.text, config) for piece in pieces)
+    heard = normalise(found["text"], config)
+    whole = score([Pair("all", said, heard, None)]).wer
+    alone = evaluate(recognizer, pieces).score.wer
+    out.print(
+        f"{len(pieces)} pieces, {len(said.split())} words: WER {whole:.2%} in the long recording, "
+        f"{alone:.2%} alone, {whole / alone - 1:+.1%}"
+    )
+    words = [word for segment in found.get("segments", []) for word in segment["words"]]
+    middles = np.array([(word["start_s"] + word["end_s"]) / 2 for word in words])
+    spoken = np.zeros(len(middles), bool)
+    for piece in pieces:
+        spoken |= (middles > piece.start_s - NEAR_S) & (
+            middles < piece.start_s + piece.duration_s + NEAR_S
+        )
+    in_music = np.zeros(len(middles), bool)
+    for start_s, end_s in played:
+        in_music |= (middles > start_s) & (middles < end_s)
+    music_s = sum(end_s - start_s for start_s, end_s in played)
+    out.print(
+        f"words where nobody speaks: {int((in_music & ~spoken).sum())} in {music_s / 60:.1f} "
+        f"minutes of music, {int((~in_music & ~spoken).sum())} elsewhere"
+    )
+    for name, seconds in stages(options.model, long, options.vad).items():
+        out.print(f"{name}: {seconds:.2f} s, real-time factor {seconds / STAGES_S:.5f}")
+
+
+if __name__ == "__main__":
+    main()
