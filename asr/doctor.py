@@ -18,6 +18,7 @@ EXTRAS = {  # distribution: what it is for
     "matplotlib": "draws learning curves and other pictures",
     "pytest": "runs the tests",
     "silero-vad": "finds the pauses of long recordings, with onnxruntime",
+    "ray": "transcribes archives on many machines",
     "wandb": "shows runs on Weights & Biases",
 }
 

@@ -103,7 +103,13 @@ def silero_is_here() -> bool:
 
 
 def detector(name: str, rate_hz: int) -> Detector:
-    """A new detector for one recording; auto: Silero where it is installed and hears the rate."""
+    """A new detector for one recording."""
+    kinds = {"silero": Silero, "energy": Energy, "off": Everything}
+    return kinds[detector_name(name, rate_hz)](rate_hz)
+
+
+def detector_name(name: str, rate_hz: int) -> str:
+    """What auto stands for here: silero where it is installed and hears the rate, else energy."""
     if name == "auto":
-        name = "silero" if silero_is_here() and Silero.hears(rate_hz) else "energy"
-    return {"silero": Silero, "energy": Energy, "off": Everything}[name](rate_hz)
+        return "silero" if silero_is_here() and Silero.hears(rate_hz) else "energy"
+    return name

@@ -37,9 +37,14 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 def load_recognizer(model: Path, device: str, lm: Path | None, hotword, decoder):
     from asr.recognizer import load
 
-    phrases = {phrase: _number(weight, phrase) for phrase, weight in _pairs(hotword, "--hotword")}
-    settings = dict(_pairs(decoder, "--decoder"))
+    phrases, settings = decoding(hotword, decoder)
     return load(model, device, lm=lm, hotwords=phrases, **settings)
+
+
+def decoding(hotword: list[str] | None, decoder: list[str] | None) -> tuple[dict, dict]:
+    """{phrase: weight} of --hotword, {setting: value} of --decoder."""
+    phrases = {phrase: _number(weight, phrase) for phrase, weight in _pairs(hotword, "--hotword")}
+    return phrases, dict(_pairs(decoder, "--decoder"))
 
 
 def _pairs(values: list[str] | None, option: str) -> list[tuple[str, str]]:

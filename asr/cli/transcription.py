@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from asr.cli.archive import transcribe_on_ray, work_of
 from asr.cli.common import (
     Decoder,
     Device,
@@ -30,9 +31,11 @@ from asr.voice import DETECTORS
 
 Format = Enum("Format", {name: name for name in FORMATS}, type=str)
 Vad = Enum("Vad", {name: name for name in DETECTORS}, type=str)
+Engine = Enum("Engine", {name: name for name in ("process", "ray")}, type=str)
 
 
 def transcribe(
+    context: typer.Context,
     model: ModelArgument,
     audio: Annotated[
         list[str] | None,
@@ -57,8 +60,26 @@ def transcribe(
     hotword: Hotwords = None,
     decoder: Decoder = None,
     device: Device = "auto",
+    engine: Annotated[
+        Engine, typer.Option(help="This process, or all CPUs and machines of a Ray cluster.")
+    ] = Engine.process,
+    address: Annotated[
+        str | None, typer.Option(help="HOST:PORT of the Ray cluster; else one is started here.")
+    ] = None,
 ) -> None:
     """Write down what is said in recordings."""
+    if engine is Engine.ray:
+        given_format = context.get_parameter_source("format").name != "DEFAULT"
+        if given_format and list(format) != [Format.jsonl]:
+            raise UserError("--engine ray writes JSON lines: leave --format out")
+        if watch is not None or not audio or "-" in audio:
+            raise UserError("--engine ray: name files, folders or manifests, not --watch or a pipe")
+        if to is None:
+            raise UserError("--engine ray: name a folder for the results, --to FOLDER")
+        work = work_of(model, device, lm, hotword, decoder, vad.value)
+        return transcribe_on_ray(work, audio, to, address, overwrite)
+    if address is not None:
+        raise UserError(f"--address {address}: is that of a Ray cluster; add --engine ray")
     from asr.sources import sources
     from asr.transcribe import Failure, transcribe_many
 

@@ -1,0 +1,106 @@
+"""The connection to a Ray cluster, and what Ray has to say of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any, TextIO
+
+from asr.errors import Failed, UserError
+
+KNOCK_S = 10.0
+
+
+def require_ray() -> None:
+    """Raises `UserError` where Ray Data is not installed."""
+    try:
+        import ray.data  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"--engine ray: Ray is not installed ({error}): pip install 'asr[ray]'"
+        ) from None
+
+
+@contextmanager
+def connected(address: str | None, messages: Path) -> Iterator[None]:
+    """Connected to a cluster, or to one that is started here and ended with the block.
+
+    messages: a file for what Ray has to say. Raises `UserError` where there is no cluster at the
+    address, `Failed` where none can be started.
+    """
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address and address != "auto":
+        _knock(address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # reports nothing to anybody
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # on stderr, of a driver
+    options = {} if address else {"include_dashboard": False}
+    with messages.open("a", encoding="utf-8") as file, redirect_stdout(_Sorted(file, sys.stdout)):
+        try:
+            with _stderr_to(file):
+                ray.init(
+                    address or "local", log_to_driver=False, logging_level=logging.ERROR, **options
+                )
+        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            if address is None:
+                raise Failed(f"Ray could not be started here: {reason}") from None
+            raise UserError(f"--address {address}: no Ray cluster answers: {reason}") from None
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raises `UserError` when nobody listens there, which Ray itself is minutes about."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "/" in host:
+        raise UserError(
+            f"--address {address}: write HOST:PORT or auto; this must be a machine of the cluster"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"--address {address}: no Ray cluster answers: {error}") from None
+
+
+class _Sorted:
+    """Standard output without what Ray's own threads print there, which goes to a file."""
+
+    def __init__(self, file: TextIO, out: TextIO):
+        self.file, self.out = file, out
+
+    def write(self, text: str) -> int:
+        of_ray = threading.current_thread().name.startswith("ray_")
+        return (self.file if of_ray else self.out).write(text)
+
+    def flush(self) -> None:
+        self.file.flush()
+        self.out.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.out, name)
+
+
+@contextmanager
+def _stderr_to(file: TextIO) -> Iterator[None]:
+    """What the native code under Ray writes while it starts goes to a file too."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        os.dup2(file.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
