@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from asr import checkpoint
 from asr.checkpoint import Model
@@ -22,6 +23,7 @@ from asr.decoder.greedy import GreedyDecoder
 from asr.decoder.ngram import NGram
 from asr.errors import UserError
 from asr.manifest import Utterance
+from asr.quantise import quantise
 from asr.transcribe import Failure, transcribe_many, transcript_of
 from asr.transcript import Hypothesis, Transcript
 
@@ -74,32 +76,52 @@ class Recognizer:
         model: Model,
         device: torch.device | str | None = None,
         hotwords: Mapping[str, float] | None = None,
+        quantised: bool = False,
     ):
         self.device = pick_device() if device is None else torch.device(device)
+        self.quantised = quantised
         self.config = model.config
         self.features = model.features.to(self.device)
         self.acoustic = model.acoustic.to(self.device)
+        if quantised:
+            self.acoustic = quantise(self.acoustic, self.device)
         self.tokenizer = model.tokenizer
         self.rate_hz = model.config.features.rate_hz
         self.frame_s = model.features.hop * model.config.model.subsampling / self.rate_hz
         self.decoder = build_decoder(model, hotwords)
 
-    @torch.inference_mode()
     def emissions(self, waveforms: Sequence[np.ndarray | Tensor]) -> Emissions:
         """[(N_i,)] float32 samples at `rate_hz` -> emissions, always in float32."""
-        padded, lengths = pad([torch.as_tensor(waveform) for waveform in waveforms])
         training = self.acoustic.training
         self.features.eval()
         self.acoustic.eval()
         try:
-            # TF32, cuDNN's default, rounds to 10 bits: enough to see the batch in a transcript.
-            with torch.backends.cudnn.flags(allow_tf32=False):
-                features, frames = self.features(padded.to(self.device), lengths.to(self.device))
-                log_probs, frames = self.acoustic(features, frames)
+            if self.quantised:
+                return self._each_alone(waveforms)
+            return Emissions(*self._emit(waveforms), self.frame_s)
         finally:
             self.features.train(training)
             self.acoustic.train(training)
-        return Emissions(log_probs, frames, self.frame_s)
+
+    @torch.inference_mode()
+    def _emit(self, waveforms: Sequence[np.ndarray | Tensor]) -> tuple[Tensor, Tensor]:
+        padded, lengths = pad([torch.as_tensor(waveform) for waveform in waveforms])
+        # TF32, cuDNN's default, rounds to 10 bits: enough to see the batch in a transcript.
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            features, frames = self.features(padded.to(self.device), lengths.to(self.device))
+            return self.acoustic(features, frames)
+
+    def _each_alone(self, waveforms: Sequence[np.ndarray | Tensor]) -> Emissions:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as p:
+                found = list(p.map(lambda waveform: self._emit([waveform]), waveforms))
+        finally:
+            torch.set_num_threads(threads)
+        rows = [log_probs[0] for log_probs, _ in found]
+        lengths = torch.cat([frames for _, frames in found])
+        return Emissions(pad_sequence(rows, batch_first=True), lengths, self.frame_s)
 
     def recognise(self, waveforms: Sequence[np.ndarray | Tensor]) -> list[list[Hypothesis]]:
         """[(N_i,)] samples at `rate_hz` -> the hypotheses of each, best first."""
@@ -159,14 +181,15 @@ def load(
     *,
     lm: str | Path | None = None,
     hotwords: Mapping[str, float] | None = None,
+    quantised: bool = False,
     **decoder: float,
 ) -> Recognizer:
     """Open a model file, with other decoder settings where some are given.
 
     lm: an n-gram file in place of the model's own; hotwords: {phrase: weight} to listen for;
-    decoder: fields of `DecoderConfig`, as beam=100. With a language model or hotwords, the beam is
-    50 unless it was chosen. Raises `UserError` when there is no such file, it is damaged, or a
-    setting makes no sense.
+    quantised: int8 weights (`asr.quantise`); decoder: fields of `DecoderConfig`, as beam=100. With
+    a language model or hotwords, the beam is 50 unless it was chosen. Raises `UserError` when there
+    is no such file, it is damaged, or a setting makes no sense.
     """
     model = checkpoint.load_model(path)
     if lm is not None:
@@ -178,4 +201,4 @@ def load(
         model.config = parse(model.config.model_dump(mode="json"), str(path), changes)
     if (lm is not None or hotwords) and model.config.decoder.beam == 1:
         raise UserError("decoder.beam: 1 is greedy, without language model and hotwords; try 50")
-    return Recognizer(model, pick_device(device), hotwords)
+    return Recognizer(model, pick_device(device), hotwords, quantised)

@@ -32,13 +32,18 @@ Hotwords = Annotated[
     typer.Option("--hotword", help="A phrase to listen for, with its weight: 'Ann Arbor=5'."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Quantise = Annotated[
+    bool, typer.Option("--quantise", help="int8 weights: smaller and, on a CPU, mostly faster.")
+]
 
 
-def load_recognizer(model: Path, device: str, lm: Path | None, hotword, decoder):
+def load_recognizer(
+    model: Path, device: str, lm: Path | None, hotword, decoder, quantised: bool = False
+):
     from asr.recognizer import load
 
     phrases, settings = decoding(hotword, decoder)
-    return load(model, device, lm=lm, hotwords=phrases, **settings)
+    return load(model, device, lm=lm, hotwords=phrases, quantised=quantised, **settings)
 
 
 def decoding(hotword: list[str] | None, decoder: list[str] | None) -> tuple[dict, dict]:

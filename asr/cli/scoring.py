@@ -18,6 +18,7 @@ from asr.cli.common import (
     Device,
     Hotwords,
     LanguageModel,
+    Quantise,
     err,
     list_failures,
     load_recognizer,
@@ -71,6 +72,7 @@ def score(
     lm: LanguageModel = None,
     hotword: Hotwords = None,
     decoder: Decoder = None,
+    quantise: Quantise = False,
     device: Device = "auto",
 ) -> None:
     """Word error rate with its interval: MODEL MANIFEST, REFERENCES HYPOTHESES, or FOLDER."""
@@ -80,9 +82,13 @@ def score(
     from asr.text import NORMALISATIONS, describe
 
     models = [path for path in (reference, against) if path is not None and _is_model(path)]
-    if not models and (lm, hotword, decoder) != (None, None, None):
-        raise UserError(f"{reference}: --lm, --hotword and --decoder are for a model file")
-    recognizers = {path: load_recognizer(path, device, lm, hotword, decoder) for path in models}
+    if not models and (lm, hotword, decoder, quantise) != (None, None, None, False):
+        raise UserError(
+            f"{reference}: --lm, --hotword, --decoder and --quantise are for a model file"
+        )
+    recognizers = {
+        path: load_recognizer(path, device, lm, hotword, decoder, quantise) for path in models
+    }
     if _is_model(reference) and hypothesis is None:
         raise UserError(f"{reference}: name a manifest for the model")
     references, system = reference, hypothesis or reference

@@ -16,6 +16,7 @@ from asr.cli.common import (
     Hotwords,
     LanguageModel,
     ModelArgument,
+    Quantise,
     err,
     hearing,
     load_recognizer,
@@ -59,6 +60,7 @@ def transcribe(
     lm: LanguageModel = None,
     hotword: Hotwords = None,
     decoder: Decoder = None,
+    quantise: Quantise = False,
     device: Device = "auto",
     engine: Annotated[
         Engine, typer.Option(help="This process, or all CPUs and machines of a Ray cluster.")
@@ -96,7 +98,7 @@ def transcribe(
             f"--format {names[0]}: {count} recordings need files of their own; name a "
             "folder for them, --to FOLDER"
         )
-    recognizer = load_recognizer(model, device, lm, hotword, decoder)
+    recognizer = load_recognizer(model, device, lm, hotword, decoder, quantise)
     transcribed = partial(transcribe_many, recognizer, vad=vad.value)
     outputs = None if to is None else Outputs(to, names)
     if watch is not None:
