@@ -18,12 +18,15 @@ from asr.cli.data import check, prepare, shard
 from asr.cli.language import lm, tune
 from asr.cli.pictures import show
 from asr.cli.scoring import score
-from asr.cli.system import doctor
+from asr.cli.system import bench, doctor
 from asr.cli.training import run, train
 from asr.cli.transcription import align, transcribe
 from asr.errors import Failed, UserError
 
-COMMANDS = (run, prepare, train, transcribe, align, score, check, shard, lm, tune, show, doctor)
+COMMANDS = (
+    *(run, prepare, train, transcribe, align, score),
+    *(check, shard, lm, tune, show, bench, doctor),
+)
 
 app = typer.Typer(
     no_args_is_help=True,

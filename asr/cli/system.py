@@ -1,12 +1,26 @@
-"""`asr doctor`: what is installed."""
+"""`asr doctor` and `asr bench`: what is installed, and what a model costs on this machine."""
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from asr.cli.common import out
+from asr.cli.common import (
+    Decoder,
+    Device,
+    Hotwords,
+    LanguageModel,
+    ModelArgument,
+    Quantise,
+    load_recognizer,
+    out,
+    progress_bars,
+)
 
 
 def doctor() -> None:
@@ -24,3 +38,60 @@ def doctor() -> None:
     if broken:
         raise typer.Exit(1)
     out.print("all is well")
+
+
+def bench(
+    model: ModelArgument,
+    audio: Annotated[
+        Path | None, typer.Argument(help="A recording of 3 s or more; noise if not given.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Figures for programs.")] = False,
+    lm: LanguageModel = None,
+    hotword: Hotwords = None,
+    decoder: Decoder = None,
+    quantise: Quantise = False,
+    device: Device = "auto",
+) -> None:
+    """Speed by stage, latency and memory of a model, and how they grow."""
+    from asr.bench import BATCHES, CLIP_S, LENGTHS_S
+    from asr.bench import bench as measure
+
+    def load():
+        return load_recognizer(model, device, lm, hotword, decoder, quantise)
+
+    with progress_bars() as bars:
+        task = bars.add_task("measuring", total=2 + len(BATCHES) * len(LENGTHS_S))
+        found = measure(model, load, audio, lambda: bars.advance(task))
+    if as_json:
+        print(json.dumps(found.to_dict(), indent=1))
+        return
+    out.print(
+        f"{found.parameters / 1e6:.1f} M parameters, a file of {found.file_mib:.1f} MiB, "
+        f"opened in {found.load_s:.2f} s"
+    )
+    out.print(
+        f"latency of {CLIP_S:g} s: {1000 * found.latency_s:.0f} ms, the first time "
+        f"{1000 * found.first_s:.0f} ms"
+    )
+    stages = Table("stage", "ms", "real-time factor", "times real time")
+    for stage in found.stages:
+        stages.add_row(
+            stage.name,
+            f"{1000 * stage.seconds:.1f}",
+            f"{stage.rtf:.5f}",
+            f"{1 / stage.rtf:.0f}" if stage.rtf else "",
+        )
+    out.print(f"one recording of {found.audio_s:.1f} s:")
+    out.print(stages)
+    growth = Table("recordings", "each, s", "ms", "times real time", "peak MiB so far")
+    for row in found.growth:
+        peak = "" if row.peak_mib is None else f"{row.peak_mib:.0f}"
+        growth.add_row(
+            str(row.batch),
+            f"{row.length_s:g}",
+            f"{1000 * row.seconds:.0f}",
+            f"{row.times_real_time:.0f}",
+            peak,
+        )
+    out.print("features and model, by batch and length:")
+    out.print(growth)

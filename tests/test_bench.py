@@ -1,0 +1,57 @@
+"""asr bench: every figure is of something that ran."""
+
+import json
+
+import pytest
+import soundfile
+
+from asr import bench as benching
+from asr.bench import bench
+from asr.checkpoint import load_model
+from asr.cli.system import bench as bench_command
+from asr.errors import UserError
+from asr.recognizer import load
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr("asr.bench.LENGTHS_S", (0.5, 2.0))
+    monkeypatch.setattr("asr.bench.BATCHES", (1, 3))
+    monkeypatch.setattr("asr.bench.MADE_S", 4.0)
+
+
+STAGES = ["read", "features", "model", "decode", "format"]
+
+
+@pytest.mark.parametrize("quantised", [False, True])
+def test_figures_fit_together(model_file, quantised):
+    found = bench(model_file, lambda: load(model_file, "cpu", quantised=quantised))
+    assert found.parameters == load_model(model_file).acoustic.parameter_count()
+    assert found.file_mib == pytest.approx(model_file.stat().st_size / 2**20)
+    assert [stage.name for stage in found.stages] == [*STAGES, "in all"]
+    assert found.stages[-1].seconds == pytest.approx(sum(s.seconds for s in found.stages[:-1]))
+    for stage in found.stages:
+        assert 0 < stage.seconds == pytest.approx(stage.rtf * found.audio_s)
+    assert [(g.batch, g.length_s) for g in found.growth] == [
+        (batch, length_s) for batch in benching.BATCHES for length_s in benching.LENGTHS_S
+    ]
+    for row in found.growth:
+        assert row.times_real_time == pytest.approx(row.batch * row.length_s / row.seconds)
+    peaks = [row.peak_mib for row in found.growth]
+    assert peaks == sorted(peaks) and 50 < peaks[0]
+    assert 0 < found.latency_s and 0 < found.first_s and 0 < found.load_s
+
+
+def test_a_recording_of_ones_own(model_file, recordings, tmp_path):
+    samples, rate_hz = soundfile.read(recordings / "r0.wav")
+    soundfile.write(tmp_path / "short.wav", samples[:rate_hz], rate_hz)
+    with pytest.raises(UserError, match=r"short\.wav: shorter than 3 s"):
+        bench(model_file, lambda: load(model_file, "cpu"), tmp_path / "short.wav")
+
+
+def test_the_command(model_file, capsys):
+    bench_command(model_file, device="cpu")
+    said = capsys.readouterr().out
+    assert all(word in said for word in [*STAGES, "latency of 3 s", "peak MiB"])
+    bench_command(model_file, as_json=True)
+    assert len(json.loads(capsys.readouterr().out)["growth"]) == 4
