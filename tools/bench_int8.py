@@ -2,8 +2,9 @@
 
     python tools/bench_int8.py [--presets tiny small base] [--threads 2]
 
-Random weights; 12 recordings of 10 s: in one batch as float32, each alone as float32, and each alone
-as int8, in turns. The last two differ by the kernels, the first and the last by what is gained.
+Random weights; 12 recordings of 10 s: in one batch as float32, each alone as float32, and each
+alone as int8, in turns. The last two differ by the kernels, the first and the last by what is
+gained.
 """
 
 from __future__ import annotations

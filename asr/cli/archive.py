@@ -21,13 +21,14 @@ def work_of(
     hotword: list[str] | None,
     decoder: list[str] | None,
     vad: str,
+    quantised: bool,
 ) -> Work:
     from asr.scale.cluster import require_ray
     from asr.scale.worker import Work
 
     require_ray()
     phrases, settings = decoding(hotword, decoder)
-    return Work(model, device, lm, phrases, settings, vad)
+    return Work(model, device, lm, phrases, settings, vad, quantised)
 
 
 def transcribe_on_ray(

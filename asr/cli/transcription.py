@@ -78,7 +78,7 @@ def transcribe(
             raise UserError("--engine ray: name files, folders or manifests, not --watch or a pipe")
         if to is None:
             raise UserError("--engine ray: name a folder for the results, --to FOLDER")
-        work = work_of(model, device, lm, hotword, decoder, vad.value)
+        work = work_of(model, device, lm, hotword, decoder, vad.value, quantise)
         return transcribe_on_ray(work, audio, to, address, overwrite)
     if address is not None:
         raise UserError(f"--address {address}: is that of a Ray cluster; add --engine ray")

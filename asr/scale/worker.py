@@ -33,6 +33,7 @@ class Work:
     hotwords: Mapping[str, float] = field(default_factory=dict)
     decoder: Mapping[str, Any] = field(default_factory=dict)
     vad: str = "auto"  # of `asr.voice`
+    quantised: bool = False
 
     def files(self) -> dict[str, bytes]:
         """The model and the language model by names that end as theirs do."""
@@ -49,6 +50,7 @@ class Work:
             "hotwords": dict(self.hotwords),
             "decoder": {key: str(value) for key, value in self.decoder.items()},
             "vad": self.vad,
+            "quantised": self.quantised,
         }
 
 
@@ -89,7 +91,12 @@ class Worker:
             model = paths.pop("model.asr")
             lm = next(iter(paths.values()), None)
             self.recognizer = load(
-                model, work.device, lm=lm, hotwords=work.hotwords, **work.decoder
+                model,
+                work.device,
+                lm=lm,
+                hotwords=work.hotwords,
+                quantised=work.quantised,
+                **work.decoder,
             )
         self.vad = work.vad
         self.actor = ray.get_runtime_context().get_actor_id()
