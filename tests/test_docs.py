@@ -55,6 +55,9 @@ RUN = {
         "torchrun --standalone --nproc-per-node 2 -m asr.cli train mine.yaml "
         f"name=two data.folder=data/mine {SMALL}"
     ),
+    "asr run recipes/readers data.prepare.audio=voices": (
+        f"asr run recipes/readers data.prepare.audio=voices {SMALL}"
+    ),
     "asr score runs/digits/model.asr data/fsdd/manifest.tsv --by speaker": "",
     "asr run recipes/fsdd data.prepare.audio=recordings/fsdd": (
         f"asr run recipes/fsdd data.prepare.audio=recordings/fsdd {SMALL}"
@@ -171,6 +174,14 @@ def folder(tmp_path_factory, model_file):
         path.with_suffix(".txt").write_text(f"text number {'abcdefghijkl'[i]}")
     shutil.copy(folder / "recordings/3.wav", folder / "recordings/new.wav")
     shutil.copy(folder / "recordings/3.txt", folder / "recordings/new.txt")
+    for voice in ("ljspeech_part", "rhasspy_kathleen", "asterisk_en"):
+        rows = ["id\taudio\tspeaker\ttext"]
+        for i in range(60):
+            path = folder / f"voices/{voice}/arctic_a{i:04d}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, noise(0.4, i, 16000), 16000)
+            rows.append(f"arctic_a{i:04d}\t{path.name}\tx\tten")
+        (path.parent / "manifest.tsv").write_text("\n".join(rows))
     sys.path.insert(0, str(ROOT / "recipes/yesno"))
     try:
         from prepare import expected_ids
