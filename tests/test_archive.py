@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -284,6 +285,60 @@ def test_what_kills_each_worker_is_given_up_and_stops_no_other(
     assert list(failed) == ["deadly"]
     assert "each worker that had it died" in failed["deadly"]
     same(tmp_path / "out", {u.id: lines[u.id] for u in utterances if u.id != "deadly"})
+
+
+DRIVER = """
+import sys
+from functools import partial
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import test_archive
+from ray import cloudpickle
+from asr import manifest
+from asr.scale import archive
+cloudpickle.register_pickle_by_value(test_archive)
+archive.Worker = test_archive.Marked
+archive.Parts = partial(archive.Parts, part_rows=3)
+model, listed, to, address = sys.argv[1:]
+work = archive.Work(Path(model))
+for outcome in archive.transcribe_archive(work, manifest.read(listed), to, address):
+    print(outcome.utterance.id, outcome.failure is None, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_a_driver_that_ends_half_way_is_gone_on_with(cluster, audio, model_file, tmp_path, end):
+    to = tmp_path / "out"
+    arguments = (model_file, audio / "manifest.jsonl", to, cluster.address)
+    driver = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            DRIVER.format(tests=str(Path(__file__).parent)),
+            *map(str, arguments),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    came = []
+    for line in driver.stdout:
+        id, well = line.split()
+        came += [id] if well == "True" else []
+        if len(came) == 8:
+            driver.send_signal(end)
+            break
+    driver.communicate()
+    assert driver.returncode != 0
+    written = rows(to)
+    assert len(written) >= (6 if end == signal.SIGKILL else 8)  # parts of three; or all that came
+    work, asked = Work(model_file), manifest.read(audio / "manifest.jsonl")
+    outcomes = list(transcribe_archive(work, asked, to, cluster.address))
+    assert [o.utterance.id for o in outcomes if o.kept] == [
+        u.id for u in asked if u.id in {row["id"] for row in written}
+    ]
+    assert [o.utterance.id for o in outcomes if o.failure] == ["bad"]
+    same(to, in_one_process(model_file, audio))
 
 
 @pytest.mark.slow
