@@ -50,6 +50,12 @@ RUN = {
         "asr bench runs/mine/model.asr --json"  # the small recording is too short
     ),
     "asr transcribe runs/mine/model.asr recordings/new.wav --quantise": "",
+    "asr transcribe model.asr data/NAME/test.jsonl --engine ray --to archive": "",
+    "asr score data/NAME/test.jsonl archive/part-00000.jsonl": "",
+    # test_archive.py runs it on a cluster
+    "asr transcribe model.asr data/NAME/test.jsonl --engine ray --to archive --address HEAD:6379": (
+        None
+    ),
     "cat recordings/new.wav | asr transcribe runs/mine/model.asr - --format srt": "",
     "torchrun --nproc-per-node 2 -m asr.cli train mine.yaml": (
         "torchrun --standalone --nproc-per-node 2 -m asr.cli train mine.yaml "

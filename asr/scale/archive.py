@@ -18,9 +18,10 @@ from typing import Any
 from asr.errors import Failed, UserError
 from asr.manifest import Utterance
 from asr.recognizer import load
+from asr.scale.attempts import Attempts
 from asr.scale.cluster import connected, require_ray
 from asr.scale.parts import Parts
-from asr.scale.worker import Attempts, Work, Worker
+from asr.scale.worker import Work, Worker
 from asr.transcribe import WINDOW, Failure
 from asr.voice import detector_name
 
@@ -59,7 +60,14 @@ def transcribe_archive(
     beforehand, `Failed` when no worker starts.
     """
     require_ray()
-    recognizer = load(work.model, "cpu", lm=work.lm, hotwords=work.hotwords, **work.decoder)
+    recognizer = load(  # or it says what is wrong
+        work.model,
+        "cpu",
+        lm=work.lm,
+        hotwords=work.hotwords,
+        quantised=work.quantised,
+        **work.decoder,
+    )
     # Chosen once: what is installed may differ among the machines, and texts must not.
     work = replace(work, vad=detector_name(work.vad, recognizer.rate_hz))
     del recognizer
@@ -186,7 +194,7 @@ def _found(utterance: Utterance, row: Mapping[str, Any]) -> bytes | Failure:
 def _cause(error: Exception) -> str:
     """The last line that says something: Ray puts the workers' tracebacks before it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return lines[-1].removeprefix("asr.errors.UserError: ") if lines else type(error).__name__
 
 
 def _packed(portion: Chunk) -> str:

@@ -59,7 +59,8 @@ def connected(address: str | None, messages: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            ray.shutdown()
+            with redirect_stdout(file):  # what it held back as repeated
+                ray.shutdown()
 
 
 def _knock(address: str) -> None:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,24 +55,6 @@ class Work:
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-class Attempts:
-    """An actor beside the driver: how often each piece of work was begun and not finished.
-
-    Ray repeats what was lost with a worker; what kills every worker that has it must not be.
-    """
-
-    def __init__(self):
-        self.begun: Counter[str] = Counter()
-
-    def begin(self, piece: str) -> int:
-        """Counts from 1."""
-        self.begun[piece] += 1
-        return self.begun[piece]
-
-    def finish(self, piece: str) -> None:
-        del self.begun[piece]
 
 
 class Worker:
