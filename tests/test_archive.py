@@ -15,14 +15,17 @@ import soundfile
 from conftest import noise
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from asr import manifest
+from asr.cli import app
 from asr.errors import UserError
 from asr.formats import jsonl
 from asr.manifest import Utterance
 from asr.recognizer import load
 from asr.scale import archive
 from asr.scale.archive import chunks, transcribe_archive
+from asr.scale.cluster import connected, require_ray
 from asr.scale.parts import Parts
 from asr.scale.worker import Work, Worker
 from asr.transcribe import WINDOW, Failure, transcribe_many
@@ -142,6 +145,66 @@ def test_every_utterance_is_in_one_chunk_with_its_like(durations_s, workers):
     for chunk in seconds:
         assert 1 <= len(chunk) <= WINDOW
         assert len(chunk) == 1 or sum(chunk) <= limit_s + 1e-6
+
+
+# ---- what is asked for ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (["x.wav", "--engine", "ray"], "name a folder for the results, --to FOLDER"),
+        (["x.wav", "--engine", "ray", "--to", "t", "--format", "srt"], "leave --format out"),
+        (["-", "--engine", "ray", "--to", "t"], "not --watch or a pipe"),
+        (["--watch", "x", "--engine", "ray", "--to", "t"], "not --watch or a pipe"),
+        (
+            ["x.wav", "--address", "h:1"],
+            "h:1: is that of a Ray cluster; add --engine ray",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_said(arguments, complaint):
+    done = CliRunner().invoke(app, ["transcribe", "model.asr", *arguments])
+    assert isinstance(done.exception, UserError)
+    assert complaint in str(done.exception)
+
+
+def test_without_ray_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"Ray is not installed .*pip install 'asr\[ray\]'"):
+        require_ray()
+
+
+@pytest.mark.parametrize(
+    "address, complaint",
+    [
+        ("127.0.0.1:1", "no Ray cluster answers: .*refused"),
+        ("ray://127.0.0.1:1", "write HOST:PORT or auto"),
+        ("here", "write HOST:PORT or auto"),
+        ("127.0.0.1:99999", "no Ray cluster answers"),
+    ],
+)
+def test_where_no_cluster_is_is_said_at_once(tmp_path, address, complaint):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'asr[ray]'")
+    began = time.monotonic()
+    with (
+        pytest.raises(UserError, match=f"--address {address}: {complaint}"),
+        connected(address, tmp_path / "ray.log"),
+    ):
+        pass
+    assert time.monotonic() - began < 5
+
+
+def test_an_id_stands_for_one_recording(model_file, recordings, tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'asr[ray]'")
+    two = [Utterance("x", str(recordings / "r0.wav")), Utterance("x", str(recordings / "r1.wav"))]
+    work = Work(model_file, vad="energy")
+    with pytest.raises(UserError, match="id 'x': stands for two recordings"):
+        list(transcribe_archive(work, two, tmp_path))
+    with Parts(tmp_path, work.settings()) as parts:
+        parts.add("x", "/other.wav", b'{"id": "x", "audio": "/other.wav"}\n')
+    with pytest.raises(UserError, match=r"there id 'x' is /other.wav, not .*r0.wav"):
+        list(transcribe_archive(work, two[:1], tmp_path))
 
 
 # ---- on two nodes --------------------------------------------------------------------------------
