@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from asr.config import TextConfig
 from asr.manifest import Utterance
@@ -11,6 +11,7 @@ from asr.recognizer import Recognizer
 from asr.score import Pair, Score, score
 from asr.text import normalise
 from asr.transcribe import Failure, transcribe_many
+from asr.transcript import Word
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class Evaluation:
     score: Score
     pairs: list[Pair]
     failures: list[Failure]  # unreadable audio: scored as if nothing had been heard
+    # By id: what was heard, normalised, with times in the file; not gathered from other processes
+    words: dict[str, list[Word]] = field(default_factory=dict)
 
 
 def evaluate(
@@ -31,7 +34,7 @@ def evaluate(
     text: how both are normalised; as in training when not given.
     """
     text = text or recognizer.config.text
-    pairs, failures = [], []
+    pairs, failures, words = [], [], {}
     for utterance, result in transcribe_many(recognizer, utterances):
         progress()
         heard = ""
@@ -39,6 +42,8 @@ def evaluate(
             failures.append(result)
         else:
             heard = normalise(result.text, text)
+            spoken = [replace(word, text=normalise(word.text, text)) for word in result.words]
+            words[utterance.id] = [word for word in spoken if word.text]
         said = normalise(utterance.text or "", text)
         pairs.append(Pair(utterance.id, said, heard, utterance.speaker))
-    return Evaluation(score(pairs), pairs, failures)
+    return Evaluation(score(pairs), pairs, failures, words)

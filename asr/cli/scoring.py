@@ -67,7 +67,8 @@ def score(
         ),
     ] = None,
     to: Annotated[
-        Path | None, typer.Option(help="Write score.json and hypotheses.jsonl into this folder.")
+        Path | None,
+        typer.Option(help="Write score.json, hypotheses.jsonl and report.html into this folder."),
     ] = None,
     lm: LanguageModel = None,
     hotword: Hotwords = None,
@@ -100,7 +101,7 @@ def score(
         raise UserError("--normalise recipe: only a model file knows its recipe")
     config = recognizers[system].config.text if name == "recipe" else NORMALISATIONS[name]
 
-    paired, failures = _pairs_of(system, references, recognizers, config)
+    paired, failures, heard = _pairs_of(system, references, recognizers, config)
     result = scoring.score(paired.pairs)
     details = {"normalisation": name, "normalised": describe(config), "sources": paired.sources}
     out.print(str(result), highlight=False)
@@ -127,7 +128,7 @@ def score(
         _print_table(_groups(column, groups))
     findings = paired.findings
     if against is not None:
-        other, more = _pairs_of(against, references, recognizers, config)
+        other, more, _ = _pairs_of(against, references, recognizers, config)
         comparison = compare(paired.pairs, other.pairs)
         details["against"] = {"sources": other.sources} | comparison.to_dict()
         out.print(f"first: {system}\nsecond: {against}", highlight=False, markup=False)
@@ -136,7 +137,11 @@ def score(
         findings = list(dict.fromkeys(findings + other.findings))
     details["findings"] = [finding.to_dict() for finding in findings]
     if to is not None:
+        from asr.report import write_report
+
         scoring.write_results(to, paired.pairs, result, details)
+        title = str(system) if system.is_dir() else f"{system} on {references}"
+        write_report(to, title, paired.pairs, result.to_dict() | details, *heard)
     for finding in findings:
         style = "red" if finding.fault else "yellow"
         err.print(Text(str(finding), style=style), highlight=False)
@@ -155,7 +160,8 @@ def _default_normalisation(system: Path) -> str:
 
 
 def _pairs_of(system: Path, references: Path, recognizers: dict, config) -> tuple:
-    """What a model, a folder or a file of texts made of the references, and what it could not."""
+    """What a model, a folder or a file of texts made of the references, what it could not, and of a
+    model the utterances and the words that it heard, by id."""
     from asr import manifest
     from asr.evaluate import evaluate
     from asr.pairing import Paired, empty, pair_files
@@ -173,11 +179,12 @@ def _pairs_of(system: Path, references: Path, recognizers: dict, config) -> tupl
         sources = (str(references), str(system))
         failed = {failure.utterance.id for failure in evaluation.failures}  # listed with the reason
         findings = empty(pair for pair in evaluation.pairs if pair.id not in failed)
-        return Paired(evaluation.pairs, columns, findings, sources), evaluation.failures
+        heard = {utterance.id: utterance for utterance in utterances}, evaluation.words
+        return Paired(evaluation.pairs, columns, findings, sources), evaluation.failures, heard
     if system.is_dir():
         references = system
     files = [path / HYPOTHESES if path.is_dir() else path for path in (references, system)]
-    return pair_files(*files, config), []
+    return pair_files(*files, config), [], ()
 
 
 def _words_of(texts: list[Path], config) -> set[str]:

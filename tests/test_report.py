@@ -1,0 +1,117 @@
+"""The report: the figures are the score's, it needs nothing else, nothing in it is run."""
+
+import base64
+import io
+import json
+import re
+
+import pytest
+import soundfile
+
+from asr import report
+from asr.cli.scoring import score as score_command
+from asr.manifest import Utterance, write
+from asr.report import calibration, write_report
+from asr.score import Pair, score
+from asr.transcript import Word
+
+EVIL = '</script><img src=x onerror="document.title=1"><!--'
+
+
+def data_of(page: str) -> dict:
+    (inside,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    return json.loads(inside)
+
+
+@pytest.fixture
+def scored(model_file, recordings, tmp_path):
+    texts = ["bad cab", "ace", "a b c", "egg"] * 2
+    rows = [
+        Utterance(path.stem, str(path), text=text, speaker=f"s{i % 2}")
+        for i, (path, text) in enumerate(zip(sorted(recordings.glob("*.wav")), texts, strict=True))
+    ]
+    write(tmp_path / "test.jsonl", rows)
+    score_command(model_file, tmp_path / "test.jsonl", by=["speaker"], to=tmp_path / "out")
+    return tmp_path / "out"
+
+
+def test_the_page_holds_what_the_json_does(scored):
+    found = json.loads((scored / "report.json").read_text())
+    page = (scored / "report.html").read_text()
+    inside = data_of(page)
+    figures = json.loads((scored / "score.json").read_text())
+    assert found["figures"] == inside["figures"] == figures
+    assert len(found["utterances"]) == len(inside["utterances"]) == figures["utterances"] == 8
+    assert sum(row["errors"] for row in found["utterances"]) == sum(
+        figures["words"][kind] for kind in ("substitutions", "deletions", "insertions")
+    )
+    assert "<!--" not in page.replace("<!doctype", "") and "model" in page
+    # Nothing is loaded from elsewhere.
+    assert not re.findall(r'(?:src|href)="(?!#)', page) and "@import" not in page
+
+
+def test_words_have_their_times_and_the_audio_is_inside(scored, recordings):
+    inside = data_of((scored / "report.html").read_text())
+    timed = [s for row in inside["utterances"] for s in row["steps"] if s[1] is not None]
+    assert timed and all(0 <= start < end and 0 <= c <= 1 for _, _, start, end, c in timed)
+    wrong = [row for row in inside["utterances"] if row["errors"]]
+    assert wrong
+    for row in wrong:
+        kind, _, sound = row["source"].partition(",")
+        assert kind == "data:audio/ogg;base64"
+        info = soundfile.info(io.BytesIO(base64.b64decode(sound)))
+        duration_s = soundfile.info(recordings / f"{row['id']}.wav").duration
+        assert info.duration == pytest.approx(duration_s, abs=0.05)
+
+
+def test_files_that_are_not_inside_are_linked(tmp_path, recordings, monkeypatch):
+    monkeypatch.setattr(report, "EMBEDDED", 0)
+    path = recordings / "r0.wav"
+    pairs = [Pair("a", "one", "two")]
+    utterances = {"a": Utterance("a", str(path), start_s=0.2)}
+    words = {"a": [Word("two", 0.3, 0.5, 0.9)]}
+    page = write_report(tmp_path / "out", "t", pairs, score(pairs).to_dict(), utterances, words)
+    (row,) = data_of(page.read_text())["utterances"]
+    assert (tmp_path / "out" / row["source"]).resolve() == path.resolve()
+    assert row["source_start_s"] == 0.0 and row["steps"] == [["one", "two", 0.3, 0.5, 0.9]]
+
+
+def test_audio_that_is_gone_leaves_the_texts(tmp_path):
+    pairs = [Pair("a", "one", "")]
+    gone = {"a": Utterance("a", str(tmp_path / "gone.wav"))}
+    page = write_report(tmp_path, "t", pairs, score(pairs).to_dict(), gone)
+    assert data_of(page.read_text())["utterances"][0]["steps"] == [["one", None, None, None, None]]
+
+
+def test_nothing_from_outside_is_html(tmp_path):
+    pairs = [Pair(EVIL, f"one {EVIL}", EVIL, speaker=EVIL)]
+    page = write_report(tmp_path, EVIL, pairs, score(pairs).to_dict()).read_text()
+    assert "<img" not in page and page.count("</script>") == 2
+    assert data_of(page)["utterances"][0]["id"] == EVIL
+
+
+def test_texts_alone_have_a_report_too(tmp_path):
+    (tmp_path / "ref.txt").write_text("a one two\nb three\n")
+    (tmp_path / "hyp.txt").write_text("a one too\nb three\n")
+    score_command(tmp_path / "ref.txt", tmp_path / "hyp.txt", to=tmp_path / "out")
+    inside = data_of((tmp_path / "out/report.html").read_text())
+    assert inside["calibration"] is None
+    assert [row["errors"] for row in inside["utterances"]] == [1, 0]
+    assert "source" not in inside["utterances"][0]
+
+
+def test_calibration():
+    def step(right, confidence):
+        return ["a", "a" if right else "b", 0.0, 1.0, confidence]
+
+    rows = [
+        {"steps": [step(True, 0.95), step(False, 0.95), step(True, 0.15), ["a", None, *[None] * 3]]}
+    ]
+    found = calibration(rows)
+    assert found["words"] == 3
+    assert found["bins"] == [
+        {"words": 1, "confidence": 0.15, "right": 1.0},
+        {"words": 2, "confidence": 0.95, "right": 0.5},
+    ]
+    assert found["expected_error"] == pytest.approx((0.85 + 2 * 0.45) / 3)
+    assert calibration([{"steps": [["a", "a", None, None, None]]}]) is None

@@ -1,0 +1,138 @@
+"""The report in a real browser, with the keyboard alone."""
+
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+
+from asr.manifest import Utterance
+from asr.report import write_report
+from asr.score import Pair, score
+from asr.transcript import Word
+
+pytestmark = pytest.mark.slow
+EVIL = '<img src=x onerror="document.title=1">'
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    selenium = pytest.importorskip("selenium.webdriver")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    driver = shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("no browser: apt-get install chromium chromium-driver")
+    options = selenium.ChromeOptions()
+    options.binary_location = chromium
+    profile = tmp_path_factory.mktemp("profile")
+    for flag in (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+        "--disable-background-networking --disable-component-update --disable-sync "
+        f"--autoplay-policy=no-user-gesture-required --user-data-dir={profile}"
+    ).split():
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    running = selenium.Chrome(options, selenium.ChromeService(driver))
+    yield running
+    running.quit()
+
+
+@pytest.fixture
+def page(browser, tmp_path):
+    """120 utterances of three words; the one with most errors has a recording."""
+    t = np.arange(16000 * 3) / 16000
+    soundfile.write(tmp_path / "tone.wav", 0.1 * np.sin(2000 * t), 16000)
+    pairs = [Pair(f"u{i:03d}", "one two three", "one two tree", f"s{i % 3}") for i in range(118)]
+    pairs += [
+        Pair("bad", "one two three four", "on too tree for", "s0"),
+        Pair(EVIL, EVIL, "", "s1"),
+    ]
+    words = [Word(w, 0.5 * i, 0.5 * i + 0.4, 0.9) for i, w in enumerate("on too tree for".split())]
+    utterances = {"bad": Utterance("bad", str(tmp_path / "tone.wav"), duration_s=3.0)}
+    figures = score(pairs).to_dict()
+    path = write_report(tmp_path / "out", "Report", pairs, figures, utterances, {"bad": words})
+    browser.get(path.as_uri())
+    return browser
+
+
+def press(browser, *keys):
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    for key in keys:
+        ActionChains(browser).send_keys(getattr(Keys, key, key)).perform()
+
+
+def focused(browser) -> str:
+    return browser.switch_to.active_element.text
+
+
+def rows(browser) -> list[str]:
+    return [e.text for e in browser.find_elements("css selector", "#list .row")]
+
+
+def test_it_opens_sorted_by_errors_and_runs_nothing_from_outside(page):
+    assert page.title == "Report"
+    assert rows(page)[0] == "bad" and len(rows(page)) == 50
+    assert EVIL in page.find_element("id", "list").text or EVIL in rows(page)
+    assert not page.find_elements("css selector", "img")
+    assert [e for e in page.get_log("browser") if e["level"] == "SEVERE"] == []
+    assert page.find_element("id", "count").text == "1 to 50 of 120 utterances"
+
+
+def test_rows_are_found_opened_and_played_by_keys(page):
+    press(page, "/", "bad", "ARROW_DOWN")
+    assert rows(page) == ["bad"] and focused(page) == "bad"
+    press(page, "ENTER")
+    words = page.find_elements("css selector", ".details button.step")
+    assert [word.get_attribute("aria-label") for word in words] == [
+        "said one, heard on, confidence 90%",
+        "said two, heard too, confidence 90%",
+        "said three, heard tree, confidence 90%",
+        "said four, heard for, confidence 90%",
+    ]
+    press(page, "TAB", "TAB", "TAB")
+    assert page.switch_to.active_element == words[2]
+    press(page, "ENTER")
+    page.set_script_timeout(10)
+    at_s = page.execute_async_script(
+        "const audio = document.querySelector('audio'), done = arguments[0];"
+        "const look = () => audio.currentTime > 0.95 && !audio.paused"
+        " ? done(audio.currentTime) : setTimeout(look, 50); look();"
+    )
+    assert 0.95 < at_s < 3.0
+    press(page, "SHIFT")  # nothing
+
+
+def test_rows_are_walked_sorted_and_turned_by_keys(page):
+    press(page, "/", "ARROW_DOWN", "ARROW_DOWN")
+    assert focused(page) == rows(page)[1]
+    press(page, "ARROW_UP")
+    assert focused(page) == "bad"
+    press(page, "END")
+    assert focused(page) == rows(page)[-1]
+    page.find_element("css selector", '[data-sort="id"]').send_keys("\n")
+    assert rows(page)[0] == EVIL and rows(page)[1] == "bad"
+    assert page.find_element("css selector", 'th[aria-sort="ascending"]').text.startswith("id")
+    page.find_element("css selector", '[data-sort="id"]').send_keys("\n")
+    assert rows(page)[0] == "u117"
+    following = page.find_elements("css selector", "#pages button")[1]
+    following.send_keys("\n")
+    assert page.find_element("id", "count").text == "51 to 100 of 120 utterances"
+    assert focused(page) == rows(page)[0] == "u067"
+
+
+def test_what_has_focus_is_seen_and_the_first_link_skips(page):
+    press(page, "TAB")
+    link = page.switch_to.active_element
+    assert link.text == "Skip to the utterances" and link.rect["x"] >= 0
+    assert link.value_of_css_property("outline-style") == "solid"
+    press(page, "ENTER", "TAB")
+    assert page.switch_to.active_element.get_attribute("id") == "find"
+
+
+def test_a_narrow_window_does_not_scroll_sideways(page):
+    page.set_window_size(420, 900)
+    wide = page.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
+    page.set_window_size(1100, 900)
+    assert wide <= 0

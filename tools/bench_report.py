@@ -1,0 +1,75 @@
+"""How long a browser takes to open the report of many utterances (Debian's chromium, Linux).
+
+    python tools/bench_report.py [--utterances 10000] [--rounds 5]
+
+Made-up texts of about ten words. The time is that from the start of navigation until the table
+stands, as the page's own clock has it, the browser started anew each time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from asr.report import write_report
+from asr.score import Pair, score
+
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking --disable-component-update --disable-sync"
+).split()
+CLOCK = """
+<script>
+requestAnimationFrame(() => { document.title = "took " + performance.now(); });
+</script>
+"""
+
+
+def make(folder: Path, utterances: int) -> Path:
+    draw = np.random.default_rng(0)
+    words = ["".join(draw.choice(list("etaoinshrdlu"), 5)) for _ in range(3000)]
+    pairs = []
+    for i in range(utterances):
+        said = draw.choice(words, size=int(draw.integers(5, 16))).tolist()
+        heard = [word if draw.random() > 0.2 else str(draw.choice(words)) for word in said]
+        pairs.append(Pair(f"u{i:06d}", " ".join(said), " ".join(heard), f"s{i % 50}"))
+    page = write_report(folder, "bench", pairs, score(pairs).to_dict())
+    page.write_text(page.read_text().replace("</body>", f"{CLOCK}</body>"))
+    return page
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--utterances", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        sys.exit("no chromium: apt-get install chromium")
+    with tempfile.TemporaryDirectory() as folder:
+        page = make(Path(folder), options.utterances)
+        print(f"{options.utterances} utterances, {page.stat().st_size / 2**20:.1f} MiB")
+        times = []
+        for i in range(options.rounds):
+            profile = f"--user-data-dir={folder}/profile-{i}"
+            done = subprocess.run(
+                [browser, *FLAGS, profile, "--dump-dom", page.as_uri()],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            times.append(float(done.stdout.split("<title>took ")[1].split("<")[0]) / 1000)
+        print(
+            f"open after {statistics.median(times):.2f} s ({', '.join(f'{t:.2f}' for t in times)})"
+        )
+
+
+if __name__ == "__main__":
+    main()
