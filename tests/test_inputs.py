@@ -15,6 +15,15 @@ from asr.sources import sources
 from asr.watch import watch
 
 
+def start(*arguments):
+    """In the background; a shell that starts tests there has them ignore Ctrl-C."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "asr.cli", *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
 def asr(*arguments, **options):
     return subprocess.run(
         [sys.executable, "-m", "asr.cli", *map(str, arguments)], capture_output=True, **options
@@ -155,9 +164,7 @@ def test_a_file_is_taken_once_it_is_whole(inbox):
 def test_watching_a_folder_until_ctrl_c(model_file, inbox, recordings, tmp_path):
     command = ["transcribe", model_file, "--watch", inbox, "--to", tmp_path / "out"]
     command += ["--format", "json"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "asr.cli", *map(str, command)], stderr=subprocess.PIPE
-    )
+    process = start(*command)
     try:
 
         def wait(name):
@@ -183,14 +190,15 @@ def test_ctrl_c_keeps_what_is_finished(model_file, recordings, tmp_path):
     rows = [{"id": f"u{i}", "audio": str(recordings / f"r{i % 8}.wav")} for i in range(6000)]
     (tmp_path / "many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     command = ["transcribe", model_file, tmp_path / "many.jsonl", "--to", tmp_path / "out"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "asr.cli", *map(str, command)], stderr=subprocess.PIPE
-    )
-    while not (tmp_path / "out/u100.txt").exists():
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    process = start(*command)
+    try:
+        while not (tmp_path / "out/u100.txt").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert b"the same command goes on" in said and b"Traceback" not in said
     written = sorted((tmp_path / "out").iterdir())
