@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,9 @@ from asr.scale.cluster import connected, require_ray
 from asr.scale.parts import Parts
 from asr.scale.worker import Work, Worker
 from asr.transcribe import WINDOW, Failure, transcribe_many
+
+# Clusters of the tests let nobody else in. Ray reads this once, when it is first imported.
+os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
 
 RATE_HZ = 16000
 SETTINGS = {"model": "a"}

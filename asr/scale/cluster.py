@@ -51,11 +51,14 @@ def connected(address: str | None, messages: Path) -> Iterator[None]:
                 ray.init(
                     address or "local", log_to_driver=False, logging_level=logging.ERROR, **options
                 )
-        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             reason = " ".join(str(error).split())
             if address is None:
                 raise Failed(f"Ray could not be started here: {reason}") from None
-            raise UserError(f"--address {address}: no Ray cluster answers: {reason}") from None
+            raise UserError(
+                f"--address {address}: does not let this in: {reason}; where the cluster has a "
+                "token, it is needed here too, with RAY_AUTH_MODE=token"
+            ) from None
         try:
             yield
         finally:
