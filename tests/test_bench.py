@@ -1,16 +1,23 @@
 """asr bench: every figure is of something that ran."""
 
 import json
+import re
+import runpy
+from pathlib import Path
 
 import pytest
 import soundfile
 
 from asr import bench as benching
+from asr import manifest
 from asr.bench import bench
 from asr.checkpoint import load_model
 from asr.cli.system import bench as bench_command
 from asr.errors import UserError
+from asr.manifest import Utterance
 from asr.recognizer import load
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -55,3 +62,29 @@ def test_the_command(model_file, capsys):
     assert all(word in said for word in [*STAGES, "latency of 3 s", "peak MiB"])
     bench_command(model_file, as_json=True)
     assert len(json.loads(capsys.readouterr().out)["growth"]) == 4
+
+
+def test_whole_commands_side_by_side(model_file, recordings, tmp_path, monkeypatch, capsys):
+    """A reference that the model itself wrote: no errors, and none in the order of the files."""
+    own = load(model_file, "cpu")
+    paths = [recordings / f"r{i}.wav" for i in (4, 0, 2)]
+    rows = [Utterance(p.stem, str(p), text=own.transcribe(p).text) for p in paths]
+    manifest.write(tmp_path / "files.jsonl", rows)
+    main = runpy.run_path(str(ROOT / "tools/bench_transcribers.py"))["main"]
+
+    def run(listed):
+        options = ["--rounds", "1", "--threads", "1"]
+        monkeypatch.setattr("sys.argv", ["bench", str(model_file), str(listed), *options])
+        main()
+
+    run(tmp_path / "files.jsonl")
+    said = capsys.readouterr().out
+    assert re.search(r"3 files, 6 s; 1 threads on \d+ cores of ", said)  # 3.2 + 1.0 + 2.3 s
+    table = [[cell.strip() for cell in line.split("│")[1:-1]] for line in said.splitlines()]
+    wer = {row[0]: row[4] for row in table if row}
+    assert wer.keys() == {"asr", "asr --quantise"} and wer["asr"] == "0.00"
+
+    part = Utterance("part", str(paths[0]), start_s=1.0, duration_s=1.0, text="a")
+    manifest.write(tmp_path / "part.jsonl", [part])
+    with pytest.raises(SystemExit, match="part is a part of it; give whole files"):
+        run(tmp_path / "part.jsonl")

