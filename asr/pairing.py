@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from asr.config import TextConfig
 from asr.errors import UserError
 from asr.readers import IGNORED, Text, Texts, cut_as, read_texts
 from asr.score import Pair
 from asr.text import normalise
+from asr.transcript import Word
 
 NAMED = 5  # ids in a line
+_WORDS = TypeAdapter(list[Word])
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,20 @@ def pair_files(references: str | Path, hypotheses: str | Path, config: TextConfi
         columns.append(text.columns)
     findings += empty(pairs)
     return Paired(pairs, columns, [f for f in findings if f.ids], (str(said), str(heard)))
+
+
+def words_in(paired: Paired) -> dict[str, list[Word]]:
+    """By id: the words with times that `asr score --to` wrote beside the texts, where it did."""
+    found = {}
+    for pair, columns in zip(paired.pairs, paired.columns, strict=True):
+        if "words" in columns:
+            try:
+                words = _WORDS.validate_python(columns["words"])
+            except ValidationError:  # somebody's own column of this name
+                continue
+            if all(0 <= w.start_s <= w.end_s < math.inf and 0 <= w.confidence <= 1 for w in words):
+                found[pair.id] = words
+    return found
 
 
 def empty(pairs: Iterable[Pair]) -> list[Finding]:

@@ -39,6 +39,7 @@ from asr.errors import Failed, UserError
 from asr.evaluate import Evaluation, evaluate
 from asr.manifest import Utterance
 from asr.recognizer import load, pick_device
+from asr.report import write_report
 from asr.schedule import State
 from asr.score import write_results
 from asr.text import describe, normalise
@@ -228,9 +229,14 @@ class Run:
                 self._say(stage, json.loads((folder / "score.json").read_text())["summary"])
                 continue
             recognizer = recognizer or load(self.model_file, self.config.train.device)
-            evaluation = evaluate(recognizer, manifest.read(path))
+            utterances = manifest.read(path)
+            evaluation = evaluate(recognizer, utterances)
             form = {"normalisation": "recipe", "normalised": describe(recognizer.config.text)}
-            write_results(folder, evaluation.pairs, evaluation.score, form)
+            pairs, words = evaluation.pairs, evaluation.words
+            write_results(folder, pairs, evaluation.score, form, words)
+            figures = evaluation.score.to_dict() | form
+            heard = {utterance.id: utterance for utterance in utterances}
+            write_report(folder, f"{self.config.name} on {name}", pairs, figures, heard, words)
             self._say(stage, str(evaluation.score))
             for failure in evaluation.failures:
                 log.error("%s", failure.reason)

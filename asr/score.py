@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import jiwer
 from asr import files
 from asr.errors import UserError
 from asr.intervals import bootstrap_interval, resampling_groups
+from asr.transcript import Word
 
 Step = tuple[str | None, str | None]  # a word of the reference and what was recognised for it
 
@@ -200,10 +201,23 @@ def score(pairs: Iterable[Pair]) -> Score:
 
 
 def write_results(
-    folder: Path, pairs: Sequence[Pair], result: Score, details: dict[str, Any] | None = None
+    folder: Path,
+    pairs: Sequence[Pair],
+    result: Score,
+    details: dict[str, Any] | None = None,
+    words: Mapping[str, Sequence[Word]] | None = None,
 ) -> None:
-    """`score.json` (and `details` in it) and `hypotheses.jsonl` (both texts of every utterance)."""
-    lines = [json.dumps(vars(pair), ensure_ascii=False) for pair in pairs]
+    """`score.json` (and `details` in it) and `hypotheses.jsonl` (both texts of every utterance).
+
+    words: of the hypotheses, by id, where their times are known: a column `words`, each as in a
+    transcript's JSON.
+    """
+    lines = []
+    for pair in pairs:
+        row: dict[str, Any] = dict(vars(pair))
+        if words and pair.id in words:
+            row["words"] = [asdict(word) for word in words[pair.id]]
+        lines.append(json.dumps(row, ensure_ascii=False))
     files.write(folder / "hypotheses.jsonl", "\n".join(lines) + "\n")
     figures = result.to_dict() | (details or {})
     files.write(folder / "score.json", json.dumps(figures, indent=1, ensure_ascii=False) + "\n")

@@ -72,7 +72,8 @@ def test_files_that_are_not_inside_are_linked(tmp_path, recordings, monkeypatch)
     words = {"a": [Word("two", 0.3, 0.5, 0.9)]}
     page = write_report(tmp_path / "out", "t", pairs, score(pairs).to_dict(), utterances, words)
     (row,) = data_of(page.read_text())["utterances"]
-    assert (tmp_path / "out" / row["source"]).resolve() == path.resolve()
+    source, _, start = row["source"].partition("#")
+    assert (tmp_path / "out" / source).resolve() == path.resolve() and start == "t=0.2"
     assert row["source_start_s"] == 0.0 and row["steps"] == [["one", "two", 0.3, 0.5, 0.9]]
 
 
@@ -98,6 +99,48 @@ def test_texts_alone_have_a_report_too(tmp_path):
     assert inside["calibration"] is None
     assert [row["errors"] for row in inside["utterances"]] == [1, 0]
     assert "source" not in inside["utterances"][0]
+
+
+def test_a_folder_keeps_times_and_confidences(scored):
+    before = data_of((scored / "report.html").read_text())
+    score_command(scored, by=None, to=scored.parent / "again")
+    after = data_of((scored.parent / "again/report.html").read_text())
+    assert before["calibration"] == after["calibration"] is not None
+    assert [row["steps"] for row in before["utterances"]] == [
+        row["steps"] for row in after["utterances"]
+    ]
+    kept = (scored.parent / "again/hypotheses.jsonl").read_text()
+    assert kept == (scored / "hypotheses.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        3,
+        ["two"],
+        [{"text": "two"}],
+        [{"text": "two", "start_s": float("nan"), "end_s": 1, "confidence": 0.5}],
+        [{"text": "two", "start_s": 2, "end_s": 1, "confidence": 0.5}],
+        [{"text": "two", "start_s": 0, "end_s": 1, "confidence": 7}],
+    ],
+)
+def test_a_column_of_this_name_that_is_no_words_is_left_alone(tmp_path, words):
+    row = {"id": "a", "reference": "one", "hypothesis": "two", "words": words}
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/hypotheses.jsonl").write_text(json.dumps(row) + "\n")
+    score_command(tmp_path / "in", to=tmp_path / "out")
+    inside = data_of((tmp_path / "out/report.html").read_text())
+    assert inside["utterances"][0]["steps"] == [["one", "two", None, None, None]]
+
+
+def test_confusions_are_there_whatever_was_printed(tmp_path):
+    pairs = [Pair("a", "one two", "won two too")]
+    page = write_report(tmp_path, "t", pairs, score(pairs).to_dict())
+    assert data_of(page.read_text())["confusions"] == {
+        "substitutions": [["one", "won", 1]],
+        "deletions": [],
+        "insertions": [["too", 1]],
+    }
 
 
 def test_calibration():

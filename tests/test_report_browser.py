@@ -44,12 +44,13 @@ def page(browser, tmp_path):
     soundfile.write(tmp_path / "tone.wav", 0.1 * np.sin(2000 * t), 16000)
     pairs = [Pair(f"u{i:03d}", "one two three", "one two tree", f"s{i % 3}") for i in range(118)]
     pairs += [
-        Pair("bad", "one two three four", "on too tree for", "s0"),
+        Pair("bad", "one two three four five", "on too tree for", "s0"),
         Pair(EVIL, EVIL, "", "s1"),
     ]
     words = [Word(w, 0.5 * i, 0.5 * i + 0.4, 0.9) for i, w in enumerate("on too tree for".split())]
     utterances = {"bad": Utterance("bad", str(tmp_path / "tone.wav"), duration_s=3.0)}
-    figures = score(pairs).to_dict()
+    finding = {"what": f"hypotheses are {EVIL}", "ids": [EVIL], "fault": True}
+    figures = score(pairs).to_dict() | {"findings": [finding]}
     path = write_report(tmp_path / "out", "Report", pairs, figures, utterances, {"bad": words})
     browser.get(path.as_uri())
     return browser
@@ -90,6 +91,7 @@ def test_rows_are_found_opened_and_played_by_keys(page):
         "said two, heard too, confidence 90%",
         "said three, heard tree, confidence 90%",
         "said four, heard for, confidence 90%",
+        "left out: five",
     ]
     press(page, "TAB", "TAB", "TAB")
     assert page.switch_to.active_element == words[2]
@@ -101,7 +103,54 @@ def test_rows_are_found_opened_and_played_by_keys(page):
         " ? done(audio.currentTime) : setTimeout(look, 50); look();"
     )
     assert 0.95 < at_s < 3.0
-    press(page, "SHIFT")  # nothing
+    press(page, "ARROW_RIGHT", "ARROW_RIGHT")  # what was left out: from where "for" ends
+    assert page.switch_to.active_element == words[4]
+    press(page, "SPACE")
+    page.execute_async_script(
+        "const audio = document.querySelector('audio'), done = arguments[0];"
+        "const look = () => audio.currentTime > 1.84 ? done() : setTimeout(look, 20); look();"
+    )
+    press(page, "ARROW_LEFT")
+    assert page.switch_to.active_element == words[3]
+    press(page, "ESCAPE")
+    assert focused(page) == "bad"
+    press(page, "ARROW_RIGHT")
+    assert page.switch_to.active_element == words[0]
+
+
+def test_an_error_lists_its_utterances(page):
+    (common,) = [e for e in page.find_elements("css selector", ".error") if "tree" in e.text]
+    assert common.text == "three → tree"
+    common.send_keys("\n")
+    assert page.find_element("id", "count").text == "1 to 50 of 119 utterances"
+    assert focused(page) == "bad"
+    press(page, "PAGE_DOWN")
+    assert page.find_element("id", "count").text == "51 to 100 of 119 utterances"
+    page.find_element("css selector", "#error button").send_keys("\n")
+    assert page.find_element("id", "count").text == "1 to 50 of 120 utterances"
+    assert page.switch_to.active_element.get_attribute("id") == "find"
+
+
+def test_what_was_found_is_said(page):
+    (note,) = page.find_elements("css selector", "#notes .fault")
+    assert note.text == f"Attention: 1 hypotheses are {EVIL}: {EVIL}"
+    assert not page.find_elements("css selector", "img") and page.title == "Report"
+
+
+def test_a_recording_that_is_gone_is_named(browser, tmp_path):
+    pairs = [Pair("a", "one two", "one two")]
+    words = {"a": [Word("one", 0.0, 0.4, 0.9), Word("two", 0.5, 0.9, 0.9)]}
+    gone = {"a": Utterance("a", str(tmp_path / "go ne.wav"), duration_s=1.0)}
+    path = write_report(tmp_path / "out", "t", pairs, score(pairs).to_dict(), gone, words)
+    browser.get(path.as_uri())
+    press(browser, "/", "ARROW_DOWN", "ENTER", "ARROW_RIGHT", "ENTER")
+    browser.set_script_timeout(10)
+    said = browser.execute_async_script(
+        "const done = arguments[0], look = () => { const text ="
+        " document.querySelector('.details .fault').textContent;"
+        " text ? done(text) : setTimeout(look, 20); }; look();"
+    )
+    assert said == "The recording cannot be played from ../go ne.wav."
 
 
 def test_rows_are_walked_sorted_and_turned_by_keys(page):

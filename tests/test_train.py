@@ -37,6 +37,8 @@ def finished(corpus):
 def test_it_learns(finished):
     run, output = finished
     assert json.loads((run / "score/test/score.json").read_text())["wer"] <= 0.1, output
+    report = json.loads((run / "score/test/report.json").read_text())
+    assert report["calibration"] is not None and (run / "score/test/report.html").exists()
 
 
 def test_validation_prints_what_score_prints(finished, corpus):

@@ -2,8 +2,9 @@
 
     python tools/bench_report.py [--utterances 10000] [--rounds 5]
 
-Made-up texts of about ten words. The time is that from the start of navigation until the table
-stands, as the page's own clock has it, the browser started anew each time.
+Made-up texts of about ten words, each with times and a confidence, and noise as recordings, that of
+the utterances with most errors inside the page. The time is that from the start of navigation until
+the table stands, as the page's own clock has it, the browser started anew each time.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
-from asr.report import write_report
+from asr.manifest import Utterance
+from asr.report import RATE_HZ, write_report
 from asr.score import Pair, score
+from asr.transcript import Word
 
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
@@ -35,12 +39,18 @@ requestAnimationFrame(() => { document.title = "took " + performance.now(); });
 def make(folder: Path, utterances: int) -> Path:
     draw = np.random.default_rng(0)
     words = ["".join(draw.choice(list("etaoinshrdlu"), 5)) for _ in range(3000)]
-    pairs = []
+    sound = folder / "noise.wav"
+    soundfile.write(sound, 0.1 * draw.standard_normal(5 * RATE_HZ), RATE_HZ)
+    pairs, recordings, times = [], {}, {}
     for i in range(utterances):
         said = draw.choice(words, size=int(draw.integers(5, 16))).tolist()
         heard = [word if draw.random() > 0.2 else str(draw.choice(words)) for word in said]
-        pairs.append(Pair(f"u{i:06d}", " ".join(said), " ".join(heard), f"s{i % 50}"))
-    page = write_report(folder, "bench", pairs, score(pairs).to_dict())
+        id = f"u{i:06d}"
+        pairs.append(Pair(id, " ".join(said), " ".join(heard), f"s{i % 50}"))
+        recordings[id] = Utterance(id, str(sound), duration_s=5.0)
+        sure = draw.random(len(heard)).tolist()
+        times[id] = [Word(heard[k], 0.3 * k, 0.3 * k + 0.25, sure[k]) for k in range(len(heard))]
+    page = write_report(folder, "bench", pairs, score(pairs).to_dict(), recordings, times)
     page.write_text(page.read_text().replace("</body>", f"{CLOCK}</body>"))
     return page
 

@@ -139,9 +139,10 @@ def score(
     if to is not None:
         from asr.report import write_report
 
-        scoring.write_results(to, paired.pairs, result, details)
+        utterances, words = heard
+        scoring.write_results(to, paired.pairs, result, details, words)
         title = str(system) if system.is_dir() else f"{system} on {references}"
-        write_report(to, title, paired.pairs, result.to_dict() | details, *heard)
+        write_report(to, title, paired.pairs, result.to_dict() | details, utterances, words)
     for finding in findings:
         style = "red" if finding.fault else "yellow"
         err.print(Text(str(finding), style=style), highlight=False)
@@ -160,11 +161,11 @@ def _default_normalisation(system: Path) -> str:
 
 
 def _pairs_of(system: Path, references: Path, recognizers: dict, config) -> tuple:
-    """What a model, a folder or a file of texts made of the references, what it could not, and of a
-    model the utterances and the words that it heard, by id."""
+    """What a model, a folder or a file of texts made of the references, what it could not, and by
+    id the utterances of a model, and the words that were heard where their times are known."""
     from asr import manifest
     from asr.evaluate import evaluate
-    from asr.pairing import Paired, empty, pair_files
+    from asr.pairing import Paired, empty, pair_files, words_in
     from asr.readers import columns_of
 
     if system in recognizers:
@@ -184,7 +185,8 @@ def _pairs_of(system: Path, references: Path, recognizers: dict, config) -> tupl
     if system.is_dir():
         references = system
     files = [path / HYPOTHESES if path.is_dir() else path for path in (references, system)]
-    return pair_files(*files, config), [], ()
+    paired = pair_files(*files, config)
+    return paired, [], ({}, words_in(paired) if system.is_dir() else {})
 
 
 def _words_of(texts: list[Path], config) -> set[str]:

@@ -22,6 +22,7 @@ import numpy as np
 import soundfile
 
 from asr import audio, files
+from asr.breakdown import confusions
 from asr.errors import UserError
 from asr.manifest import Utterance
 from asr.score import Pair, aligned, word_counts
@@ -31,6 +32,7 @@ EMBEDDED = 40  # utterances whose audio is inside the page, those with most erro
 EMBEDDED_S = 30.0  # of each at most
 RATE_HZ = 16000  # Opus knows 8, 12, 16, 24 and 48 kHz
 BINS = 10  # of confidence
+CONFUSIONS = 20  # of each kind, the commonest
 HTML, JSON = "report.html", "report.json"
 
 
@@ -53,6 +55,7 @@ def write_report(
         "title": title,
         "figures": dict(figures),
         "calibration": calibration(rows),
+        "confusions": confusions(pairs, CONFUSIONS).to_dict(),
         "utterances": rows,
     }
     files.write(folder / JSON, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
@@ -63,6 +66,7 @@ def write_report(
     for row in worst:
         if row["id"] in utterances and (sound := _embed(utterances[row["id"]])) is not None:
             row["source"], row["source_start_s"] = sound, row["start_s"]
+            row["source_end_s"] = row["start_s"] + EMBEDDED_S
     files.write(folder / HTML, page(title, data))
     return folder / HTML
 
@@ -104,6 +108,7 @@ def _row(pair: Pair, utterance: Utterance | None, words: Sequence[Word] | None) 
         "duration_s": None if utterance is None else utterance.duration_s,
         "start_s": 0.0 if utterance is None else utterance.start_s,
         "source_start_s": 0.0,  # of the file's times, where the sound of the page begins
+        "source_end_s": None,  # and where it ends at the latest; None: with the file
         "steps": steps,
     }
 
@@ -137,7 +142,8 @@ def _link(utterance: Utterance, folder: Path) -> str | None:
     if not isinstance(utterance.audio, str):
         return None
     path = os.path.relpath(os.path.abspath(utterance.audio), os.path.abspath(folder))
-    return quote(path.replace(os.sep, "/"), errors="surrogateescape")
+    place = f"#t={utterance.start_s:g}" if utterance.start_s else ""  # where the player begins
+    return quote(path.replace(os.sep, "/"), errors="surrogateescape") + place
 
 
 def _embed(utterance: Utterance) -> str | None:

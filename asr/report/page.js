@@ -32,6 +32,14 @@ for (const [name, value] of [
   ["normalisation", f.normalisation],
 ]) if (value !== undefined) byId("figures").append(make("div", {}, make("dt", {}, name), make("dd", {}, String(value))));
 
+const notes = (f.findings || []).map((found) => [found.fault, `${found.ids.length} ${found.what}: `
+  + found.ids.slice(0, 5).join(", ") + (found.ids.length > 5 ? ", …" : "")]);
+if (f.against) notes.push([false, `Against ${f.against.sources[1]}: ${f.against.verdict}`]);
+if (f.vocabulary) notes.push([false, `${percent(f.vocabulary.share)} of the reference words are out of vocabulary; `
+  + `${f.vocabulary.unknown_errors} of those ${f.vocabulary.unknown} words are wrong.`]);
+for (const [fault, text] of notes)
+  byId("notes").append(make("li", { class: fault ? "fault" : null }, (fault ? "Attention: " : "") + text));
+
 function bars(title, caption, bins, unit) {
   const width = 360, height = 150, left = 34, bottom = 24;
   const most = Math.max(1e-9, ...bins.map((bin) => bin.value));
@@ -72,7 +80,7 @@ if (timed.length > 1) {
     }), (share) => percent(share, 0));
 }
 if (data.calibration) {
-  const size = 180, left = 38, bottom = 24, span = size - left - 6;
+  const size = 180, left = 46, bottom = 24, span = size - left - 6;
   const svg = make("svg", { viewBox: `0 0 ${2 * size} ${size}`, role: "img", "aria-label":
     "Confidence: " + data.calibration.bins.map((b) => `of words at ${percent(b.confidence, 0)} ${percent(b.right, 0)} are right`).join(", ") });
   const x = (share) => left + share * (2 * size - left - 6), y = (share) => size - bottom - share * (span - 0);
@@ -92,14 +100,22 @@ if (data.calibration) {
 
 function table(title, heads, rows) {
   if (!rows.length) return;
-  byId("tables").append(make("div", { class: "box" }, make("h3", {}, title), make("div", { class: "scroll" }, make("table", {},
-    make("thead", {}, make("tr", {}, ...heads.map((head, i) => make("th", { scope: "col", class: i ? "n" : "" }, head)))),
-    make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell, i) => make("td", { class: i ? "n" : "" }, String(cell))))))))));
+  byId("tables").append(make("div", { class: heads.length > 2 ? "box wide" : "box" }, make("h3", {}, title), make("div", { class: "scroll short" }, make("table", {}, make("thead", {}, make("tr", {}, ...heads.map((head, i) => make("th", { scope: "col", class: i ? "n" : "" }, head)))),
+    make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell, i) => make("td", { class: i ? "n" : "" }, cell instanceof Node ? cell : String(cell))))))))));
 }
-const wrong = f.confusions || {};
-table("Substituted", ["said → heard", "times"], (wrong.substitutions || []).map(([a, b, n]) => [a + " → " + b, n]));
-table("Left out", ["word", "times"], wrong.deletions || []);
-table("Put in", ["word", "times"], wrong.insertions || []);
+// A press lists the utterances that have this error.
+const errorButton = (said, heard) => make("button", { type: "button", class: "row error", on: { click: () => {
+  error = [said, heard];
+  byId("find").value = "";
+  choose();
+  byId("utterances").scrollIntoView();
+  focusRow(0);
+} } }, named(said, heard));
+const named = (said, heard) => said === null ? heard : heard === null ? said : said + " → " + heard;
+const wrong = data.confusions;
+table("Substituted", ["said → heard", "times"], wrong.substitutions.map(([a, b, n]) => [errorButton(a, b), n]));
+table("Left out", ["word", "times"], wrong.deletions.map(([a, n]) => [errorButton(a, null), n]));
+table("Put in", ["word", "times"], wrong.insertions.map(([b, n]) => [errorButton(null, b), n]));
 for (const [column, groups] of Object.entries(f.by || {}))
   table("By " + column, [column, "words", "WER", "95% interval", "CER"], Object.entries(groups).map(([label, s]) =>
     [label, s.words.reference, percent(s.wer), interval(s.wer_interval_95), percent(s.cer)]));
@@ -115,13 +131,19 @@ const COLUMNS = [
 const heard = (u) => u.steps.map((step) => step[1]).filter(Boolean).join(" ");
 const texts = data.utterances.map((u) =>
   (u.id + " " + (u.speaker || "") + " " + u.steps.map((s) => (s[0] || "") + " " + (s[1] || "")).join(" ")).toLowerCase());
-let sorted = "errors", descending = true, first = 0, shown = [];
+let sorted = "errors", descending = true, first = 0, shown = [], error = null;
 
 function choose() {
   const needle = byId("find").value.trim().toLowerCase(), only = byId("wrong").checked;
   const key = COLUMNS.find((column) => column[0] === sorted)[2];
   shown = data.utterances.map((u, i) => i)
-    .filter((i) => (!only || data.utterances[i].errors) && (!needle || texts[i].includes(needle)));
+    .filter((i) => (!only || data.utterances[i].errors) && (!needle || texts[i].includes(needle))
+      && (!error || data.utterances[i].steps.some((step) => step[0] === error[0] && step[1] === error[1])));
+  byId("error").replaceChildren(...(error ? [make("button", { type: "button", class: "chip", on: { click: () => {
+    error = null;
+    choose();
+    byId("find").focus();
+  } } }, `✕ only with ${named(...error)}`)] : []));
   shown.sort((a, b) => {
     const x = key(data.utterances[a]), y = key(data.utterances[b]);
     return ((x > y) - (x < y)) * (descending ? -1 : 1) || a - b;
@@ -168,7 +190,8 @@ function line(u) {
 }
 
 function details(u) {
-  let player = null;
+  let player = null, before = u.start_s;
+  const failed = make("span", { class: "fault", role: "status" });
   if (u.source) {
     player = make("audio", { controls: "", preload: "none", src: u.source, "aria-label": "Recording of " + u.id });
     player.addEventListener("timeupdate", () => {
@@ -176,12 +199,18 @@ function details(u) {
       steps.querySelectorAll("[data-start]").forEach((word) =>
         word.classList.toggle("now", !player.paused && now >= word.dataset.start && now < word.dataset.end));
     });
+    player.addEventListener("error", () => failed.textContent = u.source.startsWith("data:")
+      ? "This browser cannot play the recording." : "The recording cannot be played from " + decodeURI(u.source) + ".");
   }
+  const timed = u.steps.some((step) => step[2] !== null);
   const steps = make("div", { class: "steps" }, ...u.steps.map(([said, found, start, end, confidence]) => {
     const kind = said === found ? "ok" : said === null ? "ins" : found === null ? "del" : "sub";
     const spoken = { ok: said, ins: "put in: " + found, del: "left out: " + said, sub: `said ${said}, heard ${found}` }[kind];
     const sure = confidence === null ? "" : `, confidence ${percent(confidence, 0)}`;
-    const plays = player !== null && start !== null;
+    // What was left out has no time: it is where the word before it ends.
+    const from = start !== null ? start : timed ? before : null;
+    before = end === null ? before : end;
+    const plays = player !== null && from !== null && (u.source_end_s === null || from < u.source_end_s);
     const inside = kind === "ok" ? [make("span", {}, said)]
       : [make("span", {}, said === null ? "–" : said), make("span", {}, found === null ? "–" : found)];
     const word = make(plays ? "button" : "span", { class: "step " + kind, type: plays ? "button" : null,
@@ -190,24 +219,42 @@ function details(u) {
       "data-start": start, "data-end": end }, ...inside,
       confidence === null ? null : make("i", { style: `opacity: ${0.08 + 0.92 * confidence}` }));
     if (plays) word.addEventListener("click", () => {
-      player.currentTime = Math.max(0, start - u.source_start_s - 0.05);
-      player.play();
+      player.currentTime = Math.max(0, from - u.source_start_s - 0.05);
+      player.play().catch(() => {});  // the player's own error event tells
     });
     return word;
   }));
-  return [steps, player];
+  return [steps, player, failed];
 }
 
 function focusRow(at) {
   const rows = [...document.querySelectorAll("#list .row")];
-  if (rows.length) rows[Math.max(0, Math.min(rows.length - 1, at))].focus();
+  if (!rows.length) byId("find").focus();
+  else rows[Math.max(0, Math.min(rows.length - 1, at))].focus();
+}
+// Arrows walk the words of an open row as they walk the rows; Escape leaves them.
+function walkWords(event, word) {
+  const words = [...word.parentElement.querySelectorAll("button.step")];
+  const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  const to = event.key === "Escape" ? word.closest("tr").previousElementSibling.querySelector(".row")
+    : by && words[words.indexOf(word) + by];
+  if (!to) return;
+  to.focus();
+  event.preventDefault();
 }
 document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey) return;
+  const word = document.activeElement.closest("button.step");
+  if (word) return walkWords(event, word);
   const rows = [...document.querySelectorAll("#list .row")];
   const at = rows.indexOf(document.activeElement);
-  const typing = document.activeElement.tagName === "INPUT";
+  const typing = document.activeElement === byId("find");
   if (event.key === "/" && !typing) byId("find").focus();
   else if (event.key === "Escape" && typing) focusRow(0);
+  else if (event.key === "ArrowRight" && rows[at] && rows[at].getAttribute("aria-expanded") === "true")
+    rows[at].closest("tr").nextElementSibling.querySelector("button.step")?.focus();
+  else if (at >= 0 && (event.key === "PageDown" || event.key === "PageUp"))
+    byId("pages").children[event.key === "PageDown" ? 1 : 0].click();
   else if (event.key === "ArrowDown" && (at >= 0 || document.activeElement === byId("find"))) focusRow(at + 1);
   else if (event.key === "ArrowUp" && at === 0) byId("find").focus();
   else if (event.key === "ArrowUp" && at > 0) focusRow(at - 1);
