@@ -86,7 +86,7 @@ def test_rows_are_found_opened_and_played_by_keys(page):
     assert rows(page) == ["bad"] and focused(page) == "bad"
     press(page, "ENTER")
     words = page.find_elements("css selector", ".details button.step")
-    assert [word.get_attribute("aria-label") for word in words] == [
+    assert [" ".join(word.accessible_name.replace(" ,", ",").split()) for word in words] == [
         "said one, heard on, confidence 90%",
         "said two, heard too, confidence 90%",
         "said three, heard tree, confidence 90%",

@@ -100,7 +100,8 @@ if (data.calibration) {
 
 function table(title, heads, rows) {
   if (!rows.length) return;
-  byId("tables").append(make("div", { class: heads.length > 2 ? "box wide" : "box" }, make("h3", {}, title), make("div", { class: "scroll short" }, make("table", {}, make("thead", {}, make("tr", {}, ...heads.map((head, i) => make("th", { scope: "col", class: i ? "n" : "" }, head)))),
+  byId("tables").append(make("div", { class: heads.length > 2 ? "box wide" : "box" }, make("h3", {}, title), make("div", { class: "scroll short",
+    ...(rows[0][0] instanceof Node ? {} : { tabindex: "0", role: "region", "aria-label": title }) }, make("table", {}, make("thead", {}, make("tr", {}, ...heads.map((head, i) => make("th", { scope: "col", class: i ? "n" : "" }, head)))),
     make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell, i) => make("td", { class: i ? "n" : "" }, cell instanceof Node ? cell : String(cell))))))))));
 }
 // A press lists the utterances that have this error.
@@ -211,13 +212,18 @@ function details(u) {
     const from = start !== null ? start : timed ? before : null;
     before = end === null ? before : end;
     const plays = player !== null && from !== null && (u.source_end_s === null || from < u.source_end_s);
-    const inside = kind === "ok" ? [make("span", {}, said)]
-      : [make("span", {}, said === null ? "–" : said), make("span", {}, found === null ? "–" : found)];
+    const tell = (text) => make("span", { class: "unseen" }, text);  // for who hears the page
+    const nothing = () => make("span", { "aria-hidden": "true" }, "–");
+    const inside = {
+      ok: () => [make("span", {}, said)],
+      sub: () => [make("span", {}, tell("said "), said, tell(",")), make("span", {}, tell("heard "), found)],
+      del: () => [make("span", {}, tell("left out: "), said), nothing()],
+      ins: () => [nothing(), make("span", {}, tell("put in: "), found)],
+    }[kind]();
     const word = make(plays ? "button" : "span", { class: "step " + kind, type: plays ? "button" : null,
-      title: spoken + sure, "aria-label": plays || kind !== "ok" ? spoken + sure : null,
-      role: plays ? null : kind !== "ok" ? "img" : null,
+      title: spoken + sure,
       "data-start": start, "data-end": end }, ...inside,
-      confidence === null ? null : make("i", { style: `opacity: ${0.08 + 0.92 * confidence}` }));
+      sure ? tell(sure) : null, confidence === null ? null : make("i", { style: `opacity: ${0.08 + 0.92 * confidence}` }));
     if (plays) word.addEventListener("click", () => {
       player.currentTime = Math.max(0, from - u.source_start_s - 0.05);
       player.play().catch(() => {});  // the player's own error event tells
