@@ -1,6 +1,6 @@
 """int8 weights against float32: times real time of the emissions, by preset and threads.
 
-    python tools/bench_int8.py [--presets tiny small base] [--threads 2]
+    python tools/bench_int8.py [--presets tiny small base] [--threads 2] [--rounds 5]
 
 Random weights; 12 recordings of 10 s: in one batch as float32, each alone as float32, and each
 alone as int8, in turns. The last two differ by the kernels, the first and the last by what is
@@ -23,17 +23,18 @@ from asr.config import PRESETS, parse
 from asr.recognizer import Recognizer
 from asr.tokenizer import CharacterTokenizer
 
-RECORDINGS, LENGTH_S, ROUNDS = 12, 10.0, 5
+RECORDINGS, LENGTH_S = 12, 10.0
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--presets", nargs="+", default=["tiny", "small", "base"], choices=PRESETS)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     tokens = CharacterTokenizer("abcdefghijklmnopqrstuvwxyz")
-    table = Table("preset", "batch", "alone", "alone, int8", "int8 / batch")
+    table = Table("preset", "batch", "alone", "alone, int8", "int8 / batch", "int8 / alone")
     for preset in options.presets:
         config = parse({"name": "int8", "model": {"preset": preset}}, "bench")
         exact = Recognizer(Model.build(config, tokens), "cpu")
@@ -45,7 +46,7 @@ def main() -> None:
             "int8": lambda s=small, w=waveforms: s.emissions(w),
         }
         times: dict[str, list[float]] = {name: [] for name in ways}
-        for turn in range(ROUNDS + 1):
+        for turn in range(options.rounds + 1):
             for name, run in ways.items():
                 started = time.perf_counter()
                 run()
@@ -53,7 +54,10 @@ def main() -> None:
                     times[name].append(time.perf_counter() - started)
         speed = {n: RECORDINGS * LENGTH_S / statistics.median(t) for n, t in times.items()}
         table.add_row(
-            preset, *(f"{x:.0f}" for x in speed.values()), f"{speed['int8'] / speed['batch']:.2f}"
+            preset,
+            *(f"{x:.0f}" for x in speed.values()),
+            f"{speed['int8'] / speed['batch']:.2f}",
+            f"{speed['int8'] / speed['alone']:.2f}",
         )
     Console(width=100).print(table)
 

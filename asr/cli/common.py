@@ -33,7 +33,7 @@ Hotwords = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Quantise = Annotated[
-    bool, typer.Option("--quantise", help="int8 weights: smaller and, on a CPU, mostly faster.")
+    bool, typer.Option("--quantise", help="int8 weights: smaller; a large model is faster by them.")
 ]
 
 
