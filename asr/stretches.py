@@ -15,10 +15,10 @@ import numpy as np
 from asr.voice import HOP_S, Detector
 
 LONGEST_S = 30.0
-ENOUGH_S = 10.0  # a stretch this long ends at the next pause
-PAUSE_S = 0.5
+ENOUGH_S = 1.0  # a stretch this long ends at the next pause: models are trained on sentences
+PAUSE_S = 0.4
 END_S = 2.0  # of quiet, which end any stretch
-EDGE_S = 0.3  # of quiet that stays before and after speech: detectors miss soft sounds
+EDGE_S = 0.1  # of quiet that stays before and after speech: more of it changes the features' mean
 OVERLAP_S = 6.0
 BREATH_S = 0.15  # of quiet, enough to cut a stretch that has reached `LONGEST_S`
 SPEECH = 0.5  # probability

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,6 +41,8 @@ Quantise = Annotated[
 def load_recognizer(
     model: Path, device: str, lm: Path | None, hotword, decoder, quantised: bool = False
 ):
+    # oneDNN keeps a kernel for each of 1024 shapes, which stretches of a long recording soon have.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")  # read once, by torch's import
     from asr.recognizer import load
 
     phrases, settings = decoding(hotword, decoder)
