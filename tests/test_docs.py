@@ -183,10 +183,10 @@ def folder(tmp_path_factory, model_file):
     for voice in ("ljspeech_part", "rhasspy_kathleen", "asterisk_en"):
         rows = ["id\taudio\tspeaker\ttext"]
         for i in range(60):
-            path = folder / f"voices/{voice}/arctic_a{i:04d}.wav"
+            path = folder / f"voices/{voice}/{voice[:2]}_a{i:04d}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(path, noise(0.4, i, 16000), 16000)
-            rows.append(f"arctic_a{i:04d}\t{path.name}\tx\tten")
+            rows.append(f"{path.stem}\t{path.name}\tx\tten")
         (path.parent / "manifest.tsv").write_text("\n".join(rows))
     sys.path.insert(0, str(ROOT / "recipes/yesno"))
     try:
