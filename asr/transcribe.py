@@ -25,7 +25,7 @@ from asr.transcript import Hypothesis, Segment, Transcript
 from asr.voice import detector
 
 BATCH_S = 120.0  # seconds of audio a batch, padding counted
-WINDOW, WINDOW_S = 64, 240.0  # what is sorted by length among itself: what memory holds at a time
+WINDOW, WINDOW_S = 64, 120.0  # what is sorted by length among itself: what memory holds at a time
 LONG_S = 60.0
 BLOCK_S = 10.0  # of a long recording that is read at a time
 

@@ -1,6 +1,6 @@
 """A recording of hours against one of minutes, and against its own pieces heard alone (Linux only).
 
-    python tools/bench_long.py MODEL MANIFEST... [--hours 2] [--vad auto] [--folder /tmp/long]
+    python tools/bench_long.py MODEL MANIFEST... [--hours 2] [--vad auto] [--folder long]
 
 Joins the manifests' utterances, shuffled, with quiet of 0.3 to 3 s between them, and after every
 tenth something like music, into one FLAC. Prints peak memory and time of the whole command for it
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -35,6 +34,15 @@ from asr.voice import DETECTORS, detector
 
 RATE_HZ, SHORT_S, STAGES_S = 16000, 300.0, 600.0
 NEAR_S = 0.5  # a word so near to a piece may belong to it
+
+# A process begins with the peak of the one that starts it: a small one, not this.
+WATCH = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:])
+_, status, usage = os.wait4(process.pid, 0)
+print(usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 
 
 def music(draw: np.random.Generator, seconds: float) -> np.ndarray:
@@ -91,12 +99,13 @@ def whole_command(model: Path, path: Path, vad: str, to: Path) -> tuple[dict, fl
     command = [sys.executable, "-m", "asr.cli", "transcribe", model, path, "--to", to]
     command += ["--format", "json", "--vad", vad, "--overwrite", "--device", "cpu"]
     started = time.perf_counter()
-    process = subprocess.Popen([str(part) for part in command])
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(f"{' '.join(map(str, command))}: status {status}")
-    seconds = time.perf_counter() - started
-    return json.loads((to / f"{path.stem}.json").read_text()), seconds, usage.ru_maxrss / 1024
+    done = subprocess.run(
+        [sys.executable, "-c", WATCH, *map(str, command)], stdout=subprocess.PIPE, text=True
+    )
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))}: status {done.returncode}")
+    seconds, peak_kib = time.perf_counter() - started, int(done.stdout)
+    return json.loads((to / f"{path.stem}.json").read_text()), seconds, peak_kib / 1024
 
 
 def stages(model: Path, path: Path, vad: str) -> dict[str, float]:
@@ -137,7 +146,7 @@ def main() -> None:
     parser.add_argument("manifests", type=Path, nargs="+")
     parser.add_argument("--hours", type=float, default=2.0)
     parser.add_argument("--vad", choices=DETECTORS, default="auto")
-    parser.add_argument("--folder", type=Path, default=Path("/tmp/long"))
+    parser.add_argument("--folder", type=Path, default=Path("long"))
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     out = Console(width=100, highlight=False)
