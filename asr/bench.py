@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from asr import audio
 from asr.checkpoint import load_model
 from asr.errors import UserError
 from asr.formats import FORMATS
+from asr.memory import peak_bytes, reset_peak
 from asr.recognizer import Recognizer
 from asr.transcribe import transcript_of
 
@@ -44,7 +44,7 @@ class Growth:
     batch: int
     seconds: float
     times_real_time: float
-    peak_mib: float | None  # of the process so far; None where the system does not tell
+    peak_mib: float  # of the whole process meanwhile (where the system cannot tell: so far)
 
 
 @dataclass(frozen=True)
@@ -152,24 +152,16 @@ def _growth(recognizer: Recognizer, progress: Callable[[], None]) -> Iterator[Gr
     for batch in BATCHES:
         for length_s in LENGTHS_S:
             waveforms = [noise(length_s, recognizer.rate_hz)] * batch
+            reset_peak(recognizer.device)
             seconds = statistics.median(
                 _seconds(lambda w=waveforms: recognizer.emissions(w).rows()) for _ in range(ROUNDS)
             )
             progress()
-            yield Growth(length_s, batch, seconds, batch * length_s / seconds, peak_mib())
+            peak_mib = peak_bytes(recognizer.device) / 2**20
+            yield Growth(length_s, batch, seconds, batch * length_s / seconds, peak_mib)
 
 
 def _seconds(call: Callable[[], object]) -> float:
     started = time.perf_counter()
     call()
     return time.perf_counter() - started
-
-
-def peak_mib() -> float | None:
-    """The most memory that this process has held."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    kept = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kept / (2**20 if sys.platform == "darwin" else 2**10)

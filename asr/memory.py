@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import torch
@@ -16,6 +19,7 @@ log = logging.getLogger("asr")
 
 STEPS_AN_EPOCH = 100  # at least, of a batch size found by itself: CTC needs steps before anything
 MOST_S = 640.0  # a pass; longer ones are no faster
+STATUS = Path("/proc/self/status")
 SHARE = {"cuda": 0.85, "cpu": 0.5}  # of the memory that is free: others live in a CPU's too
 
 
@@ -108,10 +112,26 @@ def free_bytes(device: torch.device) -> int:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """The most that this process has used so far."""
+    """The most that this process has used so far, or since `reset_peak`."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    try:
+        # Not ru_maxrss, which begins with the peak of the process that started this one.
+        return int(re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text())[1]) * 1024
+    except OSError:  # not Linux
+        pass
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
     import resource  # not on Windows
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def reset_peak(device: torch.device) -> None:
+    """Let `peak_bytes` begin anew, where the system can: with CUDA and on Linux."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with suppress(OSError):
+            (STATUS.parent / "clear_refs").write_text("5")  # VmHWM becomes VmRSS

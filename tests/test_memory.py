@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from tones import asr, make_recipe
@@ -94,6 +95,26 @@ def test_real_memory_grows_with_the_batch(model_file):
     printed = subprocess.check_output([sys.executable, "-c", GROWTH, str(model_file)], text=True)
     _, a, b, c = map(int, printed.split())
     assert 1 < (c - b) / (b - a) < 2 / memory.SHARE["cpu"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system tells another figure")
+def test_a_peak_is_the_process_s_own_and_can_be_forgotten():
+    large = np.ones(2**27)  # 1 GiB: a process that this one starts would begin with it
+    program = """
+import numpy as np, torch
+from asr.memory import peak_bytes, reset_peak
+cpu = torch.device("cpu")
+before = peak_bytes(cpu)
+np.ones(2**25)
+print(before, peak_bytes(cpu))
+reset_peak(cpu)
+print(peak_bytes(cpu))
+"""
+    printed = subprocess.check_output([sys.executable, "-c", program], text=True)
+    before, during, after = map(int, printed.split())
+    assert before < 2**30 < memory.peak_bytes(CPU)
+    assert before + 0.9 * 2**28 < during and after < during - 0.9 * 2**28
+    assert large[0] == 1
 
 
 def test_a_run_finds_its_batch_and_keeps_it_when_resumed(tmp_path):

@@ -359,6 +359,9 @@ def test_each_picture_of_the_guide_is_made_by_a_command_in_it():
         file = ROOT / "docs" / path
         assert file.stat().st_size < 80_000
         Image.open(io.BytesIO(file.read_bytes())).verify()
-    assert {path for _, path in shown} == {
-        f"pictures/{file.name}" for file in (ROOT / "docs/pictures").iterdir()
-    }
+
+
+def test_every_picture_is_shown_on_some_page():
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    shown = {path for page in pages for path in re.findall(r"pictures/(\S+)\)", page.read_text())}
+    assert shown == {file.name for file in (ROOT / "docs/pictures").iterdir()}

@@ -83,15 +83,14 @@ def bench(
         )
     out.print(f"one recording of {found.audio_s:.1f} s:")
     out.print(stages)
-    growth = Table("recordings", "each, s", "ms", "times real time", "peak MiB so far")
+    growth = Table("recordings", "each, s", "ms", "times real time", "peak MiB")
     for row in found.growth:
-        peak = "" if row.peak_mib is None else f"{row.peak_mib:.0f}"
         growth.add_row(
             str(row.batch),
             f"{row.length_s:g}",
             f"{1000 * row.seconds:.0f}",
             f"{row.times_real_time:.0f}",
-            peak,
+            f"{row.peak_mib:.0f}",
         )
     out.print("features and model, by batch and length:")
     out.print(growth)
