@@ -173,6 +173,8 @@ class TrainConfig(Section):
     patience: int = Field(2, ge=1)  # plateau: validations without gain before the rate is halved
     anneal: float = Field(1.1, ge=1)  # annealed: what the rate is divided by after each epoch
     stop_after: int | None = Field(None, ge=1)  # validations without gain that end the run early
+    # Ends the run after its step at that time, wherever its schedule is; what was validated counts
+    max_minutes: float | None = Field(None, gt=0)
     clip_norm: float = Field(5.0, gt=0)
     accumulate: int = Field(1, ge=1)  # passes that make up a step, where its batch is too large
     inter_ctc_weight: float = Field(0.3, ge=0, lt=1)  # share of the loss, with model.inter_ctc

@@ -145,8 +145,8 @@ def train(
                     rate = learning_rate(state.step, total_steps, c, state.epoch) * state.rate_scale
                     for group in optimizer.param_groups:
                         group["lr"] = rate * group["scale"]
-                    # loss, audio, padding, requests to stop: sums over all processes
-                    figures = torch.zeros(4)
+                    # loss, audio, padding, requests to stop, time over: sums over all processes
+                    figures = torch.zeros(5)
                     batches, wait_s = [], 0.0
                     for number in range(c.accumulate):
                         asked = time.monotonic()
@@ -156,8 +156,8 @@ def train(
                         batch = batch.to(device)
                         batches.append(batch)
                         seed_step(config.seed, state.step, parallel.rank(), number)
-                        last = number + 1 == c.accumulate
-                        with nullcontext() if last else accelerator.no_sync(objective):
+                        complete = number + 1 == c.accumulate
+                        with nullcontext() if complete else accelerator.no_sync(objective):
                             loss = objective(batch)
                             # Processes take the mean of their gradients; the step wants the sum.
                             accelerator.backward(loss * ranks)
@@ -167,9 +167,10 @@ def train(
                             parameter.grad = None
                     norm = accelerator.clip_grad_norm_(objective.parameters(), c.clip_norm)
                     figures[3] = stop.asked
+                    figures[4] = time.monotonic() - started > 60 * (c.max_minutes or math.inf)
                     if ranks > 1:
                         figures = accelerator.reduce(figures.to(device), "sum").cpu()
-                    (loss, audio_s, padding_s, stops), norm = figures.tolist(), float(norm)
+                    (loss, audio_s, padding_s, stops, over), norm = figures.tolist(), float(norm)
                     if math.isfinite(loss) and math.isfinite(norm):
                         optimizer.step()
                         if averaged is not None:
@@ -202,8 +203,13 @@ def train(
                         last_saved = time.monotonic()
                     if stops:
                         raise KeyboardInterrupt
+                    if over:
+                        state.stopped = True
+                        log.info("training ends at step %d: train.max_minutes is over", state.step)
+                        break
 
-                if (state.epoch + 1) % c.validate_every == 0 or state.epoch + 1 == c.epochs:
+                last = state.stopped or state.epoch + 1 == c.epochs
+                if last or (state.epoch + 1) % c.validate_every == 0:
                     evaluation = parallel.validate(recognizer, dev_set)
                     found = evaluation.score
                     mean_loss = sum(epoch_loss) / max(1, len(epoch_loss))

@@ -129,6 +129,14 @@ def test_a_loss_that_stays_infinite_ends_the_run(corpus, tmp_path):
     assert "Traceback" not in output
 
 
+def test_time_that_is_over_ends_the_run_with_a_validated_model(corpus, tmp_path):
+    settings = ("train.max_minutes=0.0001", "train.validate_every=5", "--runs", tmp_path)
+    output = asr("train", corpus, *settings)
+    assert "training ends at step 1: train.max_minutes is over" in output
+    assert "epoch 1: loss" in output and (tmp_path / "tones/model.asr").exists()
+    assert "train: skipped: done, nothing has changed" in asr("run", corpus, *settings)
+
+
 def test_the_deepspeech2_design_trains_with_sgd_and_resumes(corpus, tmp_path):
     """Straight through, and stopped after the first epoch: the same weights, momentum and all."""
     changes = (
