@@ -30,6 +30,7 @@ PAGES = [
     *sorted(ROOT.glob("docs/*.md")),
 ]
 SMALL = "train.epochs=1 model.hidden=16 model.layers=1 train.device=cpu"
+ONE_LAYER = f"model.inter_ctc=[] model.self_conditioned=false {SMALL}"
 DIGITS = f"data.prepare.hours=0.01 data.prepare.voices=8 {SMALL}"
 FIRST = "data/digits/audio/test-0000/test-0000-000.wav"
 
@@ -81,10 +82,10 @@ RUN = {
     ),
     # downloads too, without the copy: test_speechocean.py does that from a server of its own
     "asr run recipes/speechocean": (
-        f"asr run recipes/speechocean data.prepare.audio=speechocean762 {SMALL}"
+        f"asr run recipes/speechocean data.prepare.audio=speechocean762 {ONE_LAYER}"
     ),
     "asr run recipes/speechocean data.prepare.audio=speechocean762": (
-        f"asr run recipes/speechocean data.prepare.audio=speechocean762 {SMALL}"
+        f"asr run recipes/speechocean data.prepare.audio=speechocean762 {ONE_LAYER}"
     ),
     "asr run recipes/speechocean/deepspeech2.yaml data.prepare.audio=speechocean762": (
         "asr run recipes/speechocean/deepspeech2.yaml data.prepare.audio=speechocean762 "
