@@ -43,6 +43,23 @@ def change_speed(samples: Tensor, factor: float, rate_hz: int) -> Tensor:
     return torch.from_numpy(audio.resample(samples.numpy(), played_hz, rate_hz))
 
 
+class Quiet(nn.Module):
+    """Up to `quiet_s` before and after, of noise 30 to 80 dB below the utterance: what recorders,
+    and the cutting of long recordings at pauses, leave around speech."""
+
+    def __init__(self, quiet_s: float, rate_hz: int):
+        super().__init__()
+        self.most = round(quiet_s * rate_hz)
+
+    def forward(self, samples: Tensor, generator: torch.Generator) -> Tensor:
+        before, after = torch.randint(self.most + 1, (2,), generator=generator).tolist()
+        level = math.sqrt(_power(samples)) * 10 ** (-_uniform(30.0, 80.0, generator) / 20)
+        out = coloured(before + len(samples) + after, generator)
+        out *= level / math.sqrt(_power(out) + TINY)
+        out[before : before + len(samples)] = samples
+        return out
+
+
 class Gain(nn.Module):
     """Change the level by up to `decibels`."""
 
@@ -232,6 +249,8 @@ class WaveformAugment(nn.Module):
             return Recordings(folder, rate_hz, f"augment.{name}") if folder else None
 
         steps: list[tuple[float, nn.Module]] = []  # probability, module
+        if config.quiet_s:
+            steps.append((1.0, Quiet(config.quiet_s, rate_hz)))
         if config.reverb_p:
             rooms = recordings("reverb_folder")
             steps.append((config.reverb_p, Reverb(config.reverb_s, rate_hz, rooms)))

@@ -151,10 +151,11 @@ class Window:
         durations_s: np.ndarray,
         batch_s: float,
         speeds: Sequence[float],
+        added_s: float,
         draw: np.random.Generator,
     ):
         self.speeds = draw.choice(speeds, len(durations_s))
-        heard_s = durations_s / self.speeds
+        heard_s = durations_s / self.speeds + added_s
         # Lengths are jittered before sorting: neighbours change from epoch to epoch.
         order = np.argsort(heard_s * draw.uniform(0.9, 1.1, len(heard_s)))
         self.indices, self.speeds = indices[order], self.speeds[order]
@@ -196,9 +197,9 @@ class BatchPlan:
     """Which utterances go together: batches of similar length, at most `batch_s` with padding.
 
     An epoch's batches depend on the seed and the epoch alone. How fast each utterance is played is
-    drawn here too (from `speeds`), so that batches are filled by what will be heard. The first
-    epoch opens with the batch that needs the most memory (of its first window), so that running out
-    of it shows in the first minute.
+    drawn here too (from `speeds`), so that batches are filled by what will be heard; `added_s` is
+    the most that augmentation lengthens it by. The first epoch opens with the batch that needs the
+    most memory (of its first window), so that running out of it shows in the first minute.
     """
 
     def __init__(
@@ -207,9 +208,11 @@ class BatchPlan:
         batch_s: float,
         seed: int,
         speeds: Sequence[float] = (),
+        added_s: float = 0.0,
     ):
         self.durations_s = np.asarray(durations_s, dtype=np.float64)
-        self.batch_s, self.seed, self.speeds = batch_s, seed, speeds or (1.0,)
+        self.batch_s, self.seed = batch_s, seed
+        self.speeds, self.added_s = speeds or (1.0,), added_s
 
     def windows(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Indices and seconds, (n,) each, of what is mixed and laid out at once: everything."""
@@ -218,7 +221,7 @@ class BatchPlan:
     def _laid_out(self, epoch: int) -> Iterator[Window]:
         for number, (indices, durations_s) in enumerate(self.windows(epoch)):
             draw = np.random.default_rng((self.seed, epoch, number))
-            window = Window(indices, durations_s, self.batch_s, self.speeds, draw)
+            window = Window(indices, durations_s, self.batch_s, self.speeds, self.added_s, draw)
             if epoch == number == 0:
                 window.largest_first()
             yield window

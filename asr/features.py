@@ -6,6 +6,8 @@ same alone and padded into a batch.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torchaudio
 from torch import Tensor, nn
@@ -14,6 +16,7 @@ from asr.config import FeatureConfig
 
 LOG_FLOOR = 1e-8  # about the power that rounding to 16 bits leaves in one bin of a silent frame
 STD_FLOOR = 1e-3  # of a bin that never changes (digital silence)
+LOUD_DB, SOFT_DB = 40.0, 3.0  # below the loudest frame; how gradually frames begin to count
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:
@@ -63,10 +66,11 @@ class Features(nn.Module):
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         features, frames = self.raw(waveforms, lengths)
         mask = length_mask(frames, features.shape[1])[:, :, None]  # (B, T, 1)
-        if self.config.cmvn == "utterance":
-            count = frames[:, None, None]
-            mean = (features * mask).sum(1, keepdim=True) / count  # (B, 1, F)
-            variance = ((features - mean).square() * mask).sum(1, keepdim=True) / count
+        if self.config.cmvn in ("utterance", "loud"):
+            weights = self.loudness(features, mask) if self.config.cmvn == "loud" else mask
+            count = weights.sum(1, keepdim=True)
+            mean = (features * weights).sum(1, keepdim=True) / count  # (B, 1, F)
+            variance = ((features - mean).square() * weights).sum(1, keepdim=True) / count
             features = (features - mean) / variance.sqrt().clamp(min=STD_FLOOR)
         elif self.config.cmvn == "global":
             features = (features - self.mean) / self.std
@@ -84,6 +88,19 @@ class Features(nn.Module):
         if self.config.kind == "mfcc":
             features = features @ self.dct  # (B, T, n_mfcc)
         return features, self.frames(lengths)
+
+    def loudness(self, features: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, 1), 1 for frames near the loudest of their utterance and 0 for quiet ones.
+
+        With a slope between: at a step, rounding would decide about frames that lie on it.
+        """
+        if self.config.kind == "mfcc":  # the first coefficient is the sum of the bins' logs
+            level = features[:, :, :1] / self.config.n_mels**0.5
+        else:
+            level = features.mean(2, keepdim=True)
+        below = level - level.masked_fill(~mask, -torch.inf).amax(1, keepdim=True)
+        decibels = 10 / math.log(10) * below
+        return torch.sigmoid((decibels + LOUD_DB) / SOFT_DB) * mask
 
     @torch.no_grad()
     def measure(self, batches) -> None:

@@ -170,8 +170,8 @@ def _heard(features: FeatureConfig) -> dict[str, Any]:
         del values["n_mels"], values["low_hz"], values["high_hz"]
     else:
         values["high_hz"] = features.high_hz or features.rate_hz / 2
-    if features.cmvn != "none":  # both others give mean 0 and deviation 1
-        values["cmvn"] = "utterance or global"
+    if features.cmvn != "none":  # all others give about mean 0 and deviation 1
+        values["cmvn"] = "utterance, loud or global"
     return values
 
 

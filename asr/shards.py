@@ -149,8 +149,9 @@ class ShardPlan(BatchPlan):
         batch_s: float,
         seed: int,
         speeds: Sequence[float] = (),
+        added_s: float = 0.0,
     ):
-        super().__init__((), batch_s, seed, speeds)
+        super().__init__((), batch_s, seed, speeds, added_s)
         self.shards, self.together = shards, together
 
     def windows(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -268,10 +268,11 @@ def make_optimizer(acoustic: nn.Module, config: TrainConfig) -> torch.optim.Opti
 
 
 def plan_batches(train_set: Sequence[Utterance], batch_s: float, config: Config) -> BatchPlan:
-    speeds = config.augment.speed
+    speeds, added_s = config.augment.speed, 2 * config.augment.quiet_s
     if isinstance(train_set, Shards):
-        return ShardPlan(train_set, config.data.shuffle_shards, batch_s, config.seed, speeds)
-    return BatchPlan(durations_s(train_set), batch_s, config.seed, speeds)
+        together = config.data.shuffle_shards
+        return ShardPlan(train_set, together, batch_s, config.seed, speeds, added_s)
+    return BatchPlan(durations_s(train_set), batch_s, config.seed, speeds, added_s)
 
 
 def agreed_batch_s(
@@ -281,7 +282,7 @@ def agreed_batch_s(
     slowest = min(config.augment.speed, default=1.0)
     found_s = find_batch_s(
         objective,
-        durations_s(dataset.utterances) / slowest,
+        durations_s(dataset.utterances) / slowest + 2 * config.augment.quiet_s,
         max(len(target) for target in dataset.targets),
         config.features.rate_hz,
         accelerator.device,

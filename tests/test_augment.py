@@ -42,6 +42,20 @@ def speech(duration_s=2.0, seed=0, rate_hz=RATE_HZ):
     return torch.from_numpy(noise(duration_s, seed, rate_hz))
 
 
+def test_quiet_stands_around_what_was_said():
+    said = speech(1.0)
+    augment, lengths = WaveformAugment(AugmentConfig(quiet_s=0.3), RATE_HZ), set()
+    for seed in range(20):
+        found = augment(said, seeded(seed))
+        before = lag(said, found)
+        assert 0 <= before <= 4800 and len(said) + before <= len(found) <= len(said) + 9600
+        assert torch.equal(found[before : before + len(said)], said)
+        around = torch.cat([found[:before], found[before + len(said) :]])
+        assert -83 < decibels(power(around) / power(said)) < -27
+        lengths.add(len(found))
+    assert len(lengths) > 15
+
+
 @pytest.fixture
 def noises(tmp_path):
     """A folder of noise: a short file and a long one, of other rates, one of them in stereo."""

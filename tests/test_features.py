@@ -28,7 +28,7 @@ def test_shapes_and_lengths(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("cmvn", ["utterance", "global", "none"])
+@pytest.mark.parametrize("cmvn", ["utterance", "loud", "global", "none"])
 def test_alone_equals_in_a_batch(kind, cmvn):
     features = Features(FeatureConfig(kind=kind, cmvn=cmvn)).eval()
     waveforms, lengths = batch(0.7, 3.1, 0.03)
@@ -52,6 +52,22 @@ def test_utterance_cmvn_gives_mean_0_and_deviation_1():
     torch.testing.assert_close(found[0].std(0, correction=0), torch.ones(80), atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_quiet_around_speech_does_not_change_loud_cmvn(kind):
+    waveforms, _ = batch(1.0)
+    waveforms *= torch.sin(4 * torch.pi * torch.arange(16000) / 16000)  # loud and less loud frames
+    quiet = 1e-4 * batch(2.0, seed=3)[0]
+    longer = torch.cat([quiet, waveforms, quiet], 1)
+    moved = {}
+    for cmvn in ("utterance", "loud"):
+        features = Features(FeatureConfig(kind=kind, cmvn=cmvn, dither=0.0)).eval()
+        alone, _ = features(waveforms, torch.tensor([waveforms.shape[1]]))
+        padded, _ = features(longer, torch.tensor([longer.shape[1]]))
+        inner = padded[0, 205:296] - alone[0, 5:96]  # two seconds later, away from the seams
+        moved[cmvn] = inner.abs().mean().item()
+    assert 10 * moved["loud"] < moved["utterance"], moved
+
+
 def test_global_cmvn_is_measured_over_all_frames():
     features = Features(FeatureConfig(cmvn="global")).eval()
     batches = [batch(1.0, 0.4, seed=1), batch(2.0, seed=2)]
@@ -71,7 +87,7 @@ def test_a_tone_stands_in_its_own_bin():
 
 
 def test_digital_silence_is_finite():
-    for cmvn in ("utterance", "none"):
+    for cmvn in ("utterance", "loud", "none"):
         found, _ = Features(FeatureConfig(cmvn=cmvn)).eval()(
             torch.zeros(1, 8000), torch.tensor([8000])
         )

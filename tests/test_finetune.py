@@ -146,7 +146,7 @@ def test_a_causal_model_gives_its_front_end_to_one_that_looks_ahead(tmp_path, sa
         ({"n_mels": 40}, "features.n_mels is 20, here it is 40"),
         ({"kind": "mfcc", "n_mfcc": 20}, "features.kind is log_mel, here it is mfcc"),
         ({"hop_ms": 12.5}, "features.hop_ms is 10.0, here it is 12.5"),
-        ({"cmvn": "none"}, "features.cmvn is utterance or global, here it is none"),
+        ({"cmvn": "none"}, "features.cmvn is utterance, loud or global, here it is none"),
     ],
 )
 def test_other_features_are_refused_with_both_values(model_file, features, said):
