@@ -24,6 +24,7 @@ from asr.shards import SECONDS, Shards
 from asr.text import normalise
 from asr.tokenizer import Tokenizer
 
+NAMED_PROBLEMS = 10  # in `Problems.lines`
 DURATION_TOLERANCE_S = 0.1  # a manifest's duration may differ so much from the file's
 
 
@@ -35,6 +36,28 @@ class Problem:
     kind: str
     detail: str
     usable: bool = False  # true: a warning, the utterance stays
+
+
+class Problems:
+    """How many there are of each kind, and the first few."""
+
+    def __init__(self):
+        self.counts: Counter = Counter()
+        self.first: list[Problem] = []
+
+    def add(self, problem: Problem) -> None:
+        self.counts[problem.kind] += 1
+        if len(self.first) < NAMED_PROBLEMS:
+            self.first.append(problem)
+
+    def lines(self, source: str | Path) -> list[str]:
+        """For people: the counts, then the first ones."""
+        counts = ", ".join(f"{count} {kind}" for kind, count in self.counts.most_common())
+        lines = [f"{source}: {self.counts.total()} problems: {counts}"]
+        lines += [f"  {problem.utterance}: {problem.detail}" for problem in self.first]
+        if self.counts.total() > len(self.first):
+            lines.append(f"  ... and {self.counts.total() - len(self.first)} more")
+        return lines
 
 
 @dataclass(frozen=True)

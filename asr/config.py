@@ -222,6 +222,13 @@ class DecoderConfig(Section):
         return self
 
 
+class LanguageModelConfig(Section):
+    """The n-gram that `asr run` estimates after training and tunes on dev, for `tuned.asr`."""
+
+    texts: list[str] = []  # manifests of data.folder, or text files and manifests by path; [] none
+    order: int = Field(3, ge=1, le=6)
+
+
 class Config(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")  # of the run folder runs/NAME
     seed: int = Field(0, ge=0)
@@ -234,6 +241,7 @@ class Config(Section):
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     decoder: DecoderConfig = DecoderConfig()
+    lm: LanguageModelConfig = LanguageModelConfig()
 
     @model_validator(mode="after")
     def _fits(self) -> Config:

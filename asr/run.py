@@ -1,22 +1,19 @@
 """A recipe from its corpus to its score: stages, skipped when nothing they need has changed.
 
-prepare -> tokenizer -> train -> score, in the run folder `runs/NAME`.
+prepare -> tokenizer -> train -> (language model) -> score, in the run folder `runs/NAME`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -31,14 +28,17 @@ from asr import (
     parallel,
     shards,
     tokenizer,
+    tune,
 )
-from asr.check import Problem, check, check_shards
+from asr.check import Problems, check, check_shards
 from asr.checkpoint import Model
 from asr.config import Config
+from asr.decoder.ngram import NGram, sentences_of
 from asr.errors import Failed, UserError
 from asr.evaluate import Evaluation, evaluate
+from asr.ledger import Ledger, differences, digest
 from asr.manifest import Utterance
-from asr.recognizer import load, pick_device
+from asr.recognizer import Recognizer, load, pick_device
 from asr.report import write_report
 from asr.schedule import State
 from asr.score import write_results
@@ -48,7 +48,6 @@ from asr.train import train
 log = logging.getLogger("asr")
 
 SHOWN = {"log_every", "wandb"}  # settings that may change before a run goes on
-NAMED_PROBLEMS = 10  # printed; all of them are in the run folder
 
 
 @dataclass(frozen=True)
@@ -82,10 +81,10 @@ class Run:
         self.folder = Path(runs) / self.config.name
         self.data = self.config.data_folder
         self.model_file = self.folder / "model.asr"
+        self.tuned_file = self.folder / "tuned.asr"  # with a language model, where there is one
         self._manifest = self.folder / "manifests/train.jsonl"  # of what can be trained on
         self._seconds = self.folder / "manifests/train.seconds"  # the same, where it is in shards
-        self._ledger_file = self.folder / "stages.json"
-        self._ledger: dict[str, Any] = self._read_ledger()
+        self._ledger = Ledger(self.folder / "stages.json", self._say)
 
     # ---- stages --------------------------------------------------------------------------------
 
@@ -105,8 +104,8 @@ class Run:
                     f"{missing[0]}: no such manifest, and the recipe has no prepare.py to make it"
                 )
             return self._say("prepare", "skipped: the manifests are there")
-        inputs = {"script": _digest(script), "options": self.config.data.prepare}
-        if self._done("prepare", inputs, wanted):
+        inputs = {"script": digest(script), "options": self.config.data.prepare}
+        if self._ledger.done("prepare", inputs, wanted):
             return
         command = [sys.executable, str(script), str(self.data)]
         for key, value in self.config.data.prepare.items():
@@ -116,7 +115,7 @@ class Run:
             raise UserError(f"{script}: could not prepare the corpus (see above)")
         if status != 0:
             raise Failed(f"{script}: ended with exit status {status} (see above)")
-        self._finish("prepare", inputs)
+        self._ledger.note("prepare", inputs)
 
     def tokenizer(self) -> tokenizer.Tokenizer:
         """Learn the tokenizer from the training texts."""
@@ -126,10 +125,10 @@ class Run:
         inputs = {
             "tokenizer": c.tokenizer.model_dump(),
             "text": c.text.model_dump(),
-            "train": _digest(manifest_file),
+            "train": digest(manifest_file),
             **self._init_from(),
         }
-        if not self._done("tokenizer", inputs, [path]):
+        if not self._ledger.done("tokenizer", inputs, [path]):
             corpus = shards.read(manifest_file)
 
             def texts() -> Iterator[str]:
@@ -144,7 +143,7 @@ class Run:
             self._say(
                 "tokenizer", f"{len(learned.pieces)} {c.tokenizer.kind}, the blank among them"
             )
-            self._finish("tokenizer", inputs)
+            self._ledger.note("tokenizer", inputs)
         try:
             return tokenizer.from_bytes(path.read_bytes(), c.tokenizer.kind)
         except ValueError as error:
@@ -153,12 +152,13 @@ class Run:
     def train(self, fresh: bool = False) -> None:
         """Check the manifests, train or resume, write the model file."""
         c = self.config
+        self._texts()  # missing ones are said now, not after hours
         with self._main_first():
             inputs = self._training_inputs(fresh)
             tokens = self.tokenizer()
             if fresh and parallel.is_main():
                 self._forget("train")
-            elif self._done("train", inputs, [self.model_file]):
+            elif self._ledger.done("train", inputs, [self.model_file]):
                 return
             train_set = self._start_training(inputs, tokens)
         # Dev texts need no alphabet and no alignment: what the model cannot write counts as errors.
@@ -180,7 +180,7 @@ class Run:
             f"best dev WER {state.best[0]:.2%} in epoch {state.best_epoch}, "
             f"{state.train_s:.0f} s; wrote {self.model_file}",
         )
-        self._finish("train", inputs)
+        self._ledger.note("train", inputs)
 
     def _training_inputs(self, fresh: bool) -> dict:
         """What a training run depends on."""
@@ -188,10 +188,10 @@ class Run:
         return {
             "config": c.model_dump(
                 mode="json",
-                exclude={"name": True, "data": {"prepare", "test"}, "train": SHOWN},
+                exclude={"name": True, "data": {"prepare", "test"}, "train": SHOWN, "lm": True},
             ),
             "manifests": {
-                name: _digest(self.data / file)
+                name: digest(self.data / file)
                 for name, file in {"train": c.data.train, "dev": c.data.dev}.items()
             },
             **self._init_from(fresh),
@@ -202,63 +202,98 @@ class Run:
         path = self.data / self.config.data.train
         if not parallel.is_main():
             return self._checked(path)
-        started = self._ledger.get("train started")
+        started = self._ledger.stages.get("train started")
         if started is not None and started != inputs:
-            changed = ", ".join(_differences(started, inputs))
+            changed = ", ".join(differences(started, inputs))
             raise UserError(
                 f"{self.folder}: holds a run with other settings ({changed}): choose another name, "
                 "or start over with --fresh"
             )
-        self._ledger["train started"] = inputs
-        self._save_ledger()
+        self._ledger.note("train started", inputs)
         files.write(self.folder / "config.yaml", config.to_yaml(self.config))
         self._check(path, tokens)
         return self._checked(path)
 
+    def language_model(self) -> None:
+        """Estimate an n-gram, choose how the decoder uses it on dev, write both to `tuned.asr`."""
+        c = self.config
+        if not c.lm.texts or not parallel.is_main():
+            return
+        texts = self._texts()
+        dev = self.data / c.data.dev
+        inputs = {
+            "model": digest(self.model_file),
+            "order": c.lm.order,
+            "texts": {str(path): digest(path) for path in texts},
+            "dev": digest(dev),
+        }
+        if self._ledger.done("language model", inputs, [self.tuned_file]):
+            return
+        model = checkpoint.load_model(self.model_file)
+        lines = sentences_of(texts, lambda text: normalise(text, c.text))
+        model.ngram = NGram.estimate(lines, c.lm.order)
+        self._say("language model", str(model.ngram))
+        utterances = manifest.read(dev)
+        made = tune.DevSet(Recognizer(model, pick_device(c.train.device)), utterances)
+        found = tune.tune(model, made)
+        checkpoint.save_model(self.tuned_file, tune.apply(model, found, dev.name))
+        self._say("language model", f"{found.gain}; wrote {self.tuned_file}")
+        self._ledger.note("language model", inputs)
+
     def score(self) -> dict[str, Evaluation]:
-        """Score the model file on the test manifests; texts and figures go to score/SET."""
+        """Score the model files on the test manifests; texts and figures go to score/SET."""
         found = {}
-        recognizer = None
         if not parallel.is_main():
             return found
         for name in self.config.data.test:
-            path, folder = self.data / name, self.folder / "score" / Path(name).stem
-            stage = f"score {Path(name).stem}"
-            inputs = {"model": _digest(self.model_file), "manifest": _digest(path)}
-            if self._done(stage, inputs, [folder / "score.json"]):
-                self._say(stage, json.loads((folder / "score.json").read_text())["summary"])
-                continue
-            recognizer = recognizer or load(self.model_file, self.config.train.device)
-            utterances = manifest.read(path)
-            evaluation = evaluate(recognizer, utterances)
-            form = {"normalisation": "recipe", "normalised": describe(recognizer.config.text)}
-            pairs, words = evaluation.pairs, evaluation.words
-            write_results(folder, pairs, evaluation.score, form, words)
-            figures = evaluation.score.to_dict() | form
-            heard = {utterance.id: utterance for utterance in utterances}
-            write_report(folder, f"{self.config.name} on {name}", pairs, figures, heard, words)
-            self._say(stage, str(evaluation.score))
-            for failure in evaluation.failures:
-                log.error("%s", failure.reason)
-            found[name] = evaluation
-            if not evaluation.failures:
-                self._finish(stage, inputs)
-        return found
+            found[name] = self._score(self.model_file, name, Path(name).stem)
+            if self.config.lm.texts:
+                tuned = f"{Path(name).stem}-tuned"
+                found[tuned] = self._score(self.tuned_file, name, tuned)
+        return {name: evaluation for name, evaluation in found.items() if evaluation}
+
+    def _score(self, model_file: Path, name: str, called: str) -> Evaluation | None:
+        """On one manifest; None where that is done."""
+        path, folder = self.data / name, self.folder / "score" / called
+        stage = f"score {called}"
+        inputs = {"model": digest(model_file), "manifest": digest(path)}
+        if self._ledger.done(stage, inputs, [folder / "score.json"]):
+            self._say(stage, json.loads((folder / "score.json").read_text())["summary"])
+            return None
+        recognizer = load(model_file, self.config.train.device)
+        utterances = manifest.read(path)
+        evaluation = evaluate(recognizer, utterances)
+        form = {"normalisation": "recipe", "normalised": describe(recognizer.config.text)}
+        pairs, words = evaluation.pairs, evaluation.words
+        write_results(folder, pairs, evaluation.score, form, words)
+        figures = evaluation.score.to_dict() | form
+        heard = {utterance.id: utterance for utterance in utterances}
+        write_report(folder, f"{self.config.name} on {name}", pairs, figures, heard, words)
+        self._say(stage, str(evaluation.score))
+        for failure in evaluation.failures:
+            log.error("%s", failure.reason)
+        if not evaluation.failures:
+            self._ledger.note(stage, inputs)
+        return evaluation
 
     # ---- helpers -------------------------------------------------------------------------------
+
+    def _texts(self) -> list[Path]:
+        """What the language model is made of: manifests of the data folder, or files by path."""
+        found = []
+        for name in self.config.lm.texts:
+            places = [self.data / name, Path(name)]
+            found += [path for path in places if path.is_file()][:1]
+            if not any(path.is_file() for path in places):
+                raise UserError(f"lm.texts: {name}: no such file, nor {places[0]}")
+        return found
 
     @contextmanager
     def _main_first(self) -> Iterator[None]:
         cpu = pick_device(self.config.train.device).type == "cpu"
         with parallel.main_first(cpu):
-            self._ledger = self._read_ledger()
+            self._ledger.read()
             yield
-
-    def _read_ledger(self) -> dict[str, Any]:
-        try:
-            return json.loads(self._ledger_file.read_text())
-        except FileNotFoundError:
-            return {}
 
     def _init_from(self, fresh: bool = False) -> dict[str, str]:
         """The digest of the model file to begin with; a run that has begun needs it no more."""
@@ -268,21 +303,21 @@ class Run:
         path = Path(name)
         if path.resolve() == self.model_file.resolve():
             raise UserError(f"train.init_from: {path} is what this run writes; give another name")
-        known = self._ledger.get("train started", {}).get("init_from")
+        known = self._ledger.stages.get("train started", {}).get("init_from")
         if known is not None and not fresh and not path.exists():
             return {"init_from": known}
-        return {"init_from": _digest(path)}
+        return {"init_from": digest(path)}
 
     def _check(self, path: Path, tokens: tokenizer.Tokenizer) -> None:
         """Find the utterances that can be trained on; the others are named, counted and listed."""
         listed = self.folder / "manifests/train.problems.tsv"
         c, streamed = self.config, path.is_dir()
         inputs = {
-            "train": _digest(path),
-            "tokenizer": _digest(self.folder / "tokenizer"),
-            "config": c.model_dump(mode="json", exclude={"name", "train", "decoder"}),
+            "train": digest(path),
+            "tokenizer": digest(self.folder / "tokenizer"),
+            "config": c.model_dump(mode="json", exclude={"name", "train", "decoder", "lm"}),
         }
-        if streamed and self._done("check", inputs, [self._seconds, listed]):
+        if streamed and self._ledger.done("check", inputs, [self._seconds, listed]):
             return
         problems = Problems()
         with files.replacing(listed) as beside, beside.open("w", encoding="utf-8") as file:
@@ -297,12 +332,13 @@ class Run:
                 file.write(f"{problem.utterance}\t{problem.kind}\t{problem.detail}\n")
                 problems.add(problem)
         if problems.counts:
-            problems.say(path, self.console)
+            for line in problems.lines(path):
+                self.console.print(line, highlight=False, markup=False)
             self.console.print(f"left out of training; the whole list is in {listed}")
         if not (len(self._checked(path)) if streamed else report.usable):
             raise UserError(f"{path}: no utterance can be used for training (see above)")
         if streamed:
-            self._finish("check", inputs)
+            self._ledger.note("check", inputs)
 
     def _checked(self, path: Path) -> Sequence[Utterance]:
         """What `_check` found that can be trained on."""
@@ -310,60 +346,15 @@ class Run:
             return shards.Shards(path, self._seconds, self.config.data.shuffle_shards)
         return manifest.read(self._manifest)
 
-    def _done(self, stage: str, inputs: dict, outputs: Sequence[Path]) -> bool:
-        """Whether a stage can be skipped; says so, or says why it runs again."""
-        before = self._ledger.get(stage)
-        missing = [path for path in outputs if not path.exists()]
-        if before == inputs and not missing:
-            self._say(stage, "skipped: done, nothing has changed")
-            return True
-        if before is not None:
-            changed = ", ".join(_differences(before, inputs))
-            self._say(
-                stage, f"runs again: {changed + ' changed' if changed else f'{missing[0]} is gone'}"
-            )
-        return False
-
-    def _finish(self, stage: str, inputs: dict) -> None:
-        self._ledger[stage] = inputs
-        self._save_ledger()
-
     def _forget(self, stage: str) -> None:
         """Drop a training run's checkpoints: the next one starts from nothing."""
         for path in (self.folder / "checkpoints").glob("*.safetensors"):
             path.unlink()
         self.model_file.unlink(missing_ok=True)
-        self._ledger = {k: v for k, v in self._ledger.items() if not k.startswith(stage)}
-
-    def _save_ledger(self) -> None:
-        files.write(self._ledger_file, json.dumps(self._ledger, indent=1) + "\n")
+        self._ledger.forget(stage)
 
     def _say(self, stage: str, text: str) -> None:
         self.console.print(f"[bold]{stage}[/bold]: {text}", highlight=False)
-
-
-class Problems:
-    """How many there are of each kind, and the first few."""
-
-    def __init__(self):
-        self.counts: Counter = Counter()
-        self.first: list[Problem] = []
-
-    def add(self, problem: Problem) -> None:
-        self.counts[problem.kind] += 1
-        if len(self.first) < NAMED_PROBLEMS:
-            self.first.append(problem)
-
-    def say(self, source: str | Path, console: Console) -> None:
-        console.print(
-            f"{source}: {self.counts.total()} problems: "
-            + ", ".join(f"{count} {kind}" for kind, count in self.counts.most_common()),
-            highlight=False,
-        )
-        for problem in self.first:
-            console.print(f"  {problem.utterance}: {problem.detail}", highlight=False, markup=False)
-        if self.counts.total() > len(self.first):
-            console.print(f"  ... and {self.counts.total() - len(self.first)} more")
 
 
 def model_card(c: Config, train_set: Sequence[Utterance], state: State) -> str:
@@ -387,25 +378,3 @@ language: {", ".join(languages)}.
 
     asr transcribe {c.name}.asr recording.wav
 """
-
-
-def _digest(path: Path) -> str:
-    """Of a file, or of a folder of shards: its summary has those of all texts."""
-    if path.is_dir():
-        shards.Shards(path)  # writes the summary where there is none
-        path = path / shards.SUMMARY
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-
-
-def _differences(before: Any, now: Any, at: str = "") -> list[str]:
-    """Dotted names of what differs between two trees of plain values."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        return [
-            name
-            for key in {**before, **now}
-            for name in _differences(before.get(key), now.get(key), f"{at}.{key}" if at else key)
-        ]
-    return [] if before == now else [at]

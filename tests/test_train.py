@@ -67,6 +67,22 @@ def test_a_finished_run_is_skipped_and_says_why(finished, corpus):
         assert f"{stage}: skipped: done, nothing has changed" in output
 
 
+def test_a_language_model_is_a_stage_of_its_own(finished, corpus):
+    command = ("run", corpus, "--runs", finished[0].parent, "lm.texts=[train.jsonl]")
+    output = asr(*command)
+    assert "train: skipped" in output and "language model: 3-gram on words" in output
+    assert "score test: skipped" in output and "score test-tuned: WER" in output
+    tuned = load_model(finished[0] / "tuned.asr")
+    assert tuned.ngram is not None or "greedy, as nothing was better" in output
+    assert (finished[0] / "score/test-tuned/report.html").exists()
+    again = asr(*command)
+    assert "language model: skipped" in again and "score test-tuned: skipped" in again
+    assert "order changed" in asr(*command, "lm.order=2")
+    output = asr(*command, "lm.texts=[nothing.txt]", "--fresh", status=2)
+    assert "lm.texts: nothing.txt: no such file" in output
+    assert (finished[0] / "model.asr").exists()
+
+
 def test_other_settings_do_not_overwrite_a_run(finished, corpus):
     output = asr("train", corpus, "train.epochs=9", "--runs", finished[0].parent, status=2)
     assert "config.train.epochs" in output and "--fresh" in output

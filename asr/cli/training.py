@@ -24,14 +24,17 @@ def run(
     runs: Runs = Path("runs"),
     fresh: Fresh = False,
 ) -> None:
-    """Follow a recipe: prepare, tokenizer, train, score. What is done and unchanged is skipped."""
+    """Follow a recipe: prepare, train, score. What is done and unchanged is skipped."""
     from asr.run import Run, load_recipe
 
     this = Run(load_recipe(recipe, overrides or ()), runs, err)
     this.prepare()
     this.train(fresh)
+    this.language_model()
     evaluations = this.score()
     out.print(f"model: {this.model_file}", highlight=False, markup=False)
+    if this.config.lm.texts:
+        out.print(f"with its language model: {this.tuned_file}", highlight=False, markup=False)
     if any(evaluation.failures for evaluation in evaluations.values()):
         raise typer.Exit(1)
 
