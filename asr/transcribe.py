@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from threading import BoundedSemaphore, Event
 from typing import Protocol
 
 import numpy as np
@@ -19,13 +21,14 @@ from asr import audio
 from asr.errors import UserError
 from asr.manifest import Utterance
 from asr.seams import seam
-from asr.stretches import Stretch, stretches
+from asr.stretches import stretches
 from asr.tokenizer import Tokenizer
 from asr.transcript import Hypothesis, Segment, Transcript
 from asr.voice import detector
 
 BATCH_S = 120.0  # seconds of audio a batch, padding counted
 WINDOW, WINDOW_S = 64, 120.0  # what is sorted by length among itself: what memory holds at a time
+WAITING = 2 * WINDOW  # emissions that a slow decoder may leave waiting
 LONG_S = 60.0
 BLOCK_S = 10.0  # of a long recording that is read at a time
 
@@ -65,7 +68,7 @@ class _Piece:
     samples: np.ndarray
     start_s: float = 0.0  # in the utterance
     overlap_s: float = 0.0  # with the piece before
-    reached_s: float = 0.0  # seconds of the utterance that have been read
+    covers_s: float = 0.0  # of the utterance, since the end of the piece before
     last: bool = True
     failed: str | None = None
 
@@ -80,25 +83,24 @@ def transcribe_many(
     """Transcribe utterances; one that cannot be read gives a `Failure` and stops no other.
 
     vad: the detector of `asr.voice` that finds the pauses of long recordings; heard: called with
-    seconds of audio as the model has heard them. Results come in the order of the utterances, a
-    window after the model has heard them. Memory does not grow with their number.
+    seconds of audio, a batch at a time, as the model has heard them. Results come in the order of
+    the utterances, a window after the model has heard them. Memory does not grow with their number.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # the beam's loops release the GIL
+    with _decoders(recognizer) as decode:
         open_: _Open | None = None
         finished: list[tuple[Utterance, float, _Open | Failure]] = []
-        for window in _heard(recognizer, _pieces(recognizer, utterances, vad), batch_s):
+        for window in _heard(recognizer, utterances, vad, batch_s, heard):
             ready, finished = finished, []
             for piece, log_probs in window:
                 if piece.failed is not None:
                     finished.append((piece.utterance, 0.0, Failure(piece.utterance, piece.failed)))
                     open_ = None
                     continue
-                open_ = open_ or _Open(recognizer, pool)
-                heard(piece.reached_s - open_.reached_s)
+                open_ = open_ or _Open(recognizer, decode)
                 open_.add(piece, log_probs)
                 if piece.last:
                     open_.close()
-                    finished.append((piece.utterance, piece.reached_s, open_))
+                    finished.append((piece.utterance, round(open_.duration_s, 6), open_))
                     open_ = None
             yield from _results(ready)
         yield from _results(finished)
@@ -108,7 +110,7 @@ def emissions_of_many(
     recognizer: Ear, utterances: Iterable[Utterance], batch_s: float = BATCH_S
 ) -> Iterator[tuple[Utterance, np.ndarray | Failure]]:
     """(T, V) log-probabilities of each utterance, heard whole whatever its length, in order."""
-    for window in _heard(recognizer, _pieces(recognizer, utterances, None), batch_s):
+    for window in _heard(recognizer, utterances, None, batch_s):
         for piece, log_probs in window:
             failed = piece.failed is not None
             yield piece.utterance, Failure(piece.utterance, piece.failed) if failed else log_probs
@@ -149,13 +151,13 @@ class _Open:
     """An utterance of which the model has not heard everything yet."""
 
     recognizer: Ear
-    pool: ThreadPoolExecutor
+    decode: Callable[[np.ndarray], Future]
     decoded: list[tuple[float, Future]] = field(default_factory=list)  # second, hypotheses
-    reached_s: float = 0.0
+    duration_s: float = 0.0  # so far
     held: tuple[_Piece, np.ndarray, int] | None = None  # with the frame that it is used from
 
     def add(self, piece: _Piece, log_probs: np.ndarray) -> None:
-        first, self.reached_s = 0, piece.reached_s
+        first, self.duration_s = 0, self.duration_s + piece.covers_s
         if self.held is not None and piece.overlap_s:
             before, left, used = self.held
             frame_s = self.recognizer.frame_s
@@ -173,7 +175,7 @@ class _Open:
         if self.held is not None:
             piece, log_probs, first = self.held
             if len(log_probs):
-                future = self.pool.submit(self.recognizer.decode, log_probs[first:])
+                future = self.decode(log_probs[first:])
                 self.decoded.append((piece.start_s + first * self.recognizer.frame_s, future))
 
 
@@ -185,24 +187,52 @@ def _results(finished: list[tuple[Utterance, float, _Open | Failure]]) -> Iterat
         yield utterance, found
 
 
+@contextmanager
+def _decoders(recognizer: Ear) -> Iterator[Callable[[np.ndarray], Future]]:
+    """Decoding on all cores (the beam's loops release the GIL), of `WAITING` emissions at most:
+    who has more to decode waits. What has not begun when this ends is left."""
+    pool, free = ThreadPoolExecutor(os.cpu_count()), BoundedSemaphore(WAITING)
+
+    def decode(log_probs: np.ndarray) -> Future:
+        free.acquire()
+        future = pool.submit(recognizer.decode, log_probs)
+        future.add_done_callback(lambda _: free.release())
+        return future
+
+    try:
+        yield decode
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def _heard(
-    recognizer: Ear, pieces: Iterator[_Piece], batch_s: float
+    recognizer: Ear,
+    utterances: Iterable[Utterance],
+    vad: str | None,
+    batch_s: float,
+    heard: Callable[[float], None] = lambda seconds: None,
 ) -> Iterator[list[tuple[_Piece, np.ndarray]]]:
     """Windows of pieces with the emissions (T, V) of each; without samples, of no frames."""
+    stopped = Event()
+    pieces = _pieces(recognizer, utterances, vad, stopped)
     nothing = np.zeros((0, len(recognizer.tokenizer.pieces)), np.float32)
-    window_samples = WINDOW_S * recognizer.rate_hz
+    rate_hz = recognizer.rate_hz
     with ThreadPoolExecutor(1) as ahead:
-        coming = ahead.submit(_window, pieces, window_samples)
-        while window := coming.result():
-            coming = ahead.submit(
-                _window, pieces, window_samples
-            )  # read while this window is heard
-            rows = [nothing] * len(window)
-            for batch in _batches([p.samples for p in window], batch_s * recognizer.rate_hz):
-                emissions = recognizer.emissions([window[i].samples for i in batch])
-                for i, row in zip(batch, emissions.rows(), strict=True):
-                    rows[i] = row
-            yield list(zip(window, rows, strict=True))
+        try:
+            coming = ahead.submit(_window, pieces, WINDOW_S * rate_hz)
+            while window := coming.result():
+                # read while this window is heard
+                coming = ahead.submit(_window, pieces, WINDOW_S * rate_hz)
+                rows = [nothing] * len(window)
+                for batch in _batches([p.samples for p in window], batch_s * rate_hz):
+                    emissions = recognizer.emissions([window[i].samples for i in batch])
+                    for i, row in zip(batch, emissions.rows(), strict=True):
+                        rows[i] = row
+                    heard(sum(window[i].covers_s for i in batch))
+                heard(sum(piece.covers_s for piece in window if not len(piece.samples)))
+                yield list(zip(window, rows, strict=True))
+        finally:
+            stopped.set()  # who presses Ctrl-C does not wait for the rest of a window
 
 
 def _window(pieces: Iterator[_Piece], window_samples: float) -> list[_Piece]:
@@ -216,17 +246,21 @@ def _window(pieces: Iterator[_Piece], window_samples: float) -> list[_Piece]:
     return window
 
 
-def _pieces(recognizer: Ear, utterances: Iterable[Utterance], vad: str | None) -> Iterator[_Piece]:
-    """What the model is to hear; utterances are cut unless `vad` is None."""
+def _pieces(
+    recognizer: Ear, utterances: Iterable[Utterance], vad: str | None, stopped: Event
+) -> Iterator[_Piece]:
+    """What the model is to hear until it is `stopped`; utterances are cut unless `vad` is None."""
     for utterance in utterances:
+        if stopped.is_set():
+            return
         try:
             if vad is not None and seconds_of(utterance) > LONG_S:
-                yield from _cut(recognizer, utterance, vad)
+                yield from _cut(recognizer, utterance, vad, stopped)
                 continue
             samples = audio.read(
                 utterance.audio, recognizer.rate_hz, utterance.start_s, utterance.duration_s
             )
-            yield _Piece(utterance, samples, reached_s=len(samples) / recognizer.rate_hz)
+            yield _Piece(utterance, samples, covers_s=len(samples) / recognizer.rate_hz)
         except UserError as error:
             yield _Piece(utterance, np.zeros(0, np.float32), failed=str(error))
 
@@ -238,7 +272,7 @@ def seconds_of(utterance: Utterance) -> float:
     return audio.info(utterance.audio).duration_s - utterance.start_s
 
 
-def _cut(recognizer: Ear, utterance: Utterance, vad: str) -> Iterator[_Piece]:
+def _cut(recognizer: Ear, utterance: Utterance, vad: str, stopped: Event) -> Iterator[_Piece]:
     read = 0
 
     def blocks() -> Iterator[np.ndarray]:
@@ -246,22 +280,30 @@ def _cut(recognizer: Ear, utterance: Utterance, vad: str) -> Iterator[_Piece]:
         for block in audio.blocks(
             utterance.audio, recognizer.rate_hz, BLOCK_S, utterance.start_s, utterance.duration_s
         ):
+            if stopped.is_set():
+                return
             read += len(block)
             yield block
 
-    def piece(stretch: Stretch, last: bool = False) -> _Piece:
-        reached_s = read / recognizer.rate_hz
-        return _Piece(
-            utterance, stretch.samples, stretch.start_s, stretch.overlap_s, reached_s, last
-        )
-
+    covered_s = 0.0
     for stretch in stretches(blocks(), detector(vad, recognizer.rate_hz), recognizer.rate_hz):
-        yield piece(stretch)
+        end_s = stretch.start_s + len(stretch.samples) / recognizer.rate_hz
+        end_s = min(end_s, read / recognizer.rate_hz)  # zeros fill up the last hop
+        yield _Piece(
+            utterance,
+            stretch.samples,
+            stretch.start_s,
+            stretch.overlap_s,
+            end_s - covered_s,
+            last=False,
+        )
+        covered_s = end_s
     if not read:
         raise UserError(
             f"{utterance.audio}: no samples between {utterance.start_s:g} s and the end of the file"
         )
-    yield piece(Stretch(np.zeros(0, np.float32), read / recognizer.rate_hz), last=True)
+    read_s = read / recognizer.rate_hz
+    yield _Piece(utterance, np.zeros(0, np.float32), read_s, covers_s=read_s - covered_s)
 
 
 def _batches(samples: list[np.ndarray], batch_samples: float) -> Iterator[list[int]]:

@@ -1,6 +1,9 @@
 """Recordings of any length: no word is lost, doubled or made up where they are cut."""
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from threading import Event
+from time import monotonic, sleep
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import pad_sequence
 
-from asr import seams
+from asr import audio, seams
 from asr.decoder.greedy import GreedyDecoder
 from asr.errors import UserError
 from asr.manifest import Utterance
@@ -132,6 +135,78 @@ def test_long_and_short_recordings_among_bad_ones_stay_in_order(recognizer, tmp_
     assert " ".join(words).startswith(results[0][1].text)
     whole_s = 2 * len(samples) / RATE_HZ + 2 * 4.0
     assert whole_s - 1e-6 <= sum(done) < whole_s + len(samples) / RATE_HZ / 2
+
+
+def test_progress_comes_with_each_batch(recognizer, tmp_path):
+    _, samples = say(60, 1.0)
+    soundfile.write(tmp_path / "long.wav", samples, RATE_HZ)
+    told = []
+    asked = [Utterance("x", str(tmp_path / "long.wav"))]
+    ((_, result),) = transcribe_many(
+        recognizer, asked, batch_s=8.0, vad="energy", heard=told.append
+    )
+    assert len(result.words) == 300
+    assert sum(told) == pytest.approx(result.duration_s) and min(told) >= 0
+    assert max(told) < 20 and len(told) >= 12
+
+
+def test_a_slow_decoder_does_not_pile_up_emissions(recognizer, tmp_path, monkeypatch):
+    monkeypatch.setattr("asr.transcribe.WINDOW", 8)
+    monkeypatch.setattr("asr.transcribe.WAITING", 8)
+    words, samples = say(90, 1.0)
+    soundfile.write(tmp_path / "long.wav", samples, RATE_HZ)
+    gate, made = Event(), []
+    decode, emissions = recognizer.decode, recognizer.emissions
+
+    def slow(log_probs):
+        gate.wait(30)
+        return decode(log_probs)
+
+    def counted(waveforms):
+        made.extend(waveforms)
+        return emissions(waveforms)
+
+    recognizer.decode, recognizer.emissions = slow, counted
+    with ThreadPoolExecutor(1) as other:
+        result = other.submit(heard, recognizer, tmp_path / "long.wav")
+        before = -1
+        while before != len(made):  # until nothing more happens
+            before = len(made)
+            sleep(0.3)
+        assert 8 <= before <= 24  # what waits, and the window that it is taken from
+        gate.set()
+        assert result.result().text.split() == words
+    assert len(made) >= 90
+
+
+def test_ctrl_c_leaves_what_is_still_to_be_read_and_decoded(recognizer, tmp_path, monkeypatch):
+    _, samples = say(90, 1.0)
+    soundfile.write(tmp_path / "long.wav", samples, RATE_HZ)
+    blocks, read, decoded = audio.blocks, [], []
+
+    def and_quiet_for_hours(*arguments):
+        yield from blocks(*arguments)
+        for number in range(2000):
+            read.append(number)
+            sleep(0.005)
+            yield np.zeros(RATE_HZ, np.float32)
+
+    def slow(log_probs):
+        decoded.append(len(log_probs))
+        sleep(0.2)
+        return []
+
+    def press(_):
+        if read:
+            raise KeyboardInterrupt
+
+    recognizer.decode = slow
+    monkeypatch.setattr("asr.transcribe.audio.blocks", and_quiet_for_hours)
+    started = monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        asked = [Utterance("x", str(tmp_path / "long.wav"))]
+        list(transcribe_many(recognizer, asked, vad="energy", heard=press))
+    assert monotonic() - started < 8 and len(read) < 1000 and len(decoded) < 80
 
 
 def test_the_recognizer_goes_the_same_road(model_file, tmp_path, monkeypatch):
