@@ -2,11 +2,13 @@
 
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -38,6 +40,22 @@ def inbox(recordings, tmp_path):
         shutil.copy(recordings / f"r{i}.wav", tmp_path / folder / f"r{i}.wav")
     (tmp_path / "in/notes.txt").write_text("no recording")
     return tmp_path / "in"
+
+
+def test_results_go_to_the_file_and_the_bar_to_the_terminal(model_file, recordings, tmp_path):
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "asr.cli", "transcribe", model_file, recordings]
+    expected = subprocess.run(command, capture_output=True, text=True).stdout
+    with (tmp_path / "texts.txt").open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # at its end
+        while part := os.read(ours, 65536):
+            shown += part
+    assert process.wait() == 0
+    assert (tmp_path / "texts.txt").read_text() == expected and len(expected.splitlines()) == 8
+    assert b"transcribing" in shown and b"r3" not in shown
 
 
 # --- patterns

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -80,15 +81,23 @@ def list_failures(failures) -> None:
         raise typer.Exit(1)
 
 
+def _on_terminal() -> dict[str, Any]:
+    """Of a bar: it lets results by, unless they go to a file or a pipe, which it must not touch."""
+    return {
+        "console": err,
+        "transient": True,
+        "disable": not err.is_terminal,
+        "redirect_stdout": sys.stdout.isatty(),
+    }
+
+
 def progress_bars() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
         TextColumn("{task.completed}"),
         TimeRemainingColumn(compact=True),
-        console=err,
-        transient=True,
-        disable=not err.is_terminal,
+        **_on_terminal(),
     )
 
 
@@ -103,9 +112,7 @@ def hearing(utterances: Sequence[Utterance]) -> Iterator[Callable[[float], None]
         BarColumn(bar_width=20),
         TextColumn("{task.fields[heard]}"),
         TimeRemainingColumn(compact=True),
-        console=err,
-        transient=True,
-        disable=not err.is_terminal,
+        **_on_terminal(),
     )
     from asr.transcribe import seconds_of
 
