@@ -63,7 +63,7 @@ RUN = {
         f"name=two data.folder=data/mine {SMALL}"
     ),
     "asr run recipes/readers data.prepare.audio=voices": (
-        f"asr run recipes/readers data.prepare.audio=voices {SMALL}"
+        f"asr run recipes/readers data.prepare.audio=voices {ONE_LAYER}"
     ),
     "asr score runs/digits/model.asr data/fsdd/manifest.tsv --by speaker": "",
     "asr run recipes/fsdd data.prepare.audio=recordings/fsdd": (
