@@ -50,7 +50,7 @@ class FeatureConfig(Section):
     high_hz: float | None = None  # half the rate when not given
     # loud: as utterance, measured on frames within 40 dB of the loudest, so that quiet around the
     # speech changes nothing
-    cmvn: Literal["utterance", "loud", "global", "none"] = "utterance"
+    cmvn: Literal["utterance", "loud", "global", "none"] = "loud"
     dither: float = Field(1e-5, ge=0)  # amplitude of white noise in training; 1.0 is full scale
 
     @model_validator(mode="after")
@@ -75,7 +75,7 @@ class AugmentConfig(Section):
     """Waveform augmentation: each value named _p is the share of utterances that get it."""
 
     speed: list[float] = []  # factors, one drawn for each utterance; [0.9, 1.0, 1.1] is usual
-    quiet_s: float = Field(0.0, ge=0, le=5)  # up to so much near-silence before and after
+    quiet_s: float = Field(0.3, ge=0, le=5)  # up to so much near-silence before and after
     gain_db: float = Field(0.0, ge=0)  # level changed by up to so many dB, up or down
     noise_p: float = Field(0.0, ge=0, le=1)
     noise_snr_db: tuple[float, float] = (5.0, 30.0)

@@ -18,6 +18,11 @@ from asr.tokenizer import CharacterTokenizer
 RATE_HZ = 16000
 
 
+def only(**values) -> AugmentConfig:
+    """Without what is on where nothing is said."""
+    return AugmentConfig(quiet_s=0, **values)
+
+
 def seeded(seed):
     return torch.Generator().manual_seed(seed)
 
@@ -93,7 +98,7 @@ def rooms(tmp_path):
 @pytest.mark.parametrize("duration_s", [0.1, 1.0007, 3.0])
 def test_noise_has_the_ratio_that_was_asked_for(noises, recorded, snr_db, duration_s):
     folder = str(noises) if recorded else None
-    config = AugmentConfig(noise_p=1, noise_snr_db=(snr_db, snr_db), noise_folder=folder)
+    config = only(noise_p=1, noise_snr_db=(snr_db, snr_db), noise_folder=folder)
     augment, samples = WaveformAugment(config, RATE_HZ), speech(duration_s)
     for seed in range(4):
         added = augment(samples, seeded(seed)) - samples
@@ -101,7 +106,7 @@ def test_noise_has_the_ratio_that_was_asked_for(noises, recorded, snr_db, durati
 
 
 def test_ratios_are_drawn_from_the_range():
-    config = AugmentConfig(noise_p=1, noise_snr_db=(5, 25))
+    config = only(noise_p=1, noise_snr_db=(5, 25))
     augment, samples = WaveformAugment(config, RATE_HZ), speech(0.5)
     found = [
         decibels(power(samples) / power(augment(samples, seeded(seed)) - samples))
@@ -112,7 +117,7 @@ def test_ratios_are_drawn_from_the_range():
 
 def test_generated_noise_is_coloured():
     """From white, which falls by nothing from octave to octave, to brown, which falls by 6 dB."""
-    augment = WaveformAugment(AugmentConfig(noise_p=1, noise_snr_db=(0, 0)), RATE_HZ)
+    augment = WaveformAugment(only(noise_p=1, noise_snr_db=(0, 0)), RATE_HZ)
     falls = []
     for seed in range(40):
         samples = torch.zeros(RATE_HZ)
@@ -126,7 +131,7 @@ def test_recorded_noise_is_that_of_the_files(tmp_path):
     """A stretch from anywhere in a long file; a short one begins again and again."""
     ramp = np.linspace(0.01, 0.9, 5 * RATE_HZ, dtype=np.float32)  # each value stands for its place
     soundfile.write(tmp_path / "long.wav", ramp, RATE_HZ, "FLOAT")
-    config = AugmentConfig(noise_p=1, noise_snr_db=(0, 0), noise_folder=str(tmp_path))
+    config = only(noise_p=1, noise_snr_db=(0, 0), noise_folder=str(tmp_path))
     augment, silence_but_one = WaveformAugment(config, RATE_HZ), torch.zeros(2 * RATE_HZ)
     silence_but_one[0] = 1.0
     steps = torch.from_numpy(ramp).diff()
@@ -151,7 +156,7 @@ def test_recorded_noise_is_that_of_the_files(tmp_path):
 
 
 def test_silence_stays_finite(noises, rooms):
-    config = AugmentConfig(
+    config = only(
         noise_p=1, noise_folder=str(noises), reverb_p=1, reverb_folder=str(rooms), codec_p=1
     )
     assert torch.isfinite(WaveformAugment(config, RATE_HZ)(torch.zeros(4000), seeded(0))).all()
@@ -172,7 +177,7 @@ MOVES_NOTHING = {
 def test_length_place_and_level_stay(noises, rooms, monkeypatch, name, rate_hz):
     """Cross-correlation with the original: labels keep their place to half a millisecond."""
     monkeypatch.chdir(noises.parent)
-    augment = WaveformAugment(AugmentConfig(**MOVES_NOTHING[name]), rate_hz)
+    augment = WaveformAugment(only(**MOVES_NOTHING[name]), rate_hz)
     for seed in range(8):
         samples = speech(1.0 + 0.01237 * seed, seed, rate_hz)
         changed = augment(samples, seeded(seed))
@@ -188,7 +193,7 @@ def test_a_recorded_room_is_its_first_channel(tmp_path):
     """Against the sum that defines convolution, from the direct sound on."""
     room = impulse_response(8000)
     soundfile.write(tmp_path / "room.wav", room, 8000, "FLOAT")
-    config = AugmentConfig(reverb_p=1, reverb_folder=str(tmp_path))
+    config = only(reverb_p=1, reverb_folder=str(tmp_path))
     samples = speech(0.2, 0, 8000)
     direct = round(0.02 * 8000)
     expected = np.convolve(samples.numpy(), room[:, 0])[direct : direct + len(samples)]
@@ -198,7 +203,7 @@ def test_a_recorded_room_is_its_first_channel(tmp_path):
 
 
 def test_every_codec_loses_something_and_clips_nothing():
-    augment, samples = WaveformAugment(AugmentConfig(codec_p=1), RATE_HZ), 10 * speech(1.0)
+    augment, samples = WaveformAugment(only(codec_p=1), RATE_HZ), 10 * speech(1.0)
     found = [augment(samples, seeded(seed)) for seed in range(20)]
     for changed in found:
         lost = decibels(power(samples) / power(changed - samples))
@@ -211,7 +216,7 @@ def test_every_codec_loses_something_and_clips_nothing():
 
 
 def test_the_smallest_and_oddest_utterances_pass(noises, rooms):
-    config = AugmentConfig(
+    config = only(
         noise_p=1,
         noise_folder=str(noises),
         reverb_p=1,
@@ -276,7 +281,7 @@ def write_cut(folder):
 def test_a_folder_is_looked_at_before_training(tmp_path, kind, spoil, said):
     (tmp_path / "x").mkdir()
     spoil(tmp_path / "x")
-    config = AugmentConfig(**{f"{kind}_p": 0.5, f"{kind}_folder": str(tmp_path / "x")})
+    config = only(**{f"{kind}_p": 0.5, f"{kind}_folder": str(tmp_path / "x")})
     with pytest.raises(UserError) as caught:
         WaveformAugment(config, RATE_HZ)
     assert str(caught.value).startswith(f"augment.{kind}_folder: {tmp_path}")
@@ -285,7 +290,7 @@ def test_a_folder_is_looked_at_before_training(tmp_path, kind, spoil, said):
 
 def test_a_silent_impulse_response_is_no_room(tmp_path):
     soundfile.write(tmp_path / "zeros.wav", np.zeros(800), 8000)
-    augment = WaveformAugment(AugmentConfig(reverb_p=1, reverb_folder=str(tmp_path)), 8000)
+    augment = WaveformAugment(only(reverb_p=1, reverb_folder=str(tmp_path)), 8000)
     with pytest.raises(UserError, match=r"zeros\.wav: all its samples are zero"):
         augment(speech(0.1, 0, 8000), seeded(0))
 
@@ -306,7 +311,7 @@ def test_fast_lengths_are_near_and_have_small_factors(n):
 
 
 def test_telephone_keeps_its_band_alone():
-    augment = WaveformAugment(AugmentConfig(telephone_p=1), 16000)
+    augment = WaveformAugment(only(telephone_p=1), 16000)
     spectrum = (
         torch.fft.rfft(augment(torch.randn(16000), torch.Generator())).abs().square()
     )  # 1 Hz a bin

@@ -112,7 +112,7 @@ def main() -> None:
         "data": {"max_duration_s": 10},
         "model": {"preset": options.preset},
         "train": {"epochs": 1, "batch_s": 80, "device": "cpu"},
-        "augment": {"speed": [0.9, 1.0, 1.1], "gain_db": 6, "noise_p": 0.5},
+        "augment": {"speed": [0.9, 1.0, 1.1], "quiet_s": 0, "gain_db": 6, "noise_p": 0.5},
     }
     config = parse(values, "bench", options.overrides)
     with tempfile.TemporaryDirectory() as folder:
