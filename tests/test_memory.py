@@ -119,7 +119,7 @@ print(peak_bytes(cpu))
 
 def test_a_run_finds_its_batch_and_keeps_it_when_resumed(tmp_path):
     make_recipe(tmp_path)
-    settings = ("train.batch_s=auto", "train.epochs=1", "--runs", tmp_path)
+    settings = ("train.batch_s=auto", "train.epochs=1", "augment.quiet_s=0", "--runs", tmp_path)
     assert "train.batch_s: auto is 1 s: 100 steps an epoch" in asr("train", tmp_path, *settings)
     run = tmp_path / "tones"
     state = load_checkpoint(checkpoint_files(run / "checkpoints")[0], {})

@@ -139,14 +139,15 @@ def test_the_mel_filters_are_those_of_the_features(stretch):
 
 
 def test_augmentation_shows_what_the_configuration_asks_for(speech):
-    config = AugmentConfig(speed=[1.0, 0.5], gain_db=6, noise_p=0.1)
+    config = AugmentConfig(speed=[1.0, 0.5], quiet_s=0.2, gain_db=6, noise_p=0.1)
     stretch = Stretch("a", speech.samples, 0.0, speech.features, config)
     axes = draw("augment", stretch).figure.axes
     titles = [one.get_title(loc="left").partition(":")[0] for one in axes[::2]]
-    assert titles == ["original", "speed 0.5", "noise", "gain"]
-    original, slow, noisy, loud = (one.lines[-1].get_ydata() for one in axes[::2])
+    assert titles == ["original", "speed 0.5", "quiet", "noise", "gain"]
+    original, slow, quiet, noisy, loud = (one.lines[-1].get_ydata() for one in axes[::2])
     np.testing.assert_array_equal(original, speech.samples)
     assert len(slow) == 2 * len(original)
+    assert len(original) < len(quiet) < len(slow)
     assert not np.allclose(noisy, original)
     ratio = np.median(loud[original != 0] / original[original != 0])
     assert ratio != 1 and abs(20 * math.log10(ratio)) <= 6
