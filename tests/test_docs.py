@@ -34,6 +34,12 @@ ONE_LAYER = f"model.inter_ctc=[] model.self_conditioned=false {SMALL}"
 DIGITS = f"data.prepare.hours=0.01 data.prepare.voices=8 {SMALL}"
 FIRST = "data/digits/audio/test-0000/test-0000-000.wav"
 
+BEGUN = (
+    "asr run recipes/speechocean name=begun data.folder=data/speechocean "
+    "data.prepare.audio=speechocean762 train.init_from=runs/readers/model.asr "
+    '"lm.texts=[train.jsonl,data/readers/train.jsonl]"'
+)
+
 # command: what is run in its place, where the command itself would take too long or needs a network
 RUN = {
     "bash tools/quickstart.sh": None,  # its commands are collected beside those of the pages
@@ -87,6 +93,9 @@ RUN = {
     "asr run recipes/speechocean data.prepare.audio=speechocean762": (
         f"asr run recipes/speechocean data.prepare.audio=speechocean762 {ONE_LAYER}"
     ),
+    BEGUN: f"{BEGUN} {ONE_LAYER}",
+    "asr score runs/begun/model.asr data/speechocean/test.jsonl --by age": "",
+    "asr score runs/begun/tuned.asr data/speechocean/test.jsonl --by age": "",
     "asr run recipes/speechocean/deepspeech2.yaml data.prepare.audio=speechocean762": (
         "asr run recipes/speechocean/deepspeech2.yaml data.prepare.audio=speechocean762 "
         f"{SMALL} model.channels=4"
