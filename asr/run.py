@@ -5,6 +5,7 @@ prepare -> tokenizer -> train -> (language model) -> score, in the run folder `r
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -234,8 +235,10 @@ class Run:
         model.ngram = NGram.estimate(lines, c.lm.order)
         self._say("language model", str(model.ngram))
         utterances = manifest.read(dev)
-        made = tune.DevSet(Recognizer(model, pick_device(c.train.device)), utterances)
-        found = tune.tune(model, made)
+        with self.console.status("emissions of the dev set") as status:
+            made = tune.DevSet(Recognizer(model, pick_device(c.train.device)), utterances)
+            trials = itertools.count(1)
+            found = tune.tune(model, made, lambda _: status.update(f"trial {next(trials)}"))
         checkpoint.save_model(self.tuned_file, tune.apply(model, found, dev.name))
         self._say("language model", f"{found.gain}; wrote {self.tuned_file}")
         self._ledger.note("language model", inputs)
