@@ -49,3 +49,9 @@ def validate(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Evaluat
     pairs = [shares[i % ranks].pairs[i // ranks] for i in range(len(utterances))]
     failures = [failure for share in shares for failure in share.failures]
     return Evaluation(score(pairs), pairs, failures)
+
+
+def finish() -> None:
+    """Leave the other processes: gloo's threads, alive at the exit, could abort it."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()

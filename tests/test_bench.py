@@ -45,7 +45,7 @@ def test_figures_fit_together(model_file, quantised):
     for row in found.growth:
         assert row.times_real_time == pytest.approx(row.batch * row.length_s / row.seconds)
     peaks = [row.peak_mib for row in found.growth]
-    assert 50 < peaks[0] < peaks[-1]
+    assert 50 < peaks[0] <= peaks[-1]  # memory that was freed is used again
     assert 0 < found.latency_s and 0 < found.first_s and 0 < found.load_s
 
 
