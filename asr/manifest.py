@@ -171,15 +171,18 @@ def write(path: str | Path, utterances: Iterable[Utterance]) -> None:
             file.write(json.dumps(_row(utterance, folder), ensure_ascii=False) + "\n")
 
 
-def _row(utterance: Utterance, folder: Path) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "id": utterance.id,
-        "audio": os.path.relpath(utterance.audio, folder),
-    }
+def place(utterance: Utterance, folder: str | Path) -> dict[str, Any]:
+    """Where its recording is, as the columns of a table in `folder`; not for a `Member`."""
+    row: dict[str, Any] = {"audio": os.path.relpath(utterance.audio, folder)}
     if utterance.start_s:
         row["start_s"] = round(utterance.start_s, 4)
     if utterance.duration_s is not None:
         row["duration_s"] = round(utterance.duration_s, 4)
+    return row
+
+
+def _row(utterance: Utterance, folder: Path) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": utterance.id} | place(utterance, folder)
     for key in ("text", "speaker", "language"):
         if getattr(utterance, key) is not None:
             row[key] = getattr(utterance, key)

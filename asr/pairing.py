@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from asr.config import TextConfig
 from asr.errors import UserError
+from asr.manifest import Utterance
 from asr.readers import IGNORED, Text, Texts, cut_as, read_texts
 from asr.score import Pair
 from asr.text import normalise
@@ -100,6 +102,26 @@ def words_in(paired: Paired) -> dict[str, list[Word]]:
             if all(0 <= w.start_s <= w.end_s < math.inf and 0 <= w.confidence <= 1 for w in words):
                 found[pair.id] = words
     return found
+
+
+def recordings_in(paired: Paired) -> dict[str, Utterance]:
+    """By id: where the recordings are, of the pairs whose references tell it."""
+    return {
+        pair.id: Utterance(pair.id, row["audio"], row.get("start_s", 0.0), row.get("duration_s"))
+        for pair, row in zip(paired.pairs, paired.columns, strict=True)
+        if "audio" in row
+    }
+
+
+def gone(utterances: Mapping[str, Utterance], words: Collection[str]) -> list[Finding]:
+    """Recordings that are not where they were when they were heard.
+
+    words: ids of what was heard by a model, which had a recording even where none is told.
+    """
+    lost = [u.id for u in utterances.values() if not os.path.isfile(u.audio)]
+    lost += [id for id in words if id not in utterances]
+    finding = Finding("recordings were not found, the report is without them", tuple(lost), False)
+    return [finding] if lost else []
 
 
 def empty(pairs: Iterable[Pair]) -> list[Finding]:

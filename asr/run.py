@@ -268,9 +268,9 @@ class Run:
         evaluation = evaluate(recognizer, utterances)
         form = {"normalisation": "recipe", "normalised": describe(recognizer.config.text)}
         pairs, words = evaluation.pairs, evaluation.words
-        write_results(folder, pairs, evaluation.score, form, words)
-        figures = evaluation.score.to_dict() | form
         heard = {utterance.id: utterance for utterance in utterances}
+        write_results(folder, pairs, evaluation.score, form, words, heard)
+        figures = evaluation.score.to_dict() | form
         write_report(folder, f"{self.config.name} on {name}", pairs, figures, heard, words)
         self._say(stage, str(evaluation.score))
         for failure in evaluation.failures:

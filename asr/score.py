@@ -12,9 +12,10 @@ from typing import Any
 
 import jiwer
 
-from asr import files
+from asr import files, manifest
 from asr.errors import UserError
 from asr.intervals import bootstrap_interval, resampling_groups
+from asr.manifest import Utterance
 from asr.transcript import Word
 
 Step = tuple[str | None, str | None]  # a word of the reference and what was recognised for it
@@ -206,18 +207,30 @@ def write_results(
     result: Score,
     details: dict[str, Any] | None = None,
     words: Mapping[str, Sequence[Word]] | None = None,
+    utterances: Mapping[str, Utterance] | None = None,
 ) -> None:
     """`score.json` (and `details` in it) and `hypotheses.jsonl` (both texts of every utterance).
 
     words: of the hypotheses, by id, where their times are known: a column `words`, each as in a
-    transcript's JSON.
+    transcript's JSON. utterances: by id, where their recordings are known: columns as in a manifest
+    in `folder`, so that what is made of the folder later finds them again.
     """
     lines = []
     for pair in pairs:
         row: dict[str, Any] = dict(vars(pair))
+        if utterances and pair.id in utterances:
+            row |= _place(utterances[pair.id], folder)
         if words and pair.id in words:
             row["words"] = [asdict(word) for word in words[pair.id]]
         lines.append(json.dumps(row, ensure_ascii=False))
     files.write(folder / "hypotheses.jsonl", "\n".join(lines) + "\n")
     figures = result.to_dict() | (details or {})
     files.write(folder / "score.json", json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
+
+
+def _place(utterance: Utterance, folder: Path) -> dict[str, Any]:
+    """Nothing where a table cannot name it: inside an archive, or with a name that is no text."""
+    if not isinstance(utterance.audio, str):
+        return {}
+    row = manifest.place(utterance, folder)
+    return {} if any("\ud800" <= letter <= "\udfff" for letter in row["audio"]) else row

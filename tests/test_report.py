@@ -3,16 +3,20 @@
 import base64
 import io
 import json
+import os
 import re
 
+import numpy as np
 import pytest
 import soundfile
+from typer.testing import CliRunner
 
 from asr import report
+from asr.cli import app
 from asr.cli.scoring import score as score_command
 from asr.manifest import Utterance, write
 from asr.report import calibration, write_report
-from asr.score import Pair, score
+from asr.score import Pair, score, write_results
 from asr.transcript import Word
 
 EVIL = '</script><img src=x onerror="document.title=1"><!--'
@@ -21,6 +25,18 @@ EVIL = '</script><img src=x onerror="document.title=1"><!--'
 def data_of(page: str) -> dict:
     (inside,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
     return json.loads(inside)
+
+
+def sound_of(row: dict) -> np.ndarray:
+    kind, _, sound = row["source"].partition(",")
+    assert kind == "data:audio/ogg;base64"
+    return soundfile.read(io.BytesIO(base64.b64decode(sound)))[0]
+
+
+def rows_and_sound(folder) -> list:
+    """Ogg numbers its streams at random, so the sound is compared and not its file."""
+    rows = data_of((folder / "report.html").read_text())["utterances"]
+    return [row | {"source": sound_of(row).tolist()} for row in rows]
 
 
 @pytest.fixture
@@ -58,11 +74,8 @@ def test_words_have_their_times_and_the_audio_is_inside(scored, recordings):
     wrong = [row for row in inside["utterances"] if row["errors"]]
     assert wrong
     for row in wrong:
-        kind, _, sound = row["source"].partition(",")
-        assert kind == "data:audio/ogg;base64"
-        info = soundfile.info(io.BytesIO(base64.b64decode(sound)))
         duration_s = soundfile.info(recordings / f"{row['id']}.wav").duration
-        assert info.duration == pytest.approx(duration_s, abs=0.05)
+        assert len(sound_of(row)) / report.RATE_HZ == pytest.approx(duration_s, abs=0.05)
 
 
 def test_files_that_are_not_inside_are_linked(tmp_path, recordings, monkeypatch):
@@ -112,6 +125,56 @@ def test_a_folder_keeps_times_and_confidences(scored):
     ]
     kept = (scored.parent / "again/hypotheses.jsonl").read_text()
     assert kept == (scored / "hypotheses.jsonl").read_text()
+
+
+@pytest.mark.parametrize("to", ["out", "elsewhere/again"])
+def test_a_folder_finds_the_recordings_again(scored, to):
+    """Also once the page has been written over, and from another folder."""
+    before = rows_and_sound(scored)
+    score_command(scored, to=scored.parent / to)
+    score_command(scored.parent / to, to=scored.parent / to)
+    assert rows_and_sound(scored.parent / to) == before
+
+
+def test_recordings_are_linked_from_where_the_later_report_is(scored, recordings, monkeypatch):
+    monkeypatch.setattr(report, "EMBEDDED", 0)
+    score_command(scored, to=scored.parent / "else/where")
+    rows = data_of((scored.parent / "else/where/report.html").read_text())["utterances"]
+    found = {(scored.parent / "else/where" / row["source"]).resolve() for row in rows}
+    assert found == {path.resolve() for path in recordings.glob("*.wav")}
+
+
+def test_recordings_that_are_gone_are_counted_and_named(scored, tmp_path):
+    lines = [json.loads(line) for line in (scored / "hypotheses.jsonl").read_text().splitlines()]
+    lines[1]["audio"] += ".gone"
+    del lines[3]["audio"]  # as folders were before recordings were kept in them
+    (scored / "hypotheses.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    done = CliRunner().invoke(app, ["score", str(scored), "--to", str(scored)])
+    said = "recordings were not found, the report is without them"
+    assert done.exit_code == 0 and f"2 {said}: r1, r3\n" in done.stderr
+    page = data_of((scored / "report.html").read_text())
+    assert [row["id"] for row in page["utterances"] if not row.get("source")] == ["r1", "r3"]
+    assert page["figures"]["findings"] == [{"what": said, "ids": ["r1", "r3"], "fault": False}]
+    quiet = CliRunner().invoke(app, ["score", str(scored)])
+    assert "not found" not in quiet.stderr
+
+
+def test_texts_of_a_manifest_have_its_recordings(scored, recordings):
+    rows = [json.loads(line) for line in (scored / "hypotheses.jsonl").read_text().splitlines()]
+    heard = "".join(f"{row['id']}\t{row['hypothesis']}\n" for row in rows)
+    (scored.parent / "heard.tsv").write_text("id\ttext\n" + heard)
+    texts = scored.parent / "heard.tsv", scored.parent / "texts"
+    score_command(scored.parent / "test.jsonl", texts[0], to=texts[1])
+    page = data_of((texts[1] / "report.html").read_text())
+    assert all(row["source"] for row in page["utterances"])
+
+
+def test_a_recording_whose_name_is_no_text_is_not_kept(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/r\xff.wav")
+    pairs = [Pair("a", "one", "two")]
+    write_results(tmp_path, pairs, score(pairs), None, None, {"a": Utterance("a", path)})
+    assert "audio" not in json.loads((tmp_path / "hypotheses.jsonl").read_text())
+    score_command(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -140,8 +140,10 @@ def test_what_was_found_is_said(page):
 def test_a_recording_that_is_gone_is_named(browser, tmp_path):
     pairs = [Pair("a", "one two", "one two")]
     words = {"a": [Word("one", 0.0, 0.4, 0.9), Word("two", 0.5, 0.9, 0.9)]}
+    soundfile.write(tmp_path / "go ne.wav", np.zeros(16000), 16000)
     gone = {"a": Utterance("a", str(tmp_path / "go ne.wav"), duration_s=1.0)}
     path = write_report(tmp_path / "out", "t", pairs, score(pairs).to_dict(), gone, words)
+    (tmp_path / "go ne.wav").unlink()
     browser.get(path.as_uri())
     press(browser, "/", "ARROW_DOWN", "ENTER", "ARROW_RIGHT", "ENTER")
     browser.set_script_timeout(10)

@@ -80,6 +80,7 @@ def score(
     from asr import breakdown
     from asr import score as scoring
     from asr.compare import compare
+    from asr.pairing import gone
     from asr.text import NORMALISATIONS, describe
 
     models = [path for path in (reference, against) if path is not None and _is_model(path)]
@@ -135,12 +136,14 @@ def score(
         out.print(str(comparison), highlight=False, markup=False)
         failures = failures + more
         findings = list(dict.fromkeys(findings + other.findings))
+    utterances, words = heard
+    if to is not None and system not in recognizers:  # a model's own are listed with the reason
+        findings = findings + gone(utterances, words)
     details["findings"] = [finding.to_dict() for finding in findings]
     if to is not None:
         from asr.report import write_report
 
-        utterances, words = heard
-        scoring.write_results(to, paired.pairs, result, details, words)
+        scoring.write_results(to, paired.pairs, result, details, words, utterances)
         title = str(system) if system.is_dir() else f"{system} on {references}"
         write_report(to, title, paired.pairs, result.to_dict() | details, utterances, words)
     for finding in findings:
@@ -162,10 +165,10 @@ def _default_normalisation(system: Path) -> str:
 
 def _pairs_of(system: Path, references: Path, recognizers: dict, config) -> tuple:
     """What a model, a folder or a file of texts made of the references, what it could not, and by
-    id the utterances of a model, and the words that were heard where their times are known."""
+    id the utterances whose recordings are known, and the words whose times are known."""
     from asr import manifest
     from asr.evaluate import evaluate
-    from asr.pairing import Paired, empty, pair_files, words_in
+    from asr.pairing import Paired, empty, pair_files, recordings_in, words_in
     from asr.readers import columns_of
 
     if system in recognizers:
@@ -186,7 +189,8 @@ def _pairs_of(system: Path, references: Path, recognizers: dict, config) -> tupl
         references = system
     files = [path / HYPOTHESES if path.is_dir() else path for path in (references, system)]
     paired = pair_files(*files, config)
-    return paired, [], ({}, words_in(paired) if system.is_dir() else {})
+    words = words_in(paired) if system.is_dir() else {}
+    return paired, [], (recordings_in(paired), words)
 
 
 def _words_of(texts: list[Path], config) -> set[str]:

@@ -138,8 +138,8 @@ def calibration(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 def _link(utterance: Utterance, folder: Path) -> str | None:
-    """The file from where the page is; None for what lies inside an archive."""
-    if not isinstance(utterance.audio, str):
+    """The file from where the page is; None where it is gone or lies inside an archive."""
+    if not isinstance(utterance.audio, str) or not os.path.exists(utterance.audio):
         return None
     path = os.path.relpath(os.path.abspath(utterance.audio), os.path.abspath(folder))
     place = f"#t={utterance.start_s:g}" if utterance.start_s else ""  # where the player begins
