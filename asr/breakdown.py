@@ -14,7 +14,7 @@ import numpy as np
 
 from asr import audio
 from asr.errors import UserError
-from asr.score import Pair, Score, aligned, score
+from asr.score import Pair, aligned
 from asr.snr import snr_db
 
 EDGES = {"duration": (1, 2, 5, 10, 20, 30), "snr": (0, 5, 10, 15, 20, 30, 40)}  # s, dB
@@ -105,14 +105,13 @@ def vocabulary(pairs: Iterable[Pair], known: Collection[str]) -> Vocabulary:
 
 
 def by_column(
-    pairs: Sequence[Pair],
     columns: Sequence[dict[str, Any]],
     name: str,
     progress: Callable[[], None] = lambda: None,
-) -> dict[str, Score]:
-    """A score for each value of a column, in the order of the values.
+) -> dict[str, list[int]]:
+    """For each value of a column, in the order of the values: the places of the utterances.
 
-    pairs: (N,); columns: (N,) what is told of each. `duration` and `snr` are measured from the
+    columns: (N,) what is told of each utterance. `duration` and `snr` are measured from the
     audio where the column is not there, and counted in ranges. So is any column of more than 12
     different numbers, in five ranges of alike numbers of utterances. Raises `UserError` when no
     utterance has the column.
@@ -127,10 +126,10 @@ def by_column(
             f"--by {name}: no utterance has it; there is {', '.join(there) or 'no column'}, and "
             "duration and snr are measured where there is audio"
         )
-    members = defaultdict(list)
-    for pair, label in zip(pairs, _labels(values, name), strict=True):
-        members[label].append(pair)
-    return {label[1]: score(members[label]) for label in sorted(members)}
+    places = defaultdict(list)
+    for place, label in enumerate(_labels(values, name)):
+        places[label].append(place)
+    return {label[1]: places[label] for label in sorted(places)}
 
 
 def _value(column: dict[str, Any], name: str) -> Any:

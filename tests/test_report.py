@@ -34,9 +34,10 @@ def sound_of(row: dict) -> np.ndarray:
 
 
 def rows_and_sound(folder) -> list:
-    """Ogg numbers its streams at random, so the sound is compared and not its file."""
+    """Ogg numbers its streams at random, so the sound is compared and not its file; groups are
+    those of one command's --by."""
     rows = data_of((folder / "report.html").read_text())["utterances"]
-    return [row | {"source": sound_of(row).tolist()} for row in rows]
+    return [row | {"source": sound_of(row).tolist(), "groups": {}} for row in rows]
 
 
 @pytest.fixture
@@ -64,6 +65,13 @@ def test_the_page_holds_what_the_json_does(scored):
     assert "<!--" not in page.replace("<!doctype", "") and "model" in page
     # Nothing is loaded from elsewhere.
     assert not re.findall(r'(?:src|href)="(?!#)', page) and "@import" not in page
+
+
+def test_utterances_tell_the_groups_of_the_tables(scored):
+    found = json.loads((scored / "report.json").read_text())
+    speakers = [row["groups"] for row in found["utterances"]]
+    assert speakers == [{"speaker": "s0"}, {"speaker": "s1"}] * 4
+    assert [*found["figures"]["by"]["speaker"]] == ["s0", "s1"]
 
 
 def test_words_have_their_times_and_the_audio_is_inside(scored, recordings):

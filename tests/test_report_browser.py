@@ -50,8 +50,12 @@ def page(browser, tmp_path):
     words = [Word(w, 0.5 * i, 0.5 * i + 0.4, 0.9) for i, w in enumerate("on too tree for".split())]
     utterances = {"bad": Utterance("bad", str(tmp_path / "tone.wav"), duration_s=3.0)}
     finding = {"what": f"hypotheses are {EVIL}", "ids": [EVIL], "fault": True}
-    figures = score(pairs).to_dict() | {"findings": [finding]}
-    path = write_report(tmp_path / "out", "Report", pairs, figures, utterances, {"bad": words})
+    places = {f"s{n}": [i for i, p in enumerate(pairs) if p.speaker == f"s{n}"] for n in range(3)}
+    by = {s: score([pairs[i] for i in at]).to_dict() for s, at in places.items()}
+    figures = score(pairs).to_dict() | {"findings": [finding], "by": {"speaker": by}}
+    groups = {"speaker": places}
+    out = tmp_path / "out"
+    path = write_report(out, "Report", pairs, figures, utterances, {"bad": words}, groups)
     browser.get(path.as_uri())
     return browser
 
@@ -91,7 +95,7 @@ def test_rows_are_found_opened_and_played_by_keys(page):
         "said two, heard too, confidence 90%",
         "said three, heard tree, confidence 90%",
         "said four, heard for, confidence 90%",
-        "left out: five",
+        "deleted: five",
     ]
     press(page, "TAB", "TAB", "TAB")
     assert page.switch_to.active_element == words[2]
@@ -119,16 +123,25 @@ def test_rows_are_found_opened_and_played_by_keys(page):
 
 
 def test_an_error_lists_its_utterances(page):
-    (common,) = [e for e in page.find_elements("css selector", ".error") if "tree" in e.text]
+    (common,) = [e for e in page.find_elements("css selector", ".only") if "tree" in e.text]
     assert common.text == "three → tree"
     common.send_keys("\n")
     assert page.find_element("id", "count").text == "1 to 50 of 119 utterances"
     assert focused(page) == "bad"
     press(page, "PAGE_DOWN")
     assert page.find_element("id", "count").text == "51 to 100 of 119 utterances"
-    page.find_element("css selector", "#error button").send_keys("\n")
+    page.find_element("css selector", "#chosen button").send_keys("\n")
     assert page.find_element("id", "count").text == "1 to 50 of 120 utterances"
     assert page.switch_to.active_element.get_attribute("id") == "find"
+
+
+def test_a_group_lists_its_utterances(page):
+    (group,) = [e for e in page.find_elements("css selector", ".only") if e.text == "s2"]
+    group.send_keys("\n")
+    assert page.find_element("id", "count").text == "1 to 39 of 39 utterances"
+    assert page.find_element("id", "chosen").text == "✕ only s2" and focused(page) == "u002"
+    page.find_element("css selector", "#chosen button").send_keys("\n")
+    assert page.find_element("id", "count").text == "1 to 50 of 120 utterances"
 
 
 def test_what_was_found_is_said(page):

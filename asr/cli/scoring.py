@@ -119,14 +119,19 @@ def score(
         unknown = breakdown.vocabulary(paired.pairs, _words_of(train, config))
         details["vocabulary"] = unknown.to_dict()
         out.print(str(unknown), highlight=False, markup=False)
+    groups: dict[str, dict[str, list[int]]] = {}
     for column in dict.fromkeys(by or ()):
         with progress_bars() as progress:
             task = progress.add_task(column, total=len(paired.pairs))
-            groups = breakdown.by_column(
-                paired.pairs, paired.columns, column, partial(progress.advance, task)
+            groups[column] = breakdown.by_column(
+                paired.columns, column, partial(progress.advance, task)
             )
-        details.setdefault("by", {})[column] = {k: s.to_dict() for k, s in groups.items()}
-        _print_table(_groups(column, groups))
+        scores = {
+            label: scoring.score([paired.pairs[place] for place in places])
+            for label, places in groups[column].items()
+        }
+        details.setdefault("by", {})[column] = {k: s.to_dict() for k, s in scores.items()}
+        _print_table(_groups(column, scores))
     findings = paired.findings
     if against is not None:
         other, more, _ = _pairs_of(against, references, recognizers, config)
@@ -145,7 +150,7 @@ def score(
 
         scoring.write_results(to, paired.pairs, result, details, words, utterances)
         title = str(system) if system.is_dir() else f"{system} on {references}"
-        write_report(to, title, paired.pairs, result.to_dict() | details, utterances, words)
+        write_report(to, title, paired.pairs, result.to_dict() | details, utterances, words, groups)
     for finding in findings:
         style = "red" if finding.fault else "yellow"
         err.print(Text(str(finding), style=style), highlight=False)

@@ -43,14 +43,20 @@ def write_report(
     figures: Mapping[str, Any],
     utterances: Mapping[str, Utterance] | None = None,
     words: Mapping[str, Sequence[Word]] | None = None,
+    groups: Mapping[str, Mapping[str, Sequence[int]]] | None = None,
 ) -> Path:
     """Write report.html and report.json into `folder`; returns the page's path.
 
     figures: what score.json holds; utterances: where the audio of each pair is, by id; words: those
-    of each hypothesis with their times in the file and confidences, by id.
+    of each hypothesis with their times in the file and confidences, by id; groups: of each column
+    that figures["by"] has, the places of the pairs that have a value.
     """
     utterances, words = utterances or {}, words or {}
     rows = [_row(pair, utterances.get(pair.id), words.get(pair.id)) for pair in pairs]
+    for column, places_of in (groups or {}).items():
+        for label, places in places_of.items():
+            for place in places:
+                rows[place]["groups"][column] = label
     data = {
         "title": title,
         "figures": dict(figures),
@@ -109,6 +115,7 @@ def _row(pair: Pair, utterance: Utterance | None, words: Sequence[Word] | None) 
         "start_s": 0.0 if utterance is None else utterance.start_s,
         "source_start_s": 0.0,  # of the file's times, where the sound of the page begins
         "source_end_s": None,  # and where it ends at the latest; None: with the file
+        "groups": {},  # its value in each column of figures["by"]
         "steps": steps,
     }
 

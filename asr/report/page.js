@@ -27,7 +27,7 @@ byId("headline").append("WER " + percent(f.wer) + " ",
 for (const [name, value] of [
   ["CER", percent(f.cer)], ["MER", percent(f.mer)], ["WIL", percent(f.wil)],
   ["words", f.words.reference], ["substituted", f.words.substitutions],
-  ["left out", f.words.deletions], ["put in", f.words.insertions],
+  ["deleted", f.words.deletions], ["inserted", f.words.insertions],
   ["utterances", f.utterances + ", " + f.utterances_wrong + " with an error"],
   ["normalisation", f.normalisation],
 ]) if (value !== undefined) byId("figures").append(make("div", {}, make("dt", {}, name), make("dd", {}, String(value))));
@@ -70,6 +70,9 @@ const timed = data.utterances.filter((u) => u.duration_s !== null);
 if (timed.length > 1) {
   const limits = [1, 2, 3, 5, 8, 12, 20, Infinity];
   const groups = limits.map((limit, i) => timed.filter((u) => u.duration_s <= limit && u.duration_s > (limits[i - 1] || 0)));
+  bars("Utterances by duration", "How many utterances have so many seconds.",
+    groups.map((group, i) => ({ value: group.length, shown: group.length + " utterances",
+      label: limits[i] === Infinity ? ">20" : "≤" + limits[i] })), (n) => String(Math.round(n)));
   bars("WER by duration", "Errors over words said, of utterances of so many seconds.",
     groups.map((group, i) => {
       const words = group.reduce((n, u) => n + u.words, 0);
@@ -104,22 +107,23 @@ function table(title, heads, rows) {
     ...(rows[0][0] instanceof Node ? {} : { tabindex: "0", role: "region", "aria-label": title }) }, make("table", {}, make("thead", {}, make("tr", {}, ...heads.map((head, i) => make("th", { scope: "col", class: i ? "n" : "" }, head)))),
     make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell, i) => make("td", { class: i ? "n" : "" }, cell instanceof Node ? cell : String(cell))))))))));
 }
-// A press lists the utterances that have this error.
-const errorButton = (said, heard) => make("button", { type: "button", class: "row error", on: { click: () => {
-  error = [said, heard];
+// A press lists the utterances that have this error, or are of this group.
+const only = (name, has) => make("button", { type: "button", class: "row only", on: { click: () => {
+  chosen = { name, has };
   byId("find").value = "";
   choose();
   byId("utterances").scrollIntoView();
   focusRow(0);
-} } }, named(said, heard));
+} } }, name);
+const errorButton = (said, heard) => only(named(said, heard), (u) => u.steps.some((step) => step[0] === said && step[1] === heard));
 const named = (said, heard) => said === null ? heard : heard === null ? said : said + " → " + heard;
 const wrong = data.confusions;
 table("Substituted", ["said → heard", "times"], wrong.substitutions.map(([a, b, n]) => [errorButton(a, b), n]));
-table("Left out", ["word", "times"], wrong.deletions.map(([a, n]) => [errorButton(a, null), n]));
-table("Put in", ["word", "times"], wrong.insertions.map(([b, n]) => [errorButton(null, b), n]));
+table("Deleted", ["word", "times"], wrong.deletions.map(([a, n]) => [errorButton(a, null), n]));
+table("Inserted", ["word", "times"], wrong.insertions.map(([b, n]) => [errorButton(null, b), n]));
 for (const [column, groups] of Object.entries(f.by || {}))
   table("By " + column, [column, "words", "WER", "95% interval", "CER"], Object.entries(groups).map(([label, s]) =>
-    [label, s.words.reference, percent(s.wer), interval(s.wer_interval_95), percent(s.cer)]));
+    [only(label, (u) => u.groups[column] === label), s.words.reference, percent(s.wer), interval(s.wer_interval_95), percent(s.cer)]));
 
 // ---- utterances
 
@@ -132,19 +136,19 @@ const COLUMNS = [
 const heard = (u) => u.steps.map((step) => step[1]).filter(Boolean).join(" ");
 const texts = data.utterances.map((u) =>
   (u.id + " " + (u.speaker || "") + " " + u.steps.map((s) => (s[0] || "") + " " + (s[1] || "")).join(" ")).toLowerCase());
-let sorted = "errors", descending = true, first = 0, shown = [], error = null;
+let sorted = "errors", descending = true, first = 0, shown = [], chosen = null;
 
 function choose() {
-  const needle = byId("find").value.trim().toLowerCase(), only = byId("wrong").checked;
+  const needle = byId("find").value.trim().toLowerCase(), wrong = byId("wrong").checked;
   const key = COLUMNS.find((column) => column[0] === sorted)[2];
   shown = data.utterances.map((u, i) => i)
-    .filter((i) => (!only || data.utterances[i].errors) && (!needle || texts[i].includes(needle))
-      && (!error || data.utterances[i].steps.some((step) => step[0] === error[0] && step[1] === error[1])));
-  byId("error").replaceChildren(...(error ? [make("button", { type: "button", class: "chip", on: { click: () => {
-    error = null;
+    .filter((i) => (!wrong || data.utterances[i].errors) && (!needle || texts[i].includes(needle))
+      && (!chosen || chosen.has(data.utterances[i])));
+  byId("chosen").replaceChildren(...(chosen ? [make("button", { type: "button", class: "chip", on: { click: () => {
+    chosen = null;
     choose();
     byId("find").focus();
-  } } }, `✕ only with ${named(...error)}`)] : []));
+  } } }, `✕ only ${chosen.name}`)] : []));
   shown.sort((a, b) => {
     const x = key(data.utterances[a]), y = key(data.utterances[b]);
     return ((x > y) - (x < y)) * (descending ? -1 : 1) || a - b;
@@ -206,7 +210,7 @@ function details(u) {
   const timed = u.steps.some((step) => step[2] !== null);
   const steps = make("div", { class: "steps" }, ...u.steps.map(([said, found, start, end, confidence]) => {
     const kind = said === found ? "ok" : said === null ? "ins" : found === null ? "del" : "sub";
-    const spoken = { ok: said, ins: "put in: " + found, del: "left out: " + said, sub: `said ${said}, heard ${found}` }[kind];
+    const spoken = { ok: said, ins: "inserted: " + found, del: "deleted: " + said, sub: `said ${said}, heard ${found}` }[kind];
     const sure = confidence === null ? "" : `, confidence ${percent(confidence, 0)}`;
     // What was left out has no time: it is where the word before it ends.
     const from = start !== null ? start : timed ? before : null;
@@ -217,8 +221,8 @@ function details(u) {
     const inside = {
       ok: () => [make("span", {}, said)],
       sub: () => [make("span", {}, tell("said "), said, tell(",")), make("span", {}, tell("heard "), found)],
-      del: () => [make("span", {}, tell("left out: "), said), nothing()],
-      ins: () => [nothing(), make("span", {}, tell("put in: "), found)],
+      del: () => [make("span", {}, tell("deleted: "), said), nothing()],
+      ins: () => [nothing(), make("span", {}, tell("inserted: "), found)],
     }[kind]();
     const word = make(plays ? "button" : "span", { class: "step " + kind, type: plays ? "button" : null,
       title: spoken + sure,
