@@ -8,6 +8,7 @@ import pytest
 import soundfile
 import torch
 from hypothesis import HealthCheck, settings
+from tones import make_recipe
 
 from asr import checkpoint
 from asr.checkpoint import Model
@@ -73,6 +74,14 @@ def recordings(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("recordings")
     for i, duration_s in enumerate((1.0, 0.4, 2.3, 1.7, 3.2, 0.9, 1.1, 2.0)):
         soundfile.write(folder / f"r{i}.wav", noise(duration_s, i), RATE_HZ)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    """The recipe of tones, for a file of tests to train in."""
+    folder = tmp_path_factory.mktemp("tones")
+    make_recipe(folder)
     return folder
 
 

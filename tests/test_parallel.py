@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from tones import asr, make_recipe, weights
+from tones import asr, weights
 
 from asr.checkpoint import checkpoint_files
 
@@ -19,13 +19,6 @@ SETTINGS = (
     "train.epochs=2",
     "train.batch_s=5",
 )
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tones")
-    make_recipe(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

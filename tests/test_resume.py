@@ -7,7 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 import torch
-from tones import asr, command, make_recipe, weights
+from tones import asr, command, weights
 
 from asr import checkpoint, monitor
 from asr.checkpoint import Damaged, checkpoint_file, checkpoint_files, load_checkpoint
@@ -24,13 +24,6 @@ SETTINGS = (
     "augment.speed=[0.9,1.0,1.1]",
     "features.cmvn=global",
 )
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tones")
-    make_recipe(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from tones import RATE_HZ, asr, make_recipe, speak, weights
+from tones import RATE_HZ, asr, speak, weights
 
 from asr import manifest
 from asr.checkpoint import load_checkpoint, load_model
@@ -17,13 +17,6 @@ from asr.manifest import Utterance
 from asr.recognizer import Recognizer
 from asr.schedule import State
 from asr.train import all_blank, not_finite
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tones")
-    make_recipe(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
