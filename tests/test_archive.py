@@ -197,7 +197,7 @@ def test_where_no_cluster_is_is_said_at_once(tmp_path, address, complaint):
         connected(address, tmp_path / "ray.log"),
     ):
         pass
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
 
 
 def test_an_id_stands_for_one_recording(model_file, recordings, tmp_path):
