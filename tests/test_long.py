@@ -180,9 +180,14 @@ def test_a_slow_decoder_does_not_pile_up_emissions(recognizer, tmp_path, monkeyp
 
 
 def test_ctrl_c_leaves_what_is_still_to_be_read_and_decoded(recognizer, tmp_path, monkeypatch):
-    _, samples = say(90, 1.0)
+    """Sentences, then hours of quiet: pressed while the last sentences are heard, the quiet is read
+    ahead and most sentences are still to be decoded."""
+    monkeypatch.setattr("asr.transcribe.WINDOW", 8)
+    monkeypatch.setattr("asr.transcribe.os.cpu_count", lambda: 1)
+    _, samples = say(64, 1.0)
     soundfile.write(tmp_path / "long.wav", samples, RATE_HZ)
-    blocks, read, decoded = audio.blocks, [], []
+    blocks, emissions = audio.blocks, recognizer.emissions
+    made, read, decoded, pressed = [], [], [], Event()
 
     def and_quiet_for_hours(*arguments):
         yield from blocks(*arguments)
@@ -191,21 +196,29 @@ def test_ctrl_c_leaves_what_is_still_to_be_read_and_decoded(recognizer, tmp_path
             sleep(0.005)
             yield np.zeros(RATE_HZ, np.float32)
 
+    def counted(waveforms):
+        made.extend(waveforms)
+        return emissions(waveforms)
+
     def slow(log_probs):
         decoded.append(len(log_probs))
-        sleep(0.2)
+        pressed.wait(60)
+        sleep(1)
         return []
 
     def press(_):
-        if read:
+        if len(made) == 64:
+            while not read:
+                sleep(0.01)
+            pressed.set()
             raise KeyboardInterrupt
 
-    recognizer.decode = slow
+    recognizer.decode, recognizer.emissions = slow, counted
     monkeypatch.setattr("asr.transcribe.audio.blocks", and_quiet_for_hours)
     with pytest.raises(KeyboardInterrupt):
         asked = [Utterance("x", str(tmp_path / "long.wav"))]
         list(transcribe_many(recognizer, asked, vad="energy", heard=press))
-    assert len(read) < 20_000 and len(decoded) < 90
+    assert len(read) < 20_000 and len(decoded) < 8
 
 
 def test_the_recognizer_goes_the_same_road(model_file, tmp_path, monkeypatch):
