@@ -1,4 +1,4 @@
-"""Train, run and score your own speech recogniser.
+"""Train, run and score your own speech recognizer.
 
 >>> import asr
 >>> recognizer = asr.load("model.asr")            # doctest: +SKIP
@@ -14,10 +14,10 @@ __version__ = "0.1.0"
 
 # Loaded when asked for: `asr --version` and a manifest's reader need no torch.
 _HOMES = {
-    "load": "asr.recognizer",
-    "Recognizer": "asr.recognizer",
+    "load": "asr.recognition.recognizer",
+    "Recognizer": "asr.recognition.recognizer",
     "Transcript": "asr.transcript",
-    "wer": "asr.score",
+    "wer": "asr.scoring.wer",
 }
 __all__ = [*_HOMES, "__version__"]
 

@@ -75,7 +75,7 @@ class AugmentConfig(Section):
     """Waveform augmentation: each value named _p is the share of utterances that get it."""
 
     speed: list[float] = []  # factors, one drawn for each utterance; [0.9, 1.0, 1.1] is usual
-    quiet_s: float = Field(0.3, ge=0, le=5)  # up to so much near-silence before and after
+    pad_silence_s: float = Field(0.3, ge=0, le=5)  # up to so much near-silence before and after
     gain_db: float = Field(0.0, ge=0)  # level changed by up to so many dB, up or down
     noise_p: float = Field(0.0, ge=0, le=1)
     noise_snr_db: tuple[float, float] = (5.0, 30.0)
@@ -172,17 +172,19 @@ class TrainConfig(Section):
     momentum: float = Field(0.9, ge=0, lt=1)  # of sgd (Nesterov's)
     weight_decay: float = Field(1e-2, ge=0)
     warmup: float = Field(0.1, ge=0, le=1)  # share of all steps
-    schedule: Literal["cosine", "plateau", "noam", "annealed"] = "cosine"
+    schedule: Literal["cosine", "plateau", "noam", "exponential"] = "cosine"
     patience: int = Field(2, ge=1)  # plateau: validations without gain before the rate is halved
-    anneal: float = Field(1.1, ge=1)  # annealed: what the rate is divided by after each epoch
-    stop_after: int | None = Field(None, ge=1)  # validations without gain that end the run early
+    anneal: float = Field(1.1, ge=1)  # exponential: what the rate is divided by after each epoch
+    early_stopping: int | None = Field(
+        None, ge=1
+    )  # validations without gain that end the run early
     # Ends the run after its step at that time, wherever its schedule is; what was validated counts
     max_minutes: float | None = Field(None, gt=0)
     clip_norm: float = Field(5.0, gt=0)
     accumulate: int = Field(1, ge=1)  # passes that make up a step, where its batch is too large
     inter_ctc_weight: float = Field(0.3, ge=0, lt=1)  # share of the loss, with model.inter_ctc
-    consistency: float = Field(0.0, ge=0)  # of two masked views (CR-CTC); 0.2 is usual, 0 is off
-    entropy: float = Field(0.0, ge=0)  # of the emissions, rewarded: softer outputs
+    cr_ctc_weight: float = Field(0.0, ge=0)  # of two masked views (CR-CTC); 0.2 is usual, 0 is off
+    entropy_weight: float = Field(0.0, ge=0)  # of the emissions, rewarded: softer outputs
     ema: float = Field(0.0, ge=0, lt=1)  # decay a step of averaged weights; 0.999 is usual
     average_best: int = Field(1, ge=1)  # validations whose weights are averaged at the end
     keep_checkpoints: int = Field(2, ge=1)

@@ -1,4 +1,4 @@
-"""What a recogniser returns: words in segments in a transcript; times in seconds of the file."""
+"""What a recognizer returns: words in segments in a transcript; times in seconds of the file."""
 
 from __future__ import annotations
 

@@ -10,11 +10,10 @@ import torch
 from hypothesis import HealthCheck, settings
 from tones import make_recipe
 
-from asr import checkpoint
-from asr.checkpoint import Model
 from asr.config import Config, parse
-from asr.recognizer import Recognizer
-from asr.tokenizer import CharacterTokenizer
+from asr.model.model_file import Model, save_model
+from asr.recognition.recognizer import Recognizer
+from asr.text.tokenizer import CharacterTokenizer
 
 # The same examples each time; a busy machine is no reason to fail.
 slow = [HealthCheck.too_slow]
@@ -37,7 +36,7 @@ def tiny_config() -> Config:
 
 
 def noise(duration_s: float, seed: int = 0, rate_hz: int = RATE_HZ) -> np.ndarray:
-    """(N,) float32: noise whose colour and level change five times a second."""
+    """(N,) float32: noise whose color and level change five times a second."""
     draw = np.random.default_rng(seed)
     count = round(duration_s * rate_hz)
     samples = draw.standard_normal(count)
@@ -50,7 +49,7 @@ def noise(duration_s: float, seed: int = 0, rate_hz: int = RATE_HZ) -> np.ndarra
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny_config) -> Model:
-    """Untrained, its head so steep and so centred that every sound gives other letters."""
+    """Untrained, its head so steep and so centered that every sound gives other letters."""
     with torch.random.fork_rng():
         torch.manual_seed(37)
         model = Model.build(tiny_config, CharacterTokenizer("abcdefghij"))
@@ -64,7 +63,7 @@ def tiny_model(tiny_config) -> Model:
 @pytest.fixture(scope="session")
 def model_file(tiny_model, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("model") / "tiny.asr"
-    checkpoint.save_model(path, tiny_model)
+    save_model(path, tiny_model)
     return path
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from asr.decoder.align import STAR, align, align_words, encode
 from asr.decoder.viterbi import best_path, best_path_reference
-from asr.loss import frames_needed
-from asr.tokenizer import BLANK, WORD_START, CharacterTokenizer, SentencePieceTokenizer
+from asr.model.ctc import frames_needed
+from asr.text.tokenizer import BLANK, WORD_START, CharacterTokenizer, SentencePieceTokenizer
 
 ROOT = Path(__file__).parents[1]
 make_emissions = runpy.run_path(str(ROOT / "tools/bench_align.py"))["make_emissions"]

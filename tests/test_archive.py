@@ -18,18 +18,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from asr import manifest
 from asr.cli import app
+from asr.cluster import archive
+from asr.cluster.archive import chunks, transcribe_archive
+from asr.cluster.cluster import connected, require_ray
+from asr.cluster.parts import Parts
+from asr.cluster.worker import Work, Worker
+from asr.data import manifest
+from asr.data.manifest import Utterance
 from asr.errors import UserError
-from asr.formats import jsonl
-from asr.manifest import Utterance
-from asr.recognizer import load
-from asr.scale import archive
-from asr.scale.archive import chunks, transcribe_archive
-from asr.scale.cluster import connected, require_ray
-from asr.scale.parts import Parts
-from asr.scale.worker import Work, Worker
-from asr.transcribe import WINDOW, Failure, transcribe_many
+from asr.recognition.recognizer import load
+from asr.recognition.transcribe import WINDOW, Failure, transcribe_many
+from asr.recognition.writers import jsonl
 
 # Clusters of the tests let nobody else in. Ray reads this once, when it is first imported.
 os.environ.setdefault("RAY_AUTH_MODE", "token")

@@ -5,9 +5,9 @@ import gzip
 import numpy as np
 import pytest
 
-from asr.decoder.arpa import MISSING_UNKNOWN, read_arpa, write_arpa
-from asr.decoder.ngram import NGram
 from asr.errors import UserError
+from asr.lm.arpa import MISSING_UNKNOWN, read_arpa, write_arpa
+from asr.lm.ngram import NGram
 
 ARPA = """written by hand
 

@@ -8,19 +8,21 @@ from conftest import noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.augment import SpecAugment, WaveformAugment, fast_length
 from asr.config import AugmentConfig, SpecAugmentConfig, parse
-from asr.dataset import Place, SpeechDataset, deal, load_batches
+from asr.data.augment import WaveformAugment, fast_length
+from asr.data.loader import SpeechDataset, load_batches
+from asr.data.manifest import Utterance
+from asr.data.sampler import Place, split_batch
 from asr.errors import UserError
-from asr.manifest import Utterance
-from asr.tokenizer import CharacterTokenizer
+from asr.model.spec_augment import SpecAugment
+from asr.text.tokenizer import CharacterTokenizer
 
 RATE_HZ = 16000
 
 
 def only(**values) -> AugmentConfig:
     """Without what is on where nothing is said."""
-    return AugmentConfig(quiet_s=0, **values)
+    return AugmentConfig(pad_silence_s=0, **values)
 
 
 def seeded(seed):
@@ -49,7 +51,7 @@ def speech(duration_s=2.0, seed=0, rate_hz=RATE_HZ):
 
 def test_quiet_stands_around_what_was_said():
     said = speech(1.0)
-    augment, lengths = WaveformAugment(AugmentConfig(quiet_s=0.3), RATE_HZ), set()
+    augment, lengths = WaveformAugment(AugmentConfig(pad_silence_s=0.3), RATE_HZ), set()
     for seed in range(20):
         found = augment(said, seeded(seed))
         before = lag(said, found)
@@ -115,7 +117,7 @@ def test_ratios_are_drawn_from_the_range():
     assert 5 <= min(found) < 8 and 22 < max(found) <= 25.01
 
 
-def test_generated_noise_is_coloured():
+def test_generated_noise_is_colored():
     """From white, which falls by nothing from octave to octave, to brown, which falls by 6 dB."""
     augment = WaveformAugment(only(noise_p=1, noise_snr_db=(0, 0)), RATE_HZ)
     falls = []
@@ -247,7 +249,7 @@ def test_any_number_of_workers_augments_alike(noises, rooms, recordings):
     utterances = [Utterance(str(i), str(recordings / f"r{i}.wav"), text="a") for i in range(8)]
     dataset = SpeechDataset(utterances, CharacterTokenizer("a"), parse(values, "t"))
     steps = [[Place(i, epoch), Place(i + 4, epoch)] for i in range(4) for epoch in range(2)]
-    parts = [part for step in steps for part in deal(step, 1)]
+    parts = [part for step in steps for part in split_batch(step, 1)]
     straight, shared = (list(load_batches(dataset, parts, workers)) for workers in (0, 2))
     for a, b in zip(straight, shared, strict=True):
         assert torch.equal(a.waveforms, b.waveforms)

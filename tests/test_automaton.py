@@ -7,16 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.decoder.automaton import (
-    Automaton,
-    NGrams,
-    build,
-    ngrams_of,
-    score_text,
-    step,
-    step_reference,
-)
 from asr.errors import UserError
+from asr.lm.automaton import Automaton, NGrams, build, ngrams_of, score_text, step, step_reference
 
 LABELS = 5
 START, END = 1, 2

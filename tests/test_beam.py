@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.decoder import prefixes, search
-from asr.decoder.automaton import Automaton
 from asr.decoder.beam import BeamDecoder
 from asr.decoder.greedy import GreedyDecoder
-from asr.decoder.ngram import NGram
 from asr.decoder.reference import Rules, decode_reference, fused
 from asr.errors import UserError
-from asr.tokenizer import BLANK, WORD_START, decode
+from asr.lm.automaton import Automaton
+from asr.lm.ngram import NGram
+from asr.text.tokenizer import BLANK, WORD_START, decode
 
 CHARACTERS = ["<blank>", "▁", "a", "b", "c"]
 SUBWORDS = ["<blank>", "▁a", "b", "▁ba", "c", "▁"]

@@ -8,31 +8,31 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from asr import bench as benching
-from asr import manifest
-from asr.bench import bench
-from asr.checkpoint import load_model
 from asr.cli.system import bench as bench_command
+from asr.data import manifest
+from asr.data.manifest import Utterance
+from asr.diagnostics import bench as benching
+from asr.diagnostics.bench import bench
 from asr.errors import UserError
-from asr.manifest import Utterance
-from asr.recognizer import load
+from asr.model.model_file import load_model
+from asr.recognition.recognizer import load
 
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr("asr.bench.LENGTHS_S", (0.5, 2.0))
-    monkeypatch.setattr("asr.bench.BATCHES", (1, 3))
-    monkeypatch.setattr("asr.bench.MADE_S", 4.0)
+    monkeypatch.setattr("asr.diagnostics.bench.LENGTHS_S", (0.5, 2.0))
+    monkeypatch.setattr("asr.diagnostics.bench.BATCHES", (1, 3))
+    monkeypatch.setattr("asr.diagnostics.bench.MADE_S", 4.0)
 
 
 STAGES = ["read", "features", "model", "decode", "format"]
 
 
-@pytest.mark.parametrize("quantised", [False, True])
-def test_figures_fit_together(model_file, quantised):
-    found = bench(model_file, lambda: load(model_file, "cpu", quantised=quantised))
+@pytest.mark.parametrize("quantized", [False, True])
+def test_figures_fit_together(model_file, quantized):
+    found = bench(model_file, lambda: load(model_file, "cpu", quantized=quantized))
     assert found.parameters == load_model(model_file).acoustic.parameter_count()
     assert found.file_mib == pytest.approx(model_file.stat().st_size / 2**20)
     assert [stage.name for stage in found.stages] == [*STAGES, "in all"]
@@ -82,7 +82,7 @@ def test_whole_commands_side_by_side(model_file, recordings, tmp_path, monkeypat
     assert re.search(r"3 files, 6 s; 1 threads on \d+ cores of ", said)  # 3.2 + 1.0 + 2.3 s
     table = [[cell.strip() for cell in line.split("│")[1:-1]] for line in said.splitlines()]
     wer = {row[0]: row[4] for row in table if row}
-    assert wer.keys() == {"asr", "asr --quantise"} and wer["asr"] == "0.00"
+    assert wer.keys() == {"asr", "asr --quantize"} and wer["asr"] == "0.00"
 
     part = Utterance("part", str(paths[0]), start_s=1.0, duration_s=1.0, text="a")
     manifest.write(tmp_path / "part.jsonl", [part])

@@ -9,19 +9,24 @@ import pytest
 import soundfile
 import torch
 
-from asr import manifest, tokenizer
-from asr.check import check, model_frames
 from asr.config import Config, parse
+from asr.data import check as checking
+from asr.data import manifest
+from asr.data.manifest import Utterance
 from asr.decoder.greedy import GreedyDecoder
-from asr.features import Features
-from asr.loss import frames_needed
-from asr.manifest import Utterance
-from asr.model import AcousticModel
-from asr.text import normalise
-from asr.tokenizer import CharacterTokenizer
+from asr.model.acoustic import AcousticModel
+from asr.model.ctc import ctc_frames, frames_needed
+from asr.model.features import Features
+from asr.text import tokenizer
+from asr.text.normalize import normalize
+from asr.text.tokenizer import CharacterTokenizer
 
 RATE_HZ = 16000
 ALPHABET = CharacterTokenizer("abcdefghijklmnopqrstuvwxyz'")
+
+
+def check(utterances, config, *tokenizer, **options):
+    return checking.check(utterances, config, ctc_frames(config), *tokenizer, **options)
 
 
 @pytest.fixture(scope="module")
@@ -206,11 +211,11 @@ def test_frames_are_those_that_the_model_gives(subsampling, bidirectional):
     )
     features = Features(config.features).eval()
     model = AcousticModel(config.model, features.size, 5).eval()
-    frames_of = model_frames(config)
+    frames = ctc_frames(config)
     for samples in (1, 159, 160, 161, 639, 640, 641, 5000, 16000):
         with torch.inference_mode():
             emissions, lengths = model(*features(torch.zeros(1, samples), torch.tensor([samples])))
-        assert emissions.shape[1] == lengths.item() == frames_of(samples / RATE_HZ)
+        assert emissions.shape[1] == lengths.item() == frames([], samples / RATE_HZ)[1]
 
 
 @pytest.mark.parametrize("name", ["yesno_he", "asterisk_ru", "fsdd"])
@@ -220,7 +225,7 @@ def test_real_corpora_are_sound(corpora, name):
         pytest.skip(f"{path} is not there")
     config = Config(name="a")
     utterances = manifest.read(path)[::7]
-    texts = [normalise(u.text, config.text) for u in utterances]
+    texts = [normalize(u.text, config.text) for u in utterances]
     tokens = tokenizer.train(texts, "characters", 0)
     report = check(utterances, config, tokens, training=True)
     problems = {problem.kind for problem in report.problems}

@@ -17,10 +17,12 @@ import pytest
 import soundfile
 
 import asr
-from asr import cli, doctor, manifest
-from asr.formats import FORMATS
-from asr.manifest import Utterance
-from asr.recognizer import load
+from asr import cli
+from asr.data import manifest
+from asr.data.manifest import Utterance
+from asr.diagnostics import doctor
+from asr.recognition.recognizer import load
+from asr.recognition.writers import FORMATS
 
 RATE_HZ = 16000
 PACKAGE = Path(asr.__file__).parent
@@ -249,8 +251,8 @@ def test_names_that_are_no_text_are_no_reason_to_stop(run, tmp_path, model_file,
         (["score", "MODEL", "none.jsonl"], "none.jsonl: no such manifest"),
         (["score", "none.txt", "none.txt"], "none.txt: no such file"),
         (["score", "MODEL"], "tiny.asr: name a manifest for the model"),
-        (["score", "none.txt", "h.txt", "--normalise", "recipe"], "only a model file knows its"),
-        (["score", "none.txt", "h.txt", "--decoder", "beam=2"], "--quantise are for a model file"),
+        (["score", "none.txt", "h.txt", "--normalize", "recipe"], "only a model file knows its"),
+        (["score", "none.txt", "h.txt", "--decoder", "beam=2"], "--quantize are for a model file"),
         (["score", ".", "--against", "MODEL"], "hypotheses.jsonl: no such file"),
         (["check", "none.jsonl"], "none.jsonl: no such manifest"),
         (["check", "escape.jsonl", "--config", "none.yaml"], "none.yaml: no such configuration"),
@@ -358,7 +360,7 @@ def test_files_of_one_name_do_not_overwrite_each_other(run, tmp_path, model_file
 
 
 def test_another_rate_is_said_once_on_one_line(run, tmp_path, monkeypatch, model_file):
-    monkeypatch.setattr("asr.audio._said", set())
+    monkeypatch.setattr("asr.audio.io._said", set())
     long = tmp_path / ("deep" * 20) / ("down" * 20)
     long.mkdir(parents=True)
     for name in ("a.wav", "b.wav"):
@@ -394,7 +396,7 @@ def test_score_of_a_model_is_score_of_its_transcripts(run, tmp_path, model_file,
     (tmp_path / "heard.txt").write_text(transcripts)
     status, again, err = run("score", test_set, tmp_path / "heard.txt")
     assert (status, err) == (0, [])
-    assert again == out.replace("normalisation: recipe", "normalisation: basic")
+    assert again == out.replace("normalization: recipe", "normalization: basic")
 
 
 def test_audio_that_cannot_be_read_is_scored_as_empty_and_said(run, tmp_path, model_file, test_set):
@@ -528,7 +530,12 @@ def test_nothing_below_knows_the_command_line():
         outer = {module.partition(".")[0] for module in needed}
         assert not [module for module in needed if f"{module}.".startswith("asr.cli.")], name
         assert not outer & {"typer", "click"}, name
-        if name not in ("asr.run", "asr.train", "asr.monitor", "asr.download"):
+        if name not in (
+            "asr.pipeline.run",
+            "asr.training.loop",
+            "asr.training.monitor",
+            "asr.data.download",
+        ):
             assert "rich" not in outer, name
 
 

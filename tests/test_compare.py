@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.compare import FEW_SEGMENTS, compare, matched_pairs, segment_errors
 from asr.errors import UserError
-from asr.score import Pair, aligned
+from asr.scoring.compare import FEW_SEGMENTS, compare, matched_pairs, segment_errors
+from asr.scoring.wer import Pair, aligned
 
 
 def system(*texts, speakers=None):

@@ -59,7 +59,7 @@ def test_right_words(reference, hypothesis, right):
     assert right_words(reference, hypothesis) == right
 
 
-def test_recognised_words():
+def test_recognized_words():
     words = [Word("a", 0.0, 0.1, 0.9), Word("x", 0.1, 0.2, 0.4)]
     found = calibration_of_words([("a b", words), ("c", [])], bins=1)
     assert found.bins == (Bin(2, pytest.approx(0.65), 0.5),)

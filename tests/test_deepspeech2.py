@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from asr.checkpoint import Model, load_model, save_model
 from asr.config import Config, ModelConfig, TrainConfig, parse
-from asr.deepspeech2 import DeepSpeech2, FrameNorm
 from asr.errors import UserError
-from asr.features import Features, length_mask
-from asr.loss import ctc_loss
-from asr.recognizer import Recognizer
-from asr.tokenizer import CharacterTokenizer
-from asr.train import make_optimizer
+from asr.model.ctc import ctc_loss
+from asr.model.deepspeech2 import DeepSpeech2, FrameNorm
+from asr.model.features import Features, length_mask
+from asr.model.model_file import Model, load_model, save_model
+from asr.recognition.recognizer import Recognizer
+from asr.text.tokenizer import CharacterTokenizer
+from asr.training.loop import make_optimizer
 
 SMALL = {"preset": "deepspeech2", "layers": 3, "hidden": 16, "channels": 4}
 SPECTROGRAM = {"kind": "spectrogram", "window_ms": 20}

@@ -19,9 +19,9 @@ import soundfile
 from conftest import noise
 from test_speechocean import write_original
 
-from asr import manifest
-from asr.manifest import Utterance
-from asr.show import OF_MODEL
+from asr.data import manifest
+from asr.data.manifest import Utterance
+from asr.plotting.recording import OF_MODEL
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -56,7 +56,7 @@ RUN = {
     "asr bench runs/mine/model.asr recordings/new.wav --json": (
         "asr bench runs/mine/model.asr --json"  # the small recording is too short
     ),
-    "asr transcribe runs/mine/model.asr recordings/new.wav --quantise": "",
+    "asr transcribe runs/mine/model.asr recordings/new.wav --quantize": "",
     "asr transcribe model.asr data/NAME/test.jsonl --engine ray --to archive": "",
     "asr score data/NAME/test.jsonl archive/part-00000.jsonl": "",
     # test_archive.py runs it on a cluster

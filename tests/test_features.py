@@ -1,11 +1,11 @@
-"""Features: frames, shapes, normalisation, and batch invariance (contract 1)."""
+"""Features: frames, shapes, normalization, and batch invariance (contract 1)."""
 
 import numpy as np
 import pytest
 import torch
 
 from asr.config import FeatureConfig
-from asr.features import LOG_FLOOR, Features, length_mask
+from asr.model.features import LOG_FLOOR, Features, length_mask
 
 KINDS = {"spectrogram": 201, "log_mel": 80, "mfcc": 40}
 

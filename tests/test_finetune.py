@@ -11,15 +11,18 @@ from conftest import noise
 from rich.console import Console
 from tones import make_corpus
 
-from asr import checkpoint, finetune, manifest
-from asr.check import check
-from asr.checkpoint import Model, checkpoint_file, load_checkpoint, load_model
 from asr.config import TokenizerConfig, parse
+from asr.data import manifest
+from asr.data.check import check
 from asr.errors import UserError
-from asr.recognizer import Recognizer
-from asr.run import Run, load_recipe
-from asr.tokenizer import CharacterTokenizer, SentencePieceTokenizer
-from asr.train import train
+from asr.model.ctc import ctc_frames
+from asr.model.model_file import Model, load_model, save_model
+from asr.pipeline.run import Run, load_recipe
+from asr.recognition.recognizer import Recognizer
+from asr.text.tokenizer import CharacterTokenizer, SentencePieceTokenizer
+from asr.training import finetune
+from asr.training.checkpoint import checkpoint_file, load_checkpoint
+from asr.training.loop import train
 
 OLD, NEW = "abcdefghij", "zcaxäj"  # shared: c, a, j
 
@@ -38,7 +41,7 @@ def build(characters=NEW, seed=1, **changes):
 
 
 def saved(tmp_path, model):
-    checkpoint.save_model(tmp_path / "old.asr", model)
+    save_model(tmp_path / "old.asr", model)
     return tmp_path / "old.asr"
 
 
@@ -59,7 +62,7 @@ def head_logits(model, waveform):
 def test_new_characters_replace_the_head_and_keep_the_rows_of_the_others(model_file, said):
     old, model = load_model(model_file), build()
     before = {k: v.clone() for k, v in model.acoustic.state_dict().items()}
-    kept = finetune.initialise(model, model_file)
+    kept = finetune.initialize(model, model_file)
     assert "head" not in kept and {"front_end.project", "layers.0", "norm"} <= set(kept)
 
     shared = ["<blank>", "▁", "c", "a", "j"]
@@ -80,7 +83,7 @@ def test_new_characters_replace_the_head_and_keep_the_rows_of_the_others(model_f
 
 def test_the_same_tokens_keep_everything(model_file, said):
     old, model = load_model(model_file), build(OLD)
-    finetune.initialise(model, model_file)
+    finetune.initialize(model, model_file)
     for name, value in model.acoustic.state_dict().items():
         assert torch.equal(value, old.acoustic.state_dict()[name]), name
     assert "norm, head" in said() and "new" not in said() and "replaced" not in said()
@@ -89,7 +92,7 @@ def test_the_same_tokens_keep_everything(model_file, said):
 def test_what_conditions_on_tokens_keeps_their_columns(tmp_path):
     inner = {"layers": 2, "inter_ctc": [1], "self_conditioned": True}
     old, model = build(OLD, model=inner), build(seed=2, model=inner)
-    finetune.initialise(model, saved(tmp_path, old))
+    finetune.initialize(model, saved(tmp_path, old))
     for mine, yours in ((0, 0), (3, 4), (4, 2)):  # blank, c, a
         ours, theirs = (m.acoustic.condition.weight for m in (model, old))
         assert torch.equal(ours[:, mine], theirs[:, yours])
@@ -121,7 +124,7 @@ def test_layers_that_fit_are_kept_and_the_rest_is_named(
 ):
     old, model = load_model(model_file), build(model=changes)
     before = {k: v.clone() for k, v in model.acoustic.state_dict().items()}
-    found = finetune.initialise(model, model_file)
+    found = finetune.initialize(model, model_file)
     assert kept in found
     assert all(part in said() for part in said_of_the_rest)
     for name, value in model.acoustic.state_dict().items():
@@ -133,7 +136,7 @@ def test_layers_that_fit_are_kept_and_the_rest_is_named(
 
 def test_a_causal_model_gives_its_front_end_to_one_that_looks_ahead(tmp_path, said):
     old = build(OLD, model={"hidden": 32, "bidirectional": False})  # as wide as 16 each way
-    kept = finetune.initialise(build(OLD), saved(tmp_path, old))
+    kept = finetune.initialize(build(OLD), saved(tmp_path, old))
     convolutions = [f"front_end.convolutions.{i}" for i in range(2)]
     assert kept == [*convolutions, "front_end.project", "norm", "head"]
     assert "new layers.0; left behind layers.0" in said()
@@ -151,13 +154,13 @@ def test_a_causal_model_gives_its_front_end_to_one_that_looks_ahead(tmp_path, sa
 )
 def test_other_features_are_refused_with_both_values(model_file, features, said):
     with pytest.raises(UserError, match=said):
-        finetune.initialise(build(features={"n_mels": 20} | features), model_file)
+        finetune.initialize(build(features={"n_mels": 20} | features), model_file)
 
 
 def test_what_changes_no_feature_is_let_through(model_file, said):
     same = {"n_mels": 20, "dither": 0.0, "cmvn": "global", "high_hz": 8000, "n_mfcc": 13}
     model = build(features=same)
-    finetune.initialise(model, model_file)
+    finetune.initialize(model, model_file)
     assert said().endswith("global CMVN is that of the new data")
     assert torch.equal(model.features.std, torch.ones(20))
 
@@ -208,7 +211,7 @@ def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finetune")
     make_corpus(folder, train=30, dev=4, test=4)
     old = build("dghilmow", features={"n_mels": 24, "rate_hz": 8000}, model={"layers": 2})
-    checkpoint.save_model(folder / "old.asr", old)
+    save_model(folder / "old.asr", old)
     (folder / "recipe.yaml").write_text(
         f"""
 name: tuned
@@ -291,7 +294,7 @@ def test_another_model_to_begin_with_is_another_run(finished, corpus):
     path = corpus / "old.asr"
     whole = path.read_bytes()
     try:
-        checkpoint.save_model(path, build("dghilmow", seed=9, features={"n_mels": 24}))
+        save_model(path, build("dghilmow", seed=9, features={"n_mels": 24}))
         with pytest.raises(UserError, match=r"other settings \(init_from\)"):
             run(corpus)[0].train()
     finally:
@@ -306,7 +309,7 @@ def test_a_whole_run_says_what_it_keeps(corpus, caplog):
     rows = manifest.read(corpus / "train.jsonl")
     config = load_recipe(corpus / "recipe.yaml", ["features.cmvn=global", "train.epochs=1"]).config
     model = Model.build(config, CharacterTokenizer("dghilmowé"))
-    usable = check(rows, config, model.tokenizer, training=True).usable
+    usable = check(rows, config, ctc_frames(config), model.tokenizer, training=True).usable
     state = train(model, usable, usable[:2], corpus / "global", Console(quiet=True))
     assert "layers.1" in state.inherited and "head" not in state.inherited
     (line,) = [r.getMessage() for r in caplog.records if "begins with" in r.getMessage()]

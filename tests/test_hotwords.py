@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.decoder.automaton import step_reference
 from asr.decoder.beam import BeamDecoder
 from asr.decoder.hotwords import build_hotwords
 from asr.decoder.lexicon import LOST, NOT_A_WORD, SPACE, Spelling, spell, spell_words
 from asr.decoder.reference import Rules, hotword_score
+from asr.lm.automaton import step_reference
 
 PIECES = ["<blank>", "▁", "a", "b", "▁ab"]
 SPELLING = Spelling.of(PIECES)

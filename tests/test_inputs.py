@@ -12,9 +12,9 @@ from contextlib import suppress
 
 import pytest
 
+from asr.data.sources import sources
+from asr.data.watch import watch
 from asr.errors import UserError
-from asr.sources import sources
-from asr.watch import watch
 
 
 def start(*arguments):

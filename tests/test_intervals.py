@@ -5,7 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.intervals import bootstrap_interval, expanded_tail, resampling_groups, student_quantile
+from asr.scoring.intervals import (
+    bootstrap_interval,
+    expanded_tail,
+    resampling_groups,
+    student_quantile,
+)
 
 
 @given(

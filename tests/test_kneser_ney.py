@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.decoder.kneser_ney import (
+from asr.errors import UserError
+from asr.lm.kneser_ney import (
     END,
     FALLBACK_DISCOUNTS,
     MARKS,
@@ -24,8 +25,7 @@ from asr.decoder.kneser_ney import (
     encode_sentences,
     estimate,
 )
-from asr.decoder.ngram import NGram
-from asr.errors import UserError
+from asr.lm.ngram import NGram
 
 SEASON = """the sun rises over the quiet sea and the boats go out
 the boats go out when the wind is fair

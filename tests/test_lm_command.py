@@ -5,10 +5,10 @@ import gzip
 import pytest
 from typer.testing import CliRunner
 
-from asr import manifest
 from asr.cli import app
-from asr.decoder.ngram import NGram
+from asr.data import manifest
 from asr.errors import UserError
+from asr.lm.ngram import NGram
 
 TEXT = "The sun rises.\n\nThe boats — the quiet boats! — go out.\n"
 
@@ -27,7 +27,7 @@ def lm(*arguments) -> str:
     return result.output
 
 
-def test_text_is_normalised_as_for_training(text, tmp_path):
+def test_text_is_normalized_as_for_training(text, tmp_path):
     printed = lm(text, "--to", tmp_path / "lm.npz", "--perplexity", text)
     model = NGram.load(tmp_path / "lm.npz")
     assert set(model.words[3:]) == set("the sun rises boats quiet go out".split())

@@ -15,21 +15,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import pad_sequence
 
-from asr import audio, seams
+from asr import audio
+from asr.audio.chunking import EDGE_S, END_S, LONGEST_S, chunks
+from asr.audio.vad import HOP_S, Energy, Everything, Silero, detector, silero_is_here
+from asr.data.manifest import Utterance
 from asr.decoder.greedy import GreedyDecoder
 from asr.errors import UserError
-from asr.manifest import Utterance
-from asr.recognizer import Emissions, load
-from asr.stretches import EDGE_S, END_S, LONGEST_S, stretches
-from asr.tokenizer import WORD_START
-from asr.transcribe import LONG_S, Failure, transcribe_many
-from asr.voice import HOP_S, Energy, Everything, Silero, detector, silero_is_here
+from asr.recognition import stitching
+from asr.recognition.recognizer import Emissions, load
+from asr.recognition.transcribe import LONG_S, Failure, transcribe_many
+from asr.text.tokenizer import WORD_START
 
 RATE_HZ = tones.RATE_HZ
 
 
-class Ear:
-    """A recogniser of the tones by their power in frames of 20 ms: right wherever it is cut."""
+class RecognizerLike:
+    """A recognizer of the tones by their power in frames of 20 ms: right wherever it is cut."""
 
     rate_hz, frame_s = RATE_HZ, 0.02
     tokenizer = SimpleNamespace(pieces=["<blank>", *(WORD_START + word for word in tones.TONES_HZ)])
@@ -54,8 +55,8 @@ class Ear:
 
 
 @pytest.fixture
-def recognizer() -> Ear:
-    return Ear()
+def recognizer() -> RecognizerLike:
+    return RecognizerLike()
 
 
 def say(count: int, pause_s: float, seed: int = 0) -> tuple[list[str], np.ndarray]:
@@ -70,7 +71,7 @@ def say(count: int, pause_s: float, seed: int = 0) -> tuple[list[str], np.ndarra
     return words, np.concatenate(parts).astype(np.float32)
 
 
-def heard(recognizer: Ear, path, vad="energy"):
+def heard(recognizer: RecognizerLike, path, vad="energy"):
     ((_, result),) = transcribe_many(recognizer, [Utterance("x", str(path))], vad=vad)
     assert not isinstance(result, Failure), result
     return result
@@ -151,8 +152,8 @@ def test_progress_comes_with_each_batch(recognizer, tmp_path):
 
 
 def test_a_slow_decoder_does_not_pile_up_emissions(recognizer, tmp_path, monkeypatch):
-    monkeypatch.setattr("asr.transcribe.WINDOW", 8)
-    monkeypatch.setattr("asr.transcribe.WAITING", 8)
+    monkeypatch.setattr("asr.recognition.transcribe.WINDOW", 8)
+    monkeypatch.setattr("asr.recognition.transcribe.WAITING", 8)
     words, samples = say(90, 1.0)
     soundfile.write(tmp_path / "long.wav", samples, RATE_HZ)
     gate, made = Event(), []
@@ -182,8 +183,8 @@ def test_a_slow_decoder_does_not_pile_up_emissions(recognizer, tmp_path, monkeyp
 def test_ctrl_c_leaves_what_is_still_to_be_read_and_decoded(recognizer, tmp_path, monkeypatch):
     """Sentences, then hours of quiet: pressed while the last sentences are heard, the quiet is read
     ahead and most sentences are still to be decoded."""
-    monkeypatch.setattr("asr.transcribe.WINDOW", 8)
-    monkeypatch.setattr("asr.transcribe.os.cpu_count", lambda: 1)
+    monkeypatch.setattr("asr.recognition.transcribe.WINDOW", 8)
+    monkeypatch.setattr("asr.recognition.transcribe.os.cpu_count", lambda: 1)
     _, samples = say(64, 1.0)
     soundfile.write(tmp_path / "long.wav", samples, RATE_HZ)
     blocks, emissions = audio.blocks, recognizer.emissions
@@ -214,7 +215,7 @@ def test_ctrl_c_leaves_what_is_still_to_be_read_and_decoded(recognizer, tmp_path
             raise KeyboardInterrupt
 
     recognizer.decode, recognizer.emissions = slow, counted
-    monkeypatch.setattr("asr.transcribe.audio.blocks", and_quiet_for_hours)
+    monkeypatch.setattr("asr.recognition.transcribe.audio.blocks", and_quiet_for_hours)
     with pytest.raises(KeyboardInterrupt):
         asked = [Utterance("x", str(tmp_path / "long.wav"))]
         list(transcribe_many(recognizer, asked, vad="energy", heard=press))
@@ -222,7 +223,9 @@ def test_ctrl_c_leaves_what_is_still_to_be_read_and_decoded(recognizer, tmp_path
 
 
 def test_the_recognizer_goes_the_same_road(model_file, tmp_path, monkeypatch):
-    monkeypatch.setattr("asr.voice.silero_is_here", lambda: False)  # it would not take the tones
+    monkeypatch.setattr(
+        "asr.audio.vad.silero_is_here", lambda: False
+    )  # it would not take the tones
     _, samples = say(60, 0.4)
     soundfile.write(tmp_path / "long.wav", samples, RATE_HZ)
     recognizer = load(model_file, "cpu")
@@ -265,7 +268,7 @@ def test_stretches_hold_all_speech_once(runs, blocks, tail):
         cut.append(samples[at : at + size])
         at += size
     covered = np.zeros(len(samples), int)
-    found = list(stretches(iter(cut), Told(speech), rate_hz))
+    found = list(chunks(iter(cut), Told(speech), rate_hz))
     for one in found:
         start = round(one.start_s * rate_hz)
         kept = one.samples[one.samples > 0]  # the last hop is filled up with zeros
@@ -309,7 +312,7 @@ def rows(text: str) -> np.ndarray:
     ],
 )
 def test_a_seam_lies_between_words_that_both_have_heard(left, right, offset, joined):
-    end, first = seams.seam(rows(left), rows(right), offset, PIECES)
+    end, first = stitching.seam(rows(left), rows(right), offset, PIECES)
     said = (left[:end] + right[first:]).replace("-", "")
     assert said == joined.replace("-", "")
 
@@ -357,7 +360,7 @@ def test_detectors_say_what_they_cannot(monkeypatch):
     if silero_is_here():
         with pytest.raises(UserError, match="hears 8 and 16 kHz, not 22050 Hz"):
             Silero(22050)
-    monkeypatch.setattr("asr.voice.silero_is_here", lambda: False)
+    monkeypatch.setattr("asr.audio.vad.silero_is_here", lambda: False)
     with pytest.raises(UserError, match="pip install silero-vad onnxruntime"):
         detector("silero", 16000)
     assert isinstance(detector("auto", 16000), Energy)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr import manifest
+from asr.data import manifest
+from asr.data.manifest import COLUMNS, SYNONYMS, Utterance
 from asr.errors import UserError
-from asr.manifest import COLUMNS, SYNONYMS, Utterance
 
 ROWS = [
     {"id": "a", "audio": "wav/a.wav", "start_s": 0.5, "duration_s": 2.0, "text": 'say "hi"'},

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from asr.checkpoint import Model
 from asr.config import PRESETS, Config, ModelConfig
-from asr.deepspeech2 import DeepSpeech2
-from asr.model import STRIDES, AcousticModel
-from asr.recognizer import Recognizer
-from asr.tokenizer import CharacterTokenizer
+from asr.model.acoustic import STRIDES, AcousticModel
+from asr.model.deepspeech2 import DeepSpeech2
+from asr.model.model_file import Model
+from asr.recognition.recognizer import Recognizer
+from asr.text.tokenizer import CharacterTokenizer
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 

@@ -11,14 +11,22 @@ import pytest
 import safetensors.torch
 import torch
 
-from asr import checkpoint, files, recognizer
-from asr.checkpoint import MODEL_FORMAT, MODEL_PARTS, NGRAM_PART, Model
+from asr import files
 from asr.config import parse
 from asr.decoder.beam import BeamDecoder
 from asr.decoder.greedy import GreedyDecoder
-from asr.decoder.ngram import NGram
 from asr.errors import UserError
-from asr.tokenizer import train as train_tokenizer
+from asr.lm.ngram import NGram
+from asr.model.model_file import (
+    MODEL_FORMAT,
+    MODEL_PARTS,
+    NGRAM_PART,
+    Model,
+    load_model,
+    save_model,
+)
+from asr.recognition import recognizer
+from asr.text.tokenizer import train as train_tokenizer
 
 
 def parts_of(path) -> dict[str, bytes]:
@@ -80,8 +88,8 @@ def test_what_is_loaded_is_what_was_saved(tmp_path, kind, cmvn):
     if cmvn == "global":
         model.features.mean.uniform_(-1, 1)
     model.card = "# card\n"
-    checkpoint.save_model(tmp_path / "m.asr", model)
-    again = checkpoint.load_model(tmp_path / "m.asr")
+    save_model(tmp_path / "m.asr", model)
+    again = load_model(tmp_path / "m.asr")
     assert again.config == model.config
     assert again.tokenizer.pieces == model.tokenizer.pieces
     for name, module in model.modules.items():
@@ -201,8 +209,8 @@ def test_a_language_model_travels_in_the_file(tmp_path, tiny_model):
     ngram = NGram.estimate(["ab ba", "ba ab ab"], order=2)
     path = tmp_path / "m.asr"
     config = parse(tiny_model.config.model_dump(mode="json"), "test", ["decoder.beam=8"])
-    checkpoint.save_model(path, dataclasses.replace(tiny_model, config=config, ngram=ngram))
-    loaded = checkpoint.load_model(path)
+    save_model(path, dataclasses.replace(tiny_model, config=config, ngram=ngram))
+    loaded = load_model(path)
     assert loaded.ngram.score("ba ab") == ngram.score("ba ab")
     assert isinstance(recognizer.load(path, "cpu").decoder, BeamDecoder)
     assert isinstance(recognizer.load(path, "cpu", beam=1).decoder, GreedyDecoder)
@@ -229,7 +237,7 @@ def test_a_failure_while_saving_leaves_the_old_file(tmp_path, tiny_model, model_
 
     monkeypatch.setattr(zipfile.ZipFile, "writestr", fail_late)
     with pytest.raises(OSError, match="No space left"):
-        checkpoint.save_model(path, tiny_model)
+        save_model(path, tiny_model)
     assert path.read_bytes() == model_file.read_bytes()
     assert os.listdir(tmp_path) == ["m.asr"]
 

@@ -14,14 +14,15 @@ from PIL import Image
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from asr import monitor, plots
 from asr.config import parse
+from asr.data.manifest import Utterance
 from asr.errors import UserError
-from asr.evaluate import Evaluation, evaluate
-from asr.manifest import Utterance
-from asr.monitor import Monitor, Step, texts
-from asr.recognizer import Recognizer
-from asr.score import Pair, score
+from asr.plotting import figures
+from asr.recognition.recognizer import Recognizer
+from asr.scoring.evaluate import Evaluation, evaluate
+from asr.scoring.wer import Pair, score
+from asr.training import monitor
+from asr.training.monitor import Monitor, StepMetrics, texts
 
 TIMES = {"train/audio_s_per_s", "train/data_wait_share"}  # the columns a clock decides
 
@@ -35,9 +36,9 @@ def start(folder, config=None, total_steps=20, **more):
     return Monitor(folder, config or configured(), total_steps, console, **more)
 
 
-def figures(step):
+def logged(step):
     """A step like no other; every seventh has a gradient that is not finite."""
-    return Step(
+    return StepMetrics(
         loss=10 / step,
         gradient_norm=math.inf if step % 7 == 0 else 0.1 * step,
         learning_rate=1e-3 * step,
@@ -88,19 +89,19 @@ def evaluation(recognizer, dev_set):
 def test_rows_are_means_over_the_steps_since_the_row_before(tmp_path):
     with start(tmp_path, total_steps=10) as seen:
         for step in range(1, 11):
-            seen.step(step, 1 + step // 6, figures(step))
+            seen.step(step, 1 + step // 6, logged(step))
     rows = monitor.read(tmp_path / "metrics.jsonl")
     assert [row["step"] for row in rows] == [1, 4, 8, 10]  # the first, each fourth, the last
     assert [row["epoch"] for row in rows] == [1, 1, 2, 2]
     for row, steps in zip(rows, [[1], [2, 3, 4], [5, 6, 7, 8], [9, 10]], strict=True):
-        finite = [figures(s) for s in steps if s % 7]
-        audio_s = sum(figures(s).audio_s for s in steps)
+        finite = [logged(s) for s in steps if s % 7]
+        audio_s = sum(logged(s).audio_s for s in steps)
         assert row == {
             "step": steps[-1],
             "epoch": row["epoch"],
             "train/loss": pytest.approx(np.mean([s.loss for s in finite])),
             "train/gradient_norm": pytest.approx(np.mean([s.gradient_norm for s in finite])),
-            "train/learning_rate": figures(steps[-1]).learning_rate,
+            "train/learning_rate": logged(steps[-1]).learning_rate,
             "train/skipped_steps": len(steps) - len(finite),
             "train/padding_share": pytest.approx(len(steps) / (audio_s + len(steps))),
             "train/audio_s_per_s": pytest.approx(audio_s / (0.5 * len(steps))),
@@ -112,7 +113,7 @@ def test_rows_are_means_over_the_steps_since_the_row_before(tmp_path):
 
 def test_steps_without_a_finite_loss_leave_a_row_that_is_json(tmp_path):
     with start(tmp_path, configured(log_every=1)) as seen:
-        seen.step(1, 1, Step(math.nan, math.nan, 1e-3, 1.0, 0.0, 0.1, 0.5))
+        seen.step(1, 1, StepMetrics(math.nan, math.nan, 1e-3, 1.0, 0.0, 0.1, 0.5))
     (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
     row = json.loads(line, parse_constant=pytest.fail)
     assert row["train/loss"] is None and row["train/skipped_steps"] == 1
@@ -134,12 +135,12 @@ def test_a_run_that_is_killed_and_resumed_leaves_the_rows_of_one_that_is_not(
     tmp_path, monkeypatch, recognizer, evaluation, dev_set, saved, killed
 ):
     """Killed after so many events of the script, the last checkpoint written after so many."""
-    monkeypatch.setattr(plots, "curves", lambda *_: None)
+    monkeypatch.setattr("asr.plotting.figures.curves", lambda *_: None)
 
     def follow(seen, events, other=0):
         for what, step in events:
             if what == "step":
-                seen.step(step, (step + 3) // 4, figures(step + other))
+                seen.step(step, (step + 3) // 4, logged(step + other))
             else:
                 seen.validation(step, step // 4, evaluation, recognizer, dev_set, best=False)
 
@@ -173,7 +174,7 @@ def test_a_run_that_is_killed_and_resumed_leaves_the_rows_of_one_that_is_not(
 def test_what_stands_before_a_checkpoint_is_on_the_disk(tmp_path):
     seen = start(tmp_path)
     for step in range(1, 9):
-        seen.step(step, 1, figures(step))
+        seen.step(step, 1, logged(step))
     seen.checkpoint()
     assert [step for step, _ in scalars(tmp_path)["train/loss"]] == [1, 4, 8]
     assert [row["step"] for row in monitor.read(tmp_path / "metrics.jsonl")] == [1, 4, 8]
@@ -182,7 +183,7 @@ def test_what_stands_before_a_checkpoint_is_on_the_disk(tmp_path):
 def test_a_fresh_run_forgets_the_one_before(tmp_path):
     for loss in (3.0, 2.0):
         with start(tmp_path) as seen:
-            seen.step(1, 1, Step(loss, 1.0, 1e-3, 1.0, 0.0, 0.1, 0.5))
+            seen.step(1, 1, StepMetrics(loss, 1.0, 1e-3, 1.0, 0.0, 0.1, 0.5))
     assert [row["train/loss"] for row in monitor.read(tmp_path / "metrics.jsonl")] == [2.0]
     assert scalars(tmp_path)["train/loss"] == [(1, 2.0)]
 
@@ -260,7 +261,7 @@ def test_what_a_text_holds_does_not_break_the_table():
 def test_only_one_process_writes(tmp_path, recognizer, evaluation, dev_set):
     folder = tmp_path / "run"
     with Monitor(folder, configured(), 20, Console(), writes=False) as seen:
-        seen.step(1, 1, figures(1))
+        seen.step(1, 1, logged(1))
         seen.validation(1, 1, evaluation, recognizer, dev_set, best=True)
         seen.checkpoint()
     assert not folder.exists()
@@ -268,7 +269,7 @@ def test_only_one_process_writes(tmp_path, recognizer, evaluation, dev_set):
 
 def test_curves_are_drawn_from_the_first_step_on(tmp_path, evaluation, recognizer, dev_set):
     with start(tmp_path) as seen:
-        seen.step(1, 1, figures(1))
+        seen.step(1, 1, logged(1))
         seen.validation(1, 1, evaluation, recognizer, dev_set, best=True)
         with Image.open(tmp_path / "curves.png") as image:
             assert image.width > 1000
@@ -281,8 +282,8 @@ def test_curves_are_drawn_from_the_first_step_on(tmp_path, evaluation, recognize
 def test_smoothed_curves_are_means_around_each_value():
     values = np.random.default_rng(0).random(200)
     expected = [values[max(0, i - 4) : i + 5].mean() for i in range(200)]
-    assert plots._smooth(values) == pytest.approx(expected)
-    assert plots._smooth(values[:1]) == values[:1] and len(plots._smooth(values[:0])) == 0
+    assert figures._smooth(values) == pytest.approx(expected)
+    assert figures._smooth(values[:1]) == values[:1] and len(figures._smooth(values[:0])) == 0
 
 
 def test_without_matplotlib_a_run_says_so_once_and_goes_on(
@@ -310,11 +311,11 @@ def test_wandb_gets_the_rows_and_a_resumed_run_goes_on_in_its_run(tmp_path, monk
     config = configured(wandb="speech")
     with start(tmp_path, config) as seen:
         for step in range(1, 5):
-            seen.step(step, 1, figures(step))
+            seen.step(step, 1, logged(step))
         state = seen.checkpoint()
     with start(tmp_path, config, resumed_at=4, resumed=state) as seen:
         for step in range(5, 9):
-            seen.step(step, 2, figures(step))
+            seen.step(step, 2, logged(step))
     wandb.teardown()  # waits for its process, which writes the files
     id = (tmp_path / "wandb.id").read_text()
     files = sorted(tmp_path.glob("wandb/offline-run-*/*.wandb"))

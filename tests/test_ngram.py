@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr.decoder import npz
-from asr.decoder.ngram import KENLM_MAGIC, NGram, lines_of
+from asr.data.texts import lines_of
 from asr.errors import UserError
-from asr.tokenizer import CharacterTokenizer, SentencePieceTokenizer
+from asr.lm import npz
+from asr.lm.ngram import KENLM_MAGIC, NGram
+from asr.text.tokenizer import CharacterTokenizer, SentencePieceTokenizer
 
 TEXT = [
     "the sun rises over the quiet sea",

@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from asr.decoder import npz
 from asr.errors import UserError
+from asr.lm import npz
 
 ARRAYS = {
     "numbers": np.arange(1000, dtype=np.int32),

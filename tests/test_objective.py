@@ -1,16 +1,17 @@
-"""What a step minimises: inner layers, two views, entropy, and the division over parts."""
+"""What a step minimizes: inner layers, two views, entropy, and the division over parts."""
 
 import math
 
 import pytest
 import torch
 
-from asr.checkpoint import Model
 from asr.config import parse
-from asr.dataset import Batch, pad
-from asr.loss import consistency_loss, ctc_loss, entropy
-from asr.objective import Objective
-from asr.tokenizer import CharacterTokenizer
+from asr.data.loader import Batch
+from asr.data.padding import pad
+from asr.model.ctc import consistency_loss, ctc_loss, entropy
+from asr.model.model_file import Model
+from asr.text.tokenizer import CharacterTokenizer
+from asr.training.objective import Objective
 
 LAYERS = {"preset": "tiny", "layers": 3, "hidden": 8, "channels": 2, "dropout": 0.0}
 UNMASKED = {"freq_masks": 0, "time_masks": 0}
@@ -105,8 +106,8 @@ def test_consistency_pulls_each_view_and_holds_the_other_fixed():
 
 def test_two_views_are_masked_apart():
     masks = {"freq_masks": 2, "freq_share": 0.5, "time_masks": 2, "time_share": 0.3}
-    views = build(train={"consistency": 0.2}, spec_augment=masks)
-    none = build(train={"consistency": 0.2})
+    views = build(train={"cr_ctc_weight": 0.2}, spec_augment=masks)
+    none = build(train={"cr_ctc_weight": 0.2})
     batch = make_batch()
     torch.testing.assert_close(none(batch), build()(batch))  # equal views: mean loss, no divergence
     torch.manual_seed(0)
@@ -117,7 +118,7 @@ def test_entropy_counts_real_frames_only():
     log_probs = torch.full((2, 4, 8), 1 / 8).log()
     found = entropy(log_probs, torch.tensor([4, 1])).item()
     assert found == pytest.approx(5 * math.log(8))
-    objective, batch = build(train={"entropy": 0.1}), make_batch()
+    objective, batch = build(train={"entropy_weight": 0.1}), make_batch()
     (log_probs,), frames = emissions(objective, batch)
     loss = ctc_loss(log_probs, frames, batch.targets, batch.target_lengths)
     expected = (loss - 0.1 * entropy(log_probs, frames)) / 6

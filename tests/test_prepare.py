@@ -6,9 +6,11 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr import manifest, prepare
+from asr.data import manifest, prepare
+from asr.data.importers import kaldi
+from asr.data.manifest import Utterance
+from asr.data.split import split as split_utterances
 from asr.errors import UserError
-from asr.manifest import Utterance
 
 
 def record(path, seconds=1.0):
@@ -79,7 +81,7 @@ def test_kaldi_segments_are_stretches(tmp_path):
     (tmp_path / "segments").write_text(
         "".join(f"u{i} rec {3 * i} {3 * i + 2.5}\n" for i in range(3))
     )
-    found = prepare.read_kaldi(tmp_path)
+    found = kaldi.read_kaldi(tmp_path)
     assert [(u.start_s, u.duration_s, u.text) for u in found] == [
         (0, 2.5, "text 0"),
         (3, 2.5, "text 1"),
@@ -87,7 +89,7 @@ def test_kaldi_segments_are_stretches(tmp_path):
     ]
     (tmp_path / "wav.scp").write_text("rec sox in.wav -t wav - |\n")
     with pytest.raises(UserError, match=r"wav\.scp: rec is a command"):
-        prepare.read_kaldi(tmp_path)
+        kaldi.read_kaldi(tmp_path)
 
 
 @given(
@@ -104,14 +106,14 @@ def test_parts_share_nothing_and_lose_nothing(rows, named):
         for i, (speaker, text, seconds) in enumerate(rows)
     ]
     try:
-        split = prepare.split(utterances, 0.1, 0.1)
+        split = split_utterances(utterances, 0.1, 0.1)
     except UserError:
         assert len({u.text for u in utterances}) < 3  # too few to keep apart
         return
     assert sorted(u.id for u in everything(split)) == sorted(u.id for u in utterances)
     keys = [{getattr(u, split.by) for u in part} for part in (split.train, split.dev, split.test)]
     assert all(keys) and not (keys[0] & keys[1] or keys[0] & keys[2] or keys[1] & keys[2])
-    assert prepare.split(utterances[::-1], 0.1, 0.1).by == split.by
+    assert split_utterances(utterances[::-1], 0.1, 0.1).by == split.by
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr import download as downloads
-from asr import manifest
-from asr.download import DownloadError, download, extract, sha256_of
+from asr.data import download as downloads
+from asr.data import manifest
+from asr.data.download import DownloadError, download, extract, sha256_of
 from asr.errors import Failed, UserError
 
 RECIPES = Path(__file__).parents[1] / "recipes"

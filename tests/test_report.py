@@ -11,12 +11,12 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from asr import report
 from asr.cli import app
 from asr.cli.scoring import score as score_command
-from asr.manifest import Utterance, write
-from asr.report import calibration, write_report
-from asr.score import Pair, score, write_results
+from asr.data.manifest import Utterance, write
+from asr.scoring import report
+from asr.scoring.report import calibration, write_report
+from asr.scoring.wer import Pair, score, write_results
 from asr.transcript import Word
 
 EVIL = '</script><img src=x onerror="document.title=1"><!--'

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr.manifest import Utterance
-from asr.report import write_report
-from asr.score import Pair, score
+from asr.data.manifest import Utterance
+from asr.scoring.report import write_report
+from asr.scoring.wer import Pair, score
 from asr.transcript import Word
 
 pytestmark = pytest.mark.slow

@@ -9,9 +9,9 @@ import pytest
 import torch
 from tones import asr, command, weights
 
-from asr import checkpoint, monitor
-from asr.checkpoint import Damaged, checkpoint_file, checkpoint_files, load_checkpoint
 from asr.errors import UserError
+from asr.training import checkpoint, monitor
+from asr.training.checkpoint import Damaged, checkpoint_file, checkpoint_files, load_checkpoint
 
 # All that carries state from step to step; a checkpoint after every one.
 SETTINGS = (

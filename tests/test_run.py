@@ -5,10 +5,10 @@ import textwrap
 import pytest
 from rich.console import Console
 
-from asr import manifest
+from asr.data import manifest
+from asr.data.manifest import Utterance
 from asr.errors import Failed, UserError
-from asr.manifest import Utterance
-from asr.run import Run, load_recipe
+from asr.pipeline.run import Run, load_recipe
 
 PREPARE = textwrap.dedent(
     """

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from asr.config import TrainConfig
-from asr.schedule import State, judge, learning_rate
+from asr.training.schedule import TrainingState, learning_rate, record_validation
 
 
 def test_cosine_warms_up_and_falls_to_zero():
@@ -29,32 +29,32 @@ def test_noam_falls_with_the_root_of_the_step():
 
 
 def test_the_annealed_rate_falls_from_epoch_to_epoch():
-    c = TrainConfig(learning_rate=1.0, warmup=0, schedule="annealed", anneal=1.25)
+    c = TrainConfig(learning_rate=1.0, warmup=0, schedule="exponential", anneal=1.25)
     found = [learning_rate(10 * epoch + i, 30, c, epoch) for epoch in range(3) for i in range(10)]
     assert found == [1.0] * 10 + [0.8] * 10 + [pytest.approx(0.64)] * 10
 
 
 def test_plateau_halves_the_rate_when_nothing_is_gained():
     c = TrainConfig(schedule="plateau", patience=2)
-    state = State()
+    state = TrainingState()
     for wer in (0.5, 0.4, 0.4, 0.41, 0.39):
-        judge(state, wer, wer, c)
+        record_validation(state, wer, wer, c)
     assert state.rate_scale == 0.5 and state.best == (0.39, 0.39)
 
 
 def test_a_run_that_gains_nothing_stops():
-    c = TrainConfig(stop_after=3)
-    state = State()
+    c = TrainConfig(early_stopping=3)
+    state = TrainingState()
     stopped = []
     for wer in (0.5, 0.6, 0.6, 0.4, 0.4, 0.41, 0.5):
-        judge(state, wer, wer, c)
+        record_validation(state, wer, wer, c)
         stopped.append(state.stopped)
     assert stopped == [False] * 6 + [True] and state.best == (0.4, 0.4)
 
 
 def test_the_later_of_equal_validations_is_the_best():
-    state = State()
+    state = TrainingState()
     found = []
     for state.epoch, wer in enumerate((0.5, 0.3, 0.3, 0.4)):
-        found.append(judge(state, wer, wer, TrainConfig()))
+        found.append(record_validation(state, wer, wer, TrainConfig()))
     assert found == [True, True, True, False] and state.best_epoch == 3

@@ -7,10 +7,11 @@ import soundfile
 from conftest import RATE_HZ, noise
 from typer.testing import CliRunner
 
-from asr import checkpoint, manifest
 from asr.cli import app
+from asr.data import manifest
+from asr.data.manifest import Utterance
 from asr.errors import UserError
-from asr.manifest import Utterance
+from asr.model.model_file import load_model, save_model
 
 
 def run(*arguments):
@@ -38,19 +39,19 @@ def files(tmp_path):
     return tmp_path
 
 
-def test_figures_are_printed_with_their_normalisation(files):
+def test_figures_are_printed_with_their_normalization(files):
     status, out, err = run(files / "r.tsv", files / "a.txt")
     assert (status, err) == (0, [])
     lines = out.splitlines()
     assert lines[0].startswith("WER 25.00% (95% interval 0.00% to ")
     assert lines[1].startswith("2 errors in 8 words: 1 substituted, 1 deleted, 0 inserted")
     assert lines[2] == (
-        "MER 25.00%, WIL 35.71%; normalisation: basic (lower case, punctuation removed, NFC)"
+        "MER 25.00%, WIL 35.71%; normalization: basic (lower case, punctuation removed, NFC)"
     )
     assert lines[4].split() == ["cat", "→", "bat", "1", "sang", "1"]
-    _, out, _ = run(files / "r.tsv", files / "a.txt", "--normalise", "none", "--confusions", 0)
+    _, out, _ = run(files / "r.tsv", files / "a.txt", "--normalize", "none", "--confusions", 0)
     assert out.startswith("WER 75.00%")
-    assert "normalisation: none (case kept, punctuation kept, NFC)" in out
+    assert "normalization: none (case kept, punctuation kept, NFC)" in out
     assert "→" not in out
 
 
@@ -64,7 +65,7 @@ def test_breakdowns_are_printed_and_written(files):
     assert "12.50% of 8 reference words are out of vocabulary (bird): 0.00% of them wrong" in out
     assert out.index(" anna ") < out.index(" ben ") < out.index(" 9 ") < out.index(" 40 ")
     written = json.loads((files / "out/score.json").read_text())
-    assert written["normalisation"] == "basic"
+    assert written["normalization"] == "basic"
     assert written["by"]["speaker"]["anna"]["wer"] == pytest.approx(2 / 6)
     assert written["by"]["age"]["40"]["wer"] == 0.0
     assert written["confusions"]["substitutions"] == [["cat", "bat", 1]]
@@ -78,8 +79,8 @@ def test_a_folder_gives_the_figures_it_was_written_with(files):
     status, again, _ = run(files / "out", "--confusions", 0)
     assert status == 0
     assert again.splitlines()[:2] == first.splitlines()[:2]
-    assert "normalisation: none" in again
-    _, cased, _ = run(files / "r.tsv", files / "a.txt", "--normalise", "none", "--to", files / "c")
+    assert "normalization: none" in again
+    _, cased, _ = run(files / "r.tsv", files / "a.txt", "--normalize", "none", "--to", files / "c")
     assert run(files / "c")[1] == cased
 
 
@@ -134,19 +135,19 @@ def test_set(tmp_path_factory):
 
 def test_a_model_is_compared_with_another_and_with_texts(model_file, test_set, tmp_path):
     other = tmp_path / "other.asr"
-    model = checkpoint.load_model(model_file)
+    model = load_model(model_file)
     cased = model.config.text.model_copy(update={"lowercase": False})
     model.config = model.config.model_copy(update={"text": cased})
-    checkpoint.save_model(other, model)
+    save_model(other, model)
     status, out, _ = run(model_file, test_set, "--against", other, "--to", tmp_path / "out")
     assert status == 0
     assert "No difference: both have as many errors in every utterance." in out
-    assert "normalisation: recipe (lower case" in out
+    assert "normalization: recipe (lower case" in out
     status, out, _ = run(model_file, test_set, "--against", tmp_path / "out/hypotheses.jsonl")
     assert status == 0
     assert "No difference: both have as many errors" in out
     _, out, _ = run(other, test_set)
-    assert "normalisation: recipe (case kept" in out
+    assert "normalization: recipe (case kept" in out
     (tmp_path / "h.txt").write_text("bad cab\n" * 4)
     status, out, _ = run(test_set, tmp_path / "h.txt", "--against", model_file, "--confusions", 0)
     assert status == 0

@@ -19,16 +19,19 @@ from test_parallel import together
 from test_resume import train_until
 from tones import asr, make_recipe, weights
 
-from asr import audio, manifest, tokenizer
-from asr import shards as shards_of
-from asr.check import check_shards
+from asr import audio
 from asr.config import Config
-from asr.dataset import BatchPlan, deal
+from asr.data import manifest
+from asr.data import shards as shards_of
+from asr.data.check import check_shards
+from asr.data.manifest import Utterance
+from asr.data.sampler import BatchSampler, split_batch
+from asr.data.shard_writer import write_shards
+from asr.data.shards import SECONDS, Shard, ShardBatchSampler, Shards, index_tar, write_summary
 from asr.errors import UserError
-from asr.manifest import Utterance
-from asr.sharding import write_shards
-from asr.shards import SECONDS, Shard, ShardPlan, Shards, index_tar, write_summary
-from asr.tokenizer import CharacterTokenizer
+from asr.model.ctc import ctc_frames
+from asr.text import tokenizer
+from asr.text.tokenizer import CharacterTokenizer
 
 RATE_HZ = 16000
 
@@ -202,7 +205,7 @@ def test_every_utterance_once_an_epoch_also_when_some_are_left_out(
     shards = Shards(folder / "s", folder / "seconds", cached=2)
     expected = [u for u, s in zip(whole, seconds, strict=True) if not np.isnan(s)]
     assert list(shards) == expected == [shards[i] for i in range(len(shards))]
-    plan = ShardPlan(shards, window, 20.0, seed=1, speeds=[0.9, 1.1])
+    plan = ShardBatchSampler(shards, window, 20.0, seed=1, speeds=[0.9, 1.1])
     batches = plan.batches(epoch)
     assert len(batches) == plan.steps(epoch)
     assert sorted(p.index for batch in batches for p in batch) == list(range(len(expected)))
@@ -210,7 +213,7 @@ def test_every_utterance_once_an_epoch_also_when_some_are_left_out(
         heard_s = [expected[p.index].duration_s / p.speed for p in batch]
         assert len(batch) * max(heard_s) <= 20.0 + 1e-9
     for parts in (2, 3):  # over processes: disjoint, and complete
-        dealt = [deal(batch, parts) for batch in batches]
+        dealt = [split_batch(batch, parts) for batch in batches]
         own = [p.index for whole in dealt for part in whole if part.weight for p in part.places]
         assert sorted(own) == list(range(len(expected)))
     everything = [batch for e in (epoch, epoch + 1) for batch in plan.batches(e)]
@@ -220,15 +223,15 @@ def test_every_utterance_once_an_epoch_also_when_some_are_left_out(
 
 def test_a_window_of_all_shards_is_the_plan_of_the_manifest(tmp_path):
     shards = simulated(tmp_path / "s", [20, 7, 31])
-    manifests = BatchPlan([u.duration_s for u in shards], 40.0, 3, [0.9, 1.0])
+    manifests = BatchSampler([u.duration_s for u in shards], 40.0, 3, [0.9, 1.0])
     for window in (3, 99):
-        plan = ShardPlan(shards, window, 40.0, 3, [0.9, 1.0])
+        plan = ShardBatchSampler(shards, window, 40.0, 3, [0.9, 1.0])
         assert plan.batches(0) == manifests.batches(0) and plan.batches(2) == manifests.batches(2)
-    assert ShardPlan(shards, 2, 40.0, 3).batches(0) != manifests.batches(0)
+    assert ShardBatchSampler(shards, 2, 40.0, 3).batches(0) != manifests.batches(0)
 
 
 def test_other_shards_are_together_in_each_epoch(tmp_path):
-    plan = ShardPlan(simulated(tmp_path / "s", [10] * 9), 3, 40.0, seed=0)
+    plan = ShardBatchSampler(simulated(tmp_path / "s", [10] * 9), 3, 40.0, seed=0)
     windows = [
         [frozenset((indices // 10).tolist()) for indices, _ in plan.windows(e)] for e in (0, 1)
     ]
@@ -240,7 +243,7 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path):
     def peak(count):
         shards = Shards(simulated(tmp_path / str(count), [100] * count).folder, cached=4)
         tracemalloc.start()
-        for batch in ShardPlan(shards, 4, 40.0, seed=0).following(0, 0, 1):
+        for batch in ShardBatchSampler(shards, 4, 40.0, seed=0).following(0, 0, 1):
             for place in batch:
                 assert shards[place.index].duration_s > 0
         bytes_at_most = tracemalloc.get_traced_memory()[1]
@@ -310,9 +313,9 @@ def test_processes_share_the_shards(corpus):
 
 def test_a_check_of_the_index_reads_no_audio(tmp_path):
     shards = simulated(tmp_path / "s", [3, 3])
-    (problem, *_) = check_shards(
-        shards, Config(name="a"), CharacterTokenizer("a"), tmp_path / "seconds"
-    )
+    config = Config(name="a")
+    tokens, seconds = CharacterTokenizer("a"), tmp_path / "seconds"
+    (problem, *_) = check_shards(shards, config, ctc_frames(config), tokens, seconds)
     assert (problem.kind, problem.detail) == ("text", "no text is left of None")
     assert len(Shards(tmp_path / "s", tmp_path / "seconds")) == 0
 

@@ -15,17 +15,17 @@ from conftest import noise
 from PIL import Image
 from typer.testing import CliRunner
 
-from asr import plots
-from asr.checkpoint import Model
 from asr.cli import app, pictures, terminal
 from asr.config import AugmentConfig, FeatureConfig, parse
 from asr.errors import UserError
-from asr.features import Features
-from asr.recognizer import Recognizer, load
-from asr.show import IN_TERMINAL, OF_MODEL, OF_SOUND, model, sound
-from asr.show.pictures import draw
-from asr.show.stretch import Stretch, as_batch, read
-from asr.tokenizer import BLANK, CharacterTokenizer
+from asr.model.features import Features
+from asr.model.model_file import Model
+from asr.plotting import figures
+from asr.plotting.recording import IN_TERMINAL, OF_MODEL, OF_SOUND, model, sound
+from asr.plotting.recording.excerpt import Excerpt, as_batch, read
+from asr.plotting.recording.pictures import draw
+from asr.recognition.recognizer import Recognizer, load
+from asr.text.tokenizer import BLANK, CharacterTokenizer
 
 ROOT = Path(__file__).parent.parent
 RATE_HZ = 16000
@@ -42,7 +42,7 @@ def tones(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stretch(tones) -> Stretch:
+def excerpt(tones) -> Excerpt:
     return read(tones)
 
 
@@ -52,7 +52,7 @@ def recognizer(model_file) -> Recognizer:
 
 
 @pytest.fixture(scope="module")
-def speech(recordings, recognizer) -> Stretch:
+def speech(recordings, recognizer) -> Excerpt:
     return read(recordings / "r4.wav", recognizer.config)
 
 
@@ -63,8 +63,8 @@ def image_of(axes) -> np.ndarray:
 # ---- the sound ----------------------------------------------------------------------------------
 
 
-def test_a_waveform_shows_every_sample_at_its_second(tones, stretch):
-    whole, near, nearest = draw("waveform", stretch).figure.axes
+def test_a_waveform_shows_every_sample_at_its_second(tones, excerpt):
+    whole, near, nearest = draw("waveform", excerpt).figure.axes
     samples, _ = soundfile.read(tones, dtype="float32")
     line = whole.lines[-1]
     np.testing.assert_array_equal(line.get_ydata(), samples)
@@ -89,8 +89,8 @@ def test_a_stretch_keeps_the_seconds_of_the_file(tones):
         assert (wave[0], wave[-1]) == pytest.approx((0.4, 0.7), abs=1e-4)
 
 
-def test_the_spectrum_names_the_vowel_like_and_the_hiss_like_moment(stretch):
-    picture = draw("spectrum", stretch)
+def test_the_spectrum_names_the_vowel_like_and_the_hiss_like_moment(excerpt):
+    picture = draw("spectrum", excerpt)
     strongest = []
     for axes in picture.figure.axes[1::2]:
         hertz, power = axes.lines[0].get_data()
@@ -101,35 +101,35 @@ def test_the_spectrum_names_the_vowel_like_and_the_hiss_like_moment(stretch):
     assert vowel_s < 0.5 < hiss_s
 
 
-def test_the_spectrogram_is_that_of_the_features_in_decibels(stretch):
-    axes = draw("spectrogram", stretch).figure.axes[1]
+def test_the_spectrogram_is_that_of_the_features_in_decibels(excerpt):
+    axes = draw("spectrogram", excerpt).figure.axes[1]
     power = Features(FeatureConfig(kind="spectrogram", dither=0)).power(
-        torch.from_numpy(stretch.samples)[None]
+        torch.from_numpy(excerpt.samples)[None]
     )[0]
     decibels = 10 * torch.log10(power.clamp(min=1e-8))
     np.testing.assert_allclose(image_of(axes), decibels - decibels.max(), atol=1e-3)
     left, right, bottom, top = axes.images[0].get_extent()
-    assert (left, right) == pytest.approx((-0.005, 1.005))  # frames are centred on 0, 10, ... ms
+    assert (left, right) == pytest.approx((-0.005, 1.005))  # frames are centered on 0, 10, ... ms
     assert (bottom, top) == (0, 8000)
     assert axes.get_xlim() == (0.0, 1.0)
     column = image_of(axes)[:, 25]
     assert np.linspace(0, 8000, len(column))[column.argmax()] == pytest.approx(500, abs=40)
 
 
-def test_mel_bands_are_labelled_with_the_hertz_they_hold(stretch):
-    axes = draw("log-mel", stretch).figure.axes[1]
+def test_mel_bands_are_labelled_with_the_hertz_they_hold(excerpt):
+    axes = draw("log-mel", excerpt).figure.axes[1]
     labels = {float(tick.get_text()): place for tick, place in zip(
         axes.get_yticklabels(), axes.get_yticks(), strict=True
     )}  # fmt: skip
     for hertz in (250, 500, 1000, 4000):
         time_s = np.arange(RATE_HZ) / RATE_HZ
         tone = np.sin(2 * np.pi * hertz * time_s).astype(np.float32)
-        heard = Stretch("tone", tone, 0.0, stretch.features).log_mel
+        heard = Excerpt("tone", tone, 0.0, excerpt.features).log_mel
         assert labels[hertz] == pytest.approx(heard[50].argmax(), abs=1.01)
 
 
-def test_the_mel_filters_are_those_of_the_features(stretch):
-    axes = draw("mel", stretch).figure.axes[1]
+def test_the_mel_filters_are_those_of_the_features(excerpt):
+    axes = draw("mel", excerpt).figure.axes[1]
     filters = Features(FeatureConfig()).mel.fb.T.numpy()
     np.testing.assert_array_equal([line.get_ydata() for line in axes.lines], filters)
     assert axes.get_xlim() == (0, 8000)
@@ -139,9 +139,9 @@ def test_the_mel_filters_are_those_of_the_features(stretch):
 
 
 def test_augmentation_shows_what_the_configuration_asks_for(speech):
-    config = AugmentConfig(speed=[1.0, 0.5], quiet_s=0.2, gain_db=6, noise_p=0.1)
-    stretch = Stretch("a", speech.samples, 0.0, speech.features, config)
-    axes = draw("augment", stretch).figure.axes
+    config = AugmentConfig(speed=[1.0, 0.5], pad_silence_s=0.2, gain_db=6, noise_p=0.1)
+    excerpt = Excerpt("a", speech.samples, 0.0, speech.features, config)
+    axes = draw("augment", excerpt).figure.axes
     titles = [one.get_title(loc="left").partition(":")[0] for one in axes[::2]]
     assert titles == ["original", "speed 0.5", "quiet", "noise", "gain"]
     original, slow, quiet, noisy, loud = (one.lines[-1].get_ydata() for one in axes[::2])
@@ -162,7 +162,7 @@ def test_spec_augment_hides_and_changes_nothing_else(speech):
     hidden = before != after
     assert 0 < hidden.mean() < 0.9
     assert (after[hidden] == 0).all()
-    np.testing.assert_allclose(before.mean(axis=1), 0, atol=1e-4)  # (F, T): each band normalised
+    np.testing.assert_allclose(before.mean(axis=1), 0, atol=1e-4)  # (F, T): each band normalized
 
 
 # ---- the model ----------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ def test_the_path_of_the_alignment_reads_as_the_text(speech, recognizer):
 
 def test_the_probability_of_the_text_is_the_sum_over_its_paths(recognizer):
     samples = noise(0.2, seed=4)
-    heard = model.hear(Stretch("a", samples, 0.0, recognizer.config.features), recognizer)
+    heard = model.hear(Excerpt("a", samples, 0.0, recognizer.config.features), recognizer)
     assert heard.hypothesis.tokens
     tokens = {BLANK, *heard.hypothesis.tokens}
     total = sum(
@@ -252,46 +252,46 @@ def test_the_probability_of_the_text_is_the_sum_over_its_paths(recognizer):
 @pytest.mark.parametrize("name", OF_SOUND + OF_MODEL)
 def test_a_moment_is_enough(name, recognizer):
     moment = noise(0.02)
-    stretch = Stretch("moment", moment, 0.0, recognizer.config.features)
-    assert draw(name, stretch, recognizer).caption
+    excerpt = Excerpt("moment", moment, 0.0, recognizer.config.features)
+    assert draw(name, excerpt, recognizer).caption
 
 
 # ---- files --------------------------------------------------------------------------------------
 
 
-def test_files_are_png_or_svg_by_their_suffix_and_the_same_each_time(stretch, tmp_path):
+def test_files_are_png_or_svg_by_their_suffix_and_the_same_each_time(excerpt, tmp_path):
     for suffix in ("png", "svg"):
         files = [tmp_path / f"{i}.{suffix}" for i in range(2)]
         for file in files:
-            plots.save(file, draw("log-mel", stretch).figure)
+            figures.save(file, draw("log-mel", excerpt).figure)
         assert files[0].read_bytes() == files[1].read_bytes()
     assert Image.open(tmp_path / "0.png").size[0] > 800
     assert "<svg" in (tmp_path / "0.svg").read_text()
     with pytest.raises(UserError, match=r"a\.jpg: pictures are written as \.png or \.svg"):
-        plots.save(tmp_path / "a.jpg", draw("log-mel", stretch).figure)
+        figures.save(tmp_path / "a.jpg", draw("log-mel", excerpt).figure)
 
 
 # ---- the terminal -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("colour", [True, False])
+@pytest.mark.parametrize("color", [True, False])
 @pytest.mark.parametrize("name", IN_TERMINAL)
-def test_a_terminal_shows_no_line_longer_than_it_is_wide(name, colour, speech, recognizer):
+def test_a_terminal_shows_no_line_longer_than_it_is_wide(name, color, speech, recognizer):
     for width in (40, 100):
-        text = terminal.view(name, speech, recognizer, width, colour).plain
+        text = terminal.view(name, speech, recognizer, width, color).plain
         assert max(map(len, text.splitlines())) <= width
         assert text.splitlines()[-1].split() == ["0.00", "s", f"{speech.end_s:.2f}", "s"]
 
 
-def test_a_terminal_shows_a_tone_where_it_sounds(stretch):
-    lines = terminal.view("spectrogram", stretch, None, 89, colour=False).plain.splitlines()
+def test_a_terminal_shows_a_tone_where_it_sounds(excerpt):
+    lines = terminal.view("spectrogram", excerpt, None, 89, color=False).plain.splitlines()
     brightest = [max(lines[:-1], key=lambda line: line[at] == "█") for at in (20, 30)]
     assert brightest == [lines[13], lines[13]]  # 500 Hz, of 571 Hz a line
     assert lines[3][70] == "▓"  # 6000 Hz, 20 dB softer
     assert lines[3][30] == " "
 
 
-def test_fit_keeps_the_greatest(stretch):
+def test_fit_keeps_the_greatest(excerpt):
     levels = np.array([[0.0, 1.0, 0.2, 0.3, 0.9, 0.1]])
     np.testing.assert_array_equal(terminal.fit(levels, 3, axis=1), [[1.0, 0.3, 0.9]])
     np.testing.assert_array_equal(terminal.fit(levels[:, :2], 4, axis=1), [[0, 0, 1, 1]])

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from conftest import noise
 
-from asr import manifest
+from asr.data import manifest
 from asr.errors import UserError
 
 SCRIPT = Path(__file__).parents[1] / "recipes/speechocean/prepare.py"

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr import tokenizer
 from asr.errors import UserError
-from asr.tokenizer import BLANK, WORD_START, CharacterTokenizer, decode, unknown_characters
+from asr.text import tokenizer
+from asr.text.tokenizer import BLANK, WORD_START, CharacterTokenizer, decode, unknown_characters
 
 SCRIPTS = {
     "latin": "el niño comió jamón à côté de la forêt où vivent les œuvres žluťoučký kůň",

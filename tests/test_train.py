@@ -10,13 +10,14 @@ import soundfile
 import torch
 from tones import RATE_HZ, asr, speak, weights
 
-from asr import manifest
-from asr.checkpoint import load_checkpoint, load_model
-from asr.evaluate import evaluate
-from asr.manifest import Utterance
-from asr.recognizer import Recognizer
-from asr.schedule import State
-from asr.train import all_blank, not_finite
+from asr.data import manifest
+from asr.data.manifest import Utterance
+from asr.model.model_file import load_model
+from asr.recognition.recognizer import Recognizer
+from asr.scoring.evaluate import evaluate
+from asr.training.checkpoint import load_checkpoint
+from asr.training.loop import all_blank, not_finite
+from asr.training.schedule import TrainingState
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def test_validation_prints_what_score_prints(finished, corpus):
     """Contract 2, to the last digit: the best dev WER of the run and `asr score` on dev."""
     run, output = finished
     (best,) = (run / "checkpoints").glob("best-*.safetensors")
-    state = State(**load_checkpoint(best, {}))
+    state = TrainingState(**load_checkpoint(best, {}))
     scored = asr("score", run / "model.asr", corpus / "dev.jsonl", "--to", corpus / "scored")
     result = json.loads((corpus / "scored/score.json").read_text())
     assert [result["wer"], result["cer"]] == list(state.best)
@@ -151,7 +152,7 @@ def test_the_deepspeech2_design_trains_with_sgd_and_resumes(corpus, tmp_path):
     changes = (
         "features.kind=spectrogram", "features.window_ms=20", "model.preset=deepspeech2",
         "model.layers=2", "model.channels=2", "train.batch_s=20", "train.epochs=2",
-        "train.optimizer=sgd", "train.schedule=annealed",
+        "train.optimizer=sgd", "train.schedule=exponential",
     )  # fmt: skip
     arguments = ("train", corpus, *changes, "--runs", tmp_path)
     assert "deepspeech2 model" in asr(*arguments)

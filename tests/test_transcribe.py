@@ -1,4 +1,4 @@
-"""Many files at once: one bad file stops no other, and neighbours change nothing."""
+"""Many files at once: one bad file stops no other, and neighbors change nothing."""
 
 import numpy as np
 import pytest
@@ -7,12 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr import manifest, transcribe
+from asr.data import manifest
+from asr.data.manifest import Utterance
+from asr.data.sources import sources
 from asr.errors import UserError
-from asr.manifest import Utterance
-from asr.recognizer import Recognizer, load
-from asr.sources import sources
-from asr.transcribe import WINDOW, Failure, transcribe_many
+from asr.recognition import transcribe
+from asr.recognition.recognizer import Recognizer, load
+from asr.recognition.transcribe import WINDOW, Failure, transcribe_many
 
 RATE_HZ = 16000
 

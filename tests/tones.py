@@ -7,9 +7,9 @@ import numpy as np
 import soundfile
 import torch
 
-from asr import manifest
-from asr.checkpoint import load_model
-from asr.manifest import Utterance
+from asr.data import manifest
+from asr.data.manifest import Utterance
+from asr.model.model_file import load_model
 
 RATE_HZ = 8000
 TONES_HZ = {"low": 400, "mid": 1000, "high": 2400}  # a language of three words

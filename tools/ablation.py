@@ -19,8 +19,8 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from asr.checkpoint import checkpoint_files, load_checkpoint
-from asr.run import load_recipe
+from asr.pipeline.run import load_recipe
+from asr.training.checkpoint import checkpoint_files, load_checkpoint
 
 
 def changes(variants: dict, name: str) -> list[str]:

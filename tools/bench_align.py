@@ -1,6 +1,6 @@
 """Time and memory of aligning an hour: `python tools/bench_align.py [--frames N --tokens N]`.
 
-Emissions are made, not recognised: 50,000 random tokens in 90,000 frames of 40 ms, peaky as a
+Emissions are made, not recognized: 50,000 random tokens in 90,000 frames of 40 ms, peaky as a
 trained CTC model's are, at places that are known, so that the result is checked too. Each size of
 vocabulary runs in a process of its own; its peak memory is of all it holds: Python, numba, the
 emissions and the alignment. The compiled kernel comes from numba's cache. Last, a tenth of the
@@ -25,7 +25,7 @@ def make_emissions(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(T, V) log-probs that spell `count` random tokens, the tokens, and the frame of each."""
     rng = np.random.default_rng(seed)
-    # Steps of 1 to V - 2 around the ids leave no two neighbours equal: any frames can be theirs.
+    # Steps of 1 to V - 2 around the ids leave no two neighbors equal: any frames can be theirs.
     steps = rng.integers(1, vocabulary - 1, count)
     tokens = np.cumsum(steps) % (vocabulary - 1) + 1
     places = np.sort(rng.choice(frames, count, replace=False))
@@ -33,7 +33,7 @@ def make_emissions(
     best = np.zeros(frames, np.int64)
     best[places] = tokens
     log_probs[np.arange(frames), best] += 12
-    for part in np.array_split(log_probs, max(1, frames // 1000)):  # normalise without a copy
+    for part in np.array_split(log_probs, max(1, frames // 1000)):  # normalize without a copy
         part -= np.log(np.exp(part).sum(axis=1, keepdims=True))
     return log_probs, tokens, places
 

@@ -19,8 +19,9 @@ import numpy as np
 import soundfile
 import torch
 
-from asr.augment import SpecAugment, WaveformAugment, change_speed, coloured, fast_length, simulated
 from asr.config import AugmentConfig, SpecAugmentConfig
+from asr.data.augment import WaveformAugment, change_speed, colored, fast_length, simulated
+from asr.model.spec_augment import SpecAugment
 
 
 def median_ms(work: Callable[[int], object], rounds: int) -> float:
@@ -35,7 +36,7 @@ def median_ms(work: Callable[[int], object], rounds: int) -> float:
 def record(folder: Path, rate_hz: int) -> tuple[Path, Path]:
     """A folder of a minute of noise, and one of a room's impulse response."""
     draw = torch.Generator().manual_seed(0)
-    sounds = {"noises": coloured(60 * rate_hz, draw), "rooms": simulated(0.5, rate_hz, draw)}
+    sounds = {"noises": colored(60 * rate_hz, draw), "rooms": simulated(0.5, rate_hz, draw)}
     for name, samples in sounds.items():
         (folder / name).mkdir()
         path = folder / name / "a.wav"

@@ -13,12 +13,12 @@ import time
 from pathlib import Path
 
 import torch
-from bench_decoder import BEAM_MARGIN, LM_WEIGHT, TOKEN_MIN_LOGP, normalised, synthesise
+from bench_decoder import BEAM_MARGIN, LM_WEIGHT, TOKEN_MIN_LOGP, normalized, synthesise
 
 from asr.decoder.batched import BatchedBeamDecoder
 from asr.decoder.beam import BeamDecoder
-from asr.decoder.ngram import NGram
-from asr.tokenizer import SentencePieceTokenizer
+from asr.lm.ngram import NGram
+from asr.text.tokenizer import SentencePieceTokenizer
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--beam", type=int, default=16)
     parser.add_argument("--threads", type=int, default=1, help="of the compiled decoder")
     arguments = parser.parse_args()
-    lines = normalised(arguments.text)
+    lines = normalized(arguments.text)
     texts, rest = lines[: arguments.utterances], lines[arguments.utterances :]
     tokenizer = SentencePieceTokenizer.train(rest[:20000], "bpe", 500)
     drawn = synthesise("peaky 500-BPE", tokenizer, texts, 0.04, True, 0)

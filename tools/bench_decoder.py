@@ -31,8 +31,14 @@ import numpy as np
 
 from asr.decoder.beam import BeamDecoder
 from asr.decoder.greedy import GreedyDecoder
-from asr.decoder.ngram import NGram
-from asr.tokenizer import BLANK, WORD_START, CharacterTokenizer, SentencePieceTokenizer, Tokenizer
+from asr.lm.ngram import NGram
+from asr.text.tokenizer import (
+    BLANK,
+    WORD_START,
+    CharacterTokenizer,
+    SentencePieceTokenizer,
+    Tokenizer,
+)
 
 # The same for all, and what pyctcdecode and ctc-beam-decoder take by default.
 TOKEN_MIN_LOGP, BEAM_MARGIN = -5.0, 10.0
@@ -52,7 +58,7 @@ class Emissions:
     spell: Callable[[str], list[int]]  # token ids of a word
 
 
-def normalised(path: Path) -> list[str]:
+def normalized(path: Path) -> list[str]:
     """Lines of a text as letters, apostrophes and single spaces."""
     opened = gzip.open(path, "rt") if path.suffix == ".gz" else open(path)
     with opened as lines:
@@ -302,7 +308,7 @@ def measure(
 
 def run(arguments: argparse.Namespace) -> Iterator[str]:
     """Lines of the report, as they are measured."""
-    lines = normalised(arguments.text)
+    lines = normalized(arguments.text)
     texts, rest = lines[: arguments.sentences], lines[arguments.sentences :]
     if arguments.emissions:
         sets = [saved(path) for path in arguments.emissions]

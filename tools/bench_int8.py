@@ -17,11 +17,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from asr.bench import noise
-from asr.checkpoint import Model
 from asr.config import PRESETS, parse
-from asr.recognizer import Recognizer
-from asr.tokenizer import CharacterTokenizer
+from asr.diagnostics.bench import noise
+from asr.model.model_file import Model
+from asr.recognition.recognizer import Recognizer
+from asr.text.tokenizer import CharacterTokenizer
 
 RECORDINGS, LENGTH_S = 12, 10.0
 
@@ -38,7 +38,7 @@ def main() -> None:
     for preset in options.presets:
         config = parse({"name": "int8", "model": {"preset": preset}}, "bench")
         exact = Recognizer(Model.build(config, tokens), "cpu")
-        small = Recognizer(Model.build(config, tokens), "cpu", quantised=True)
+        small = Recognizer(Model.build(config, tokens), "cpu", quantized=True)
         waveforms = [noise(LENGTH_S, exact.rate_hz)] * RECORDINGS
         ways = {
             "batch": lambda e=exact, w=waveforms: e.emissions(w),

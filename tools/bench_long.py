@@ -23,14 +23,15 @@ import soundfile
 from rich.console import Console
 from rich.progress import track
 
-from asr import audio, manifest
-from asr.evaluate import evaluate
-from asr.manifest import Utterance
-from asr.recognizer import load
-from asr.score import Pair, score
-from asr.stretches import stretches
-from asr.text import normalise
-from asr.voice import DETECTORS, detector
+from asr import audio
+from asr.audio.chunking import chunks
+from asr.audio.vad import DETECTORS, detector
+from asr.data import manifest
+from asr.data.manifest import Utterance
+from asr.recognition.recognizer import load
+from asr.scoring.evaluate import evaluate
+from asr.scoring.wer import Pair, score
+from asr.text.normalize import normalize
 
 RATE_HZ, SHORT_S, STAGES_S = 16000, 300.0, 600.0
 NEAR_S = 0.5  # a word so near to a piece may belong to it
@@ -125,7 +126,7 @@ def stages(model: Path, path: Path, vad: str) -> dict[str, float]:
     )
     cut = timed(
         "find pauses",
-        lambda: list(stretches(blocks, detector(vad, recognizer.rate_hz), recognizer.rate_hz)),
+        lambda: list(chunks(blocks, detector(vad, recognizer.rate_hz), recognizer.rate_hz)),
     )
     batches = [cut[i : i + 4] for i in range(0, len(cut), 4)]
     rows = timed(
@@ -166,8 +167,8 @@ def main() -> None:
 
     recognizer = load(options.model, "cpu")
     config = recognizer.config.text
-    said = " ".join(normalise(piece.text, config) for piece in pieces)
-    heard = normalise(found["text"], config)
+    said = " ".join(normalize(piece.text, config) for piece in pieces)
+    heard = normalize(found["text"], config)
     whole = score([Pair("all", said, heard, None)]).wer
     pairs = evaluate(recognizer, pieces).pairs  # aligned as one text too: it finds fewer errors
     alone = score([Pair("all", said, " ".join(pair.hypothesis for pair in pairs), None)]).wer

@@ -19,7 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from asr.decoder.ngram import NGram, lines_of, sentences_of
+from asr.data.texts import lines_of, sentences_of
+from asr.lm.ngram import NGram
 
 WORDS = 1_000_000
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench_training import make_corpus
 
-from asr import manifest
+from asr.data import manifest
 
 FIRST = 6  # steps until all is loaded and allocated
 

@@ -24,13 +24,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from asr.manifest import Utterance
-from asr.outputs import Outputs
-from asr.recognizer import load
-from asr.scale.archive import transcribe_archive
-from asr.scale.worker import Work
-from asr.sources import sources
-from asr.transcribe import Failure, transcribe_many
+from asr.cluster.archive import transcribe_archive
+from asr.cluster.worker import Work
+from asr.data.manifest import Utterance
+from asr.data.sources import sources
+from asr.recognition.outputs import Outputs
+from asr.recognition.recognizer import load
+from asr.recognition.transcribe import Failure, transcribe_many
 
 NODE_MEMORY = 200 << 20  # bytes of a node's object store
 

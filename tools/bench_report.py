@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from asr.manifest import Utterance
-from asr.report import RATE_HZ, write_report
-from asr.score import Pair, score
+from asr.data.manifest import Utterance
+from asr.scoring.report import RATE_HZ, write_report
+from asr.scoring.wer import Pair, score
 from asr.transcript import Word
 
 FLAGS = (

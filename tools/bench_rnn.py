@@ -12,7 +12,7 @@ import time
 import torch
 from torch import Tensor, nn
 
-from asr.model import RecurrentLayer
+from asr.model.acoustic import RecurrentLayer
 
 LAYERS, BATCH, FRAMES, ROUNDS = 3, 16, 200, 5
 

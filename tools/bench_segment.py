@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from asr import audio, manifest
-from asr.manifest import Utterance
-from asr.recognizer import Recognizer, load
-from asr.segment import align_recording, long_emissions
+from asr import audio
+from asr.data import manifest
+from asr.data.manifest import Utterance
+from asr.recognition.alignment import align_recording, long_emissions
+from asr.recognition.recognizer import Recognizer, load
 from asr.transcript import Transcript
 
 LINES = 150
@@ -91,7 +92,7 @@ def report(recognizer: Recognizer, recording: Utterance, texts: list[str], times
     lines, kinds, sources = spoil(texts, rng)
     transcript, utterances = align_recording(recognizer, recording, lines)
     scores = np.array([utterance.extra["score"] for utterance in utterances])
-    # A line that nobody said has to go somewhere: it can push a right neighbour out of its place.
+    # A line that nobody said has to go somewhere: it can push a right neighbor out of its place.
     kinds[(kinds == "right") & ~in_place(transcript, sources, times)] = "right, displaced"
     right = scores[kinds == "right"]
     print("\n| line | lines | score: lowest tenth below | median | AUC against right |")

@@ -20,14 +20,16 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from asr import manifest
-from asr.check import check_shards
 from asr.config import Config
-from asr.dataset import BatchPlan, SpeechDataset, deal, load_batches
-from asr.manifest import Utterance
-from asr.sharding import write_shards
-from asr.shards import Shard, ShardPlan, Shards, digest, durations_s, write_summary
-from asr.tokenizer import CharacterTokenizer
+from asr.data import manifest
+from asr.data.check import check_shards
+from asr.data.loader import SpeechDataset, load_batches
+from asr.data.manifest import Utterance
+from asr.data.sampler import BatchSampler, split_batch
+from asr.data.shard_writer import write_shards
+from asr.data.shards import Shard, ShardBatchSampler, Shards, digest, durations_s, write_summary
+from asr.model.ctc import ctc_frames
+from asr.text.tokenizer import CharacterTokenizer
 
 IN_A_SHARD = 2000  # about 256 MB of FLAC
 TOKENS = CharacterTokenizer("abcdefghijklmnopqrstuvwxyz")
@@ -67,10 +69,12 @@ def resident_mib(which: str) -> float:
 
 
 def in_shards(folder: Path) -> dict[str, Callable[[], object]]:
-    seconds = folder / "seconds"
+    seconds, config = folder / "seconds", Config(name="bench")
 
-    def plan() -> ShardPlan:
-        return ShardPlan(Shards(folder, seconds, TOGETHER), TOGETHER, BATCH_S, 0, [0.9, 1.0, 1.1])
+    def plan() -> ShardBatchSampler:
+        return ShardBatchSampler(
+            Shards(folder, seconds, TOGETHER), TOGETHER, BATCH_S, 0, [0.9, 1.0, 1.1]
+        )
 
     def walk() -> None:
         """What the training process does, and a worker beside it."""
@@ -85,7 +89,7 @@ def in_shards(folder: Path) -> dict[str, Callable[[], object]]:
 
     return {
         "check of texts": lambda: list(
-            check_shards(Shards(folder), Config(name="bench"), TOKENS, seconds)
+            check_shards(Shards(folder), config, ctc_frames(config), TOKENS, seconds)
         ),
         "batches counted": lambda: plan().steps(0),
         "epoch walked": walk,
@@ -99,7 +103,7 @@ def in_a_manifest(folder: Path) -> dict[str, Callable[[], object]]:
     return {
         "manifest read": lambda: held.append(manifest.read(path)),
         "epoch planned": lambda: held.append(
-            BatchPlan(durations_s(held[0]), BATCH_S, 0, [0.9, 1.0, 1.1]).batches(0)
+            BatchSampler(durations_s(held[0]), BATCH_S, 0, [0.9, 1.0, 1.1]).batches(0)
         ),
     }
 
@@ -130,8 +134,8 @@ def compare_reading(folder: Path, rounds: int) -> None:
     print(f"1000 real utterances packed: {len(shards)} shards, {mb:.0f} MB, {took:.1f} s")
     config = Config(name="bench")
     corpora = {"files": utterances, "shards": list(Shards(folder / "real"))}
-    plan = BatchPlan([u.duration_s for u in utterances], 40.0, 0).batches(0)
-    parts = [part for batch in plan for part in deal(batch, 1)]
+    plan = BatchSampler([u.duration_s for u in utterances], 40.0, 0).batches(0)
+    parts = [part for batch in plan for part in split_batch(batch, 1)]
     taken: dict[str, list[float]] = {name: [] for name in corpora}
     for _ in range(rounds):
         for name, corpus in corpora.items():

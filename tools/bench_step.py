@@ -20,8 +20,8 @@ from rich.table import Table
 from torch import Tensor
 
 from asr.config import PRESETS, ModelConfig
-from asr.loss import ctc_loss
-from asr.model import AcousticModel
+from asr.model.acoustic import AcousticModel
+from asr.model.ctc import ctc_loss
 
 MELS, TOKENS, FRAMES_EACH = 80, 30, 8000  # feature frames a batch
 LENGTHS = (150, 220, 310, 400, 470, 560, 640, 800)  # frames of the utterances of each batch

@@ -21,14 +21,14 @@ import soundfile
 import torch
 from rich.console import Console
 
-from asr import dataset as batching
-from asr import monitor, parallel
-from asr import train as training
-from asr.checkpoint import Model
 from asr.config import parse
-from asr.loss import ctc_loss
-from asr.manifest import Utterance
-from asr.tokenizer import CharacterTokenizer
+from asr.data import padding, sampler
+from asr.data.manifest import Utterance
+from asr.model.ctc import ctc_loss
+from asr.model.model_file import Model
+from asr.text.tokenizer import CharacterTokenizer
+from asr.training import distributed, monitor
+from asr.training import loop as training
 
 UTTERANCES, RATE_HZ = 480, 16000
 
@@ -47,31 +47,31 @@ def make_corpus(folder: Path) -> list[Utterance]:
 
 
 def whole_loop(config, utterances, tokens) -> tuple[float, float]:
-    """Seconds of audio a second of one epoch of `asr.train`, validation left out, and the share of
-    its time that it waited for data."""
+    """Seconds of audio a second of one epoch of `asr.training.loop` without validation, and the
+    share of its time that it waited for data."""
     started = []
 
-    class Watched(training.BatchPlan):
+    class Watched(training.BatchSampler):
         def steps(self, epoch):
             started.append(time.monotonic())
             return super().steps(epoch)
 
-    original = training.BatchPlan, parallel.evaluate
+    original = training.BatchSampler, distributed.evaluate
     ended = []
-    validate = parallel.evaluate
+    validate = distributed.evaluate
 
     def watched_validation(*arguments):
         ended.append(time.monotonic())
         return validate(*arguments)
 
-    training.BatchPlan, parallel.evaluate = Watched, watched_validation
+    training.BatchSampler, distributed.evaluate = Watched, watched_validation
     try:
         with tempfile.TemporaryDirectory() as folder:
             model = Model.build(config, tokens)
             training.train(model, utterances, utterances[:1], Path(folder), Console(quiet=True))
             rows = monitor.read(Path(folder) / "metrics.jsonl")
     finally:
-        training.BatchPlan, parallel.evaluate = original
+        training.BatchSampler, distributed.evaluate = original
     # The first call of steps() counts steps; the last one opens the epoch.
     waits = [row["train/data_wait_share"] for row in rows[1:] if "train/data_wait_share" in row]
     speed = sum(u.duration_s for u in utterances) / (ended[-1] - started[-1])
@@ -84,11 +84,11 @@ def bare_loop(config, utterances, tokens) -> float:
     acoustic = model.acoustic.train()
     optimizer = torch.optim.AdamW(acoustic.parameters(), 1e-3)
     durations_s, speeds = [u.duration_s for u in utterances], config.augment.speed
-    plan = batching.BatchPlan(durations_s, config.train.batch_s, config.seed, speeds)
+    plan = sampler.BatchSampler(durations_s, config.train.batch_s, config.seed, speeds)
     batches = []
     for places in plan.batches(0):
         frames = torch.tensor([int(durations_s[i] / speed * 100) + 1 for i, _, speed in places])
-        targets, lengths = batching.pad(
+        targets, lengths = padding.pad(
             [torch.tensor(tokens.encode(utterances[place.index].text)) for place in places]
         )
         batches.append((torch.randn(len(places), int(frames.max()), 80), frames, targets, lengths))
@@ -112,7 +112,7 @@ def main() -> None:
         "data": {"max_duration_s": 10},
         "model": {"preset": options.preset},
         "train": {"epochs": 1, "batch_s": 80, "device": "cpu"},
-        "augment": {"speed": [0.9, 1.0, 1.1], "quiet_s": 0, "gain_db": 6, "noise_p": 0.5},
+        "augment": {"speed": [0.9, 1.0, 1.1], "pad_silence_s": 0, "gain_db": 6, "noise_p": 0.5},
     }
     config = parse(values, "bench", options.overrides)
     with tempfile.TemporaryDirectory() as folder:

@@ -30,10 +30,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from asr import audio, manifest
-from asr.score import Pair, score
-from asr.text import NORMALISATIONS, normalise
-from asr.transcribe import seconds_of
+from asr import audio
+from asr.data import manifest
+from asr.recognition.transcribe import seconds_of
+from asr.scoring.wer import Pair, score
+from asr.text.normalize import NORMALISATIONS, normalize
 
 POCKETSPHINX = """
 import json, sys
@@ -86,7 +87,7 @@ def main() -> None:
         ours = [sys.executable, "-m", "asr.cli", "transcribe", str(options.model), str(listed)]
         ours += ["--format", "jsonl", "--device", "cpu"]
         whisper = WHISPER.replace("THREADS", str(options.threads))
-        commands = {"asr": ours, "asr --quantise": [*ours, "--quantise"]}
+        commands = {"asr": ours, "asr --quantize": [*ours, "--quantize"]}
         if options.peers:
             peers = str(options.peers)
             commands["PocketSphinx"] = [peers, "-c", POCKETSPHINX, *paths]
@@ -107,7 +108,7 @@ def main() -> None:
     table = Table("system", "seconds", "rounds", "times real time", "WER %", "95% interval")
     for name, found in times.items():
         pairs = [
-            Pair(u.id, normalise(u.text or "", basic), normalise(text, basic), u.speaker)
+            Pair(u.id, normalize(u.text or "", basic), normalize(text, basic), u.speaker)
             for u, text in zip(utterances, texts[name], strict=True)
         ]
         result = score(pairs)

@@ -16,37 +16,33 @@ from dataclasses import replace
 from rich.console import Console
 from rich.table import Table
 
-from asr import checkpoint, manifest
 from asr.config import parse
-from asr.decoder.confidence import (
-    calibration_of_words,
-    fit_logit,
-    outcomes_of_words,
-    recalibrate,
-)
-from asr.decoder.ngram import NGram
+from asr.data import manifest
+from asr.decoder.confidence import calibration_of_words, fit_logit, outcomes_of_words, recalibrate
 from asr.errors import UserError
-from asr.recognizer import DEFAULT_BEAM, Recognizer, pick_device
-from asr.score import Pair, Score, score
-from asr.text import normalise
-from asr.transcribe import Failure, transcribe_many
+from asr.lm.ngram import NGram
+from asr.model import model_file
+from asr.recognition.recognizer import DEFAULT_BEAM, Recognizer, pick_device
+from asr.recognition.transcribe import Failure, transcribe_many
+from asr.scoring.wer import Pair, Score, score
+from asr.text.normalize import normalize
 from asr.transcript import Word
 
-Recognised = list[tuple[str, list[Word]]]  # what was said, the words that were recognised
+Recognized = list[tuple[str, list[Word]]]  # what was said, the words that were recognized
 
 
-def recognise(recognizer: Recognizer, path: str) -> tuple[Score, Recognised]:
+def recognize(recognizer: Recognizer, path: str) -> tuple[Score, Recognized]:
     text = recognizer.config.text
-    pairs, recognised = [], []
+    pairs, recognized = [], []
     for utterance, result in transcribe_many(recognizer, manifest.read(path)):
         if isinstance(result, Failure):
             raise UserError(result.reason)
-        said = normalise(utterance.text or "", text)
-        words = [replace(word, text=normalise(word.text, text)) for word in result.words]
-        recognised.append((said, [word for word in words if word.text]))
-        heard = " ".join(word.text for word in recognised[-1][1])
+        said = normalize(utterance.text or "", text)
+        words = [replace(word, text=normalize(word.text, text)) for word in result.words]
+        recognized.append((said, [word for word in words if word.text]))
+        heard = " ".join(word.text for word in recognized[-1][1])
         pairs.append(Pair(utterance.id, said, heard, utterance.speaker))
-    return score(pairs), recognised
+    return score(pairs), recognized
 
 
 def main() -> None:
@@ -58,7 +54,7 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", help="of the decoder, as beam=50")
     arguments = parser.parse_args()
 
-    model = checkpoint.load_model(arguments.model)
+    model = model_file.load_model(arguments.model)
     if arguments.lm:
         model.ngram = NGram.load(arguments.lm)
     beam = model.config.decoder.beam if model.config.decoder.beam > 1 else DEFAULT_BEAM
@@ -75,10 +71,10 @@ def main() -> None:
     for name, (changes, ngram) in systems.items():
         config = parse(model.config.model_dump(mode="json"), arguments.model, changes)
         recognizer = Recognizer(replace(model, config=config, ngram=ngram), pick_device())
-        scale, shift = fit_logit(*outcomes_of_words(recognise(recognizer, arguments.dev)[1]))
-        result, recognised = recognise(recognizer, arguments.test)
-        mended = [(said, recalibrate(words, scale, shift)) for said, words in recognised]
-        before, after = calibration_of_words(recognised), calibration_of_words(mended)
+        scale, shift = fit_logit(*outcomes_of_words(recognize(recognizer, arguments.dev)[1]))
+        result, recognized = recognize(recognizer, arguments.test)
+        mended = [(said, recalibrate(words, scale, shift)) for said, words in recognized]
+        before, after = calibration_of_words(recognized), calibration_of_words(mended)
         console.print(f"[bold]{name}[/bold]: {result}", highlight=False)
         console.print(
             f"ECE {before.error:.4f} -> {after.error:.4f} over {before.words} words, "

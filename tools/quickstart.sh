@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From nothing to a recogniser: install, train on spoken digits, transcribe a recording, score.
+# From nothing to a recognizer: install, train on spoken digits, transcribe a recording, score.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash tools/setup.sh digits

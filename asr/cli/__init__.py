@@ -52,7 +52,7 @@ def options(
         ),
     ] = False,
 ) -> None:
-    """Train, run and score your own speech recogniser."""
+    """Train, run and score your own speech recognizer."""
 
 
 class _Lines(logging.Handler):

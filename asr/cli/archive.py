@@ -11,7 +11,7 @@ import typer
 from asr.cli.common import decoding, err, out, progress_bars, say_failed
 
 if TYPE_CHECKING:
-    from asr.scale.worker import Work
+    from asr.cluster.worker import Work
 
 
 def work_of(
@@ -21,22 +21,22 @@ def work_of(
     hotword: list[str] | None,
     decoder: list[str] | None,
     vad: str,
-    quantised: bool,
+    quantized: bool,
 ) -> Work:
-    from asr.scale.cluster import require_ray
-    from asr.scale.worker import Work
+    from asr.cluster.cluster import require_ray
+    from asr.cluster.worker import Work
 
     require_ray()
     phrases, settings = decoding(hotword, decoder)
-    return Work(model, device, lm, phrases, settings, vad, quantised)
+    return Work(model, device, lm, phrases, settings, vad, quantized)
 
 
 def transcribe_on_ray(
     work: Work, audio: list[str], to: Path, address: str | None, overwrite: bool
 ) -> None:
     """Show how far it is, list what failed, and say where the results are."""
-    from asr.scale.archive import transcribe_archive
-    from asr.sources import sources
+    from asr.cluster.archive import transcribe_archive
+    from asr.data.sources import sources
 
     utterances = sources(audio)
     kept = failures = done = 0

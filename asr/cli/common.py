@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from asr.data.manifest import Utterance
 from asr.errors import UserError
-from asr.manifest import Utterance
 
 out = Console(soft_wrap=True)  # results
 err = Console(stderr=True, soft_wrap=True)  # progress and messages
@@ -34,20 +34,23 @@ Hotwords = Annotated[
     typer.Option("--hotword", help="A phrase to listen for, with its weight: 'Ann Arbor=5'."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Quantise = Annotated[
-    bool, typer.Option("--quantise", help="int8 weights: smaller; a large model is faster by them.")
+Quantize = Annotated[
+    bool,
+    typer.Option(
+        "--quantize", "--quantise", help="int8 weights (CPU): smaller, and faster for large models."
+    ),
 ]
 
 
 def load_recognizer(
-    model: Path, device: str, lm: Path | None, hotword, decoder, quantised: bool = False
+    model: Path, device: str, lm: Path | None, hotword, decoder, quantized: bool = False
 ):
     # oneDNN keeps a kernel for each of 1024 shapes, which stretches of a long recording soon have.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")  # read once, by torch's import
-    from asr.recognizer import load
+    from asr.recognition.recognizer import load
 
     phrases, settings = decoding(hotword, decoder)
-    return load(model, device, lm=lm, hotwords=phrases, quantised=quantised, **settings)
+    return load(model, device, lm=lm, hotwords=phrases, quantized=quantized, **settings)
 
 
 def decoding(hotword: list[str] | None, decoder: list[str] | None) -> tuple[dict, dict]:
@@ -114,7 +117,7 @@ def hearing(utterances: Sequence[Utterance]) -> Iterator[Callable[[float], None]
         TimeRemainingColumn(compact=True),
         **_on_terminal(),
     )
-    from asr.transcribe import seconds_of
+    from asr.recognition.transcribe import seconds_of
 
     with bar:
         task = bar.add_task("", total=None, heard="")

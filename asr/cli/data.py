@@ -25,7 +25,7 @@ def prepare(
     test: Annotated[float, typer.Option(help="Share of the audio for the final test.")] = 0.1,
 ) -> None:
     """Split your own recordings into train, dev and test sets that share no speaker (or text)."""
-    from asr import prepare as preparing
+    from asr.data import prepare as preparing
 
     split, left_out = preparing.prepare(source, to, dev, test)
     for line in left_out:
@@ -52,21 +52,25 @@ def check(
     ] = None,
 ) -> None:
     """Statistics of a manifest, and every utterance that cannot be used, with the reason."""
-    from asr import check as checking
-    from asr import checkpoint, run, shards, tokenizer
     from asr.config import Config
-    from asr.text import normalise
+    from asr.data import check as checking
+    from asr.data import shards
+    from asr.model import model_file
+    from asr.model.ctc import ctc_frames
+    from asr.pipeline import run
+    from asr.text import tokenizer
+    from asr.text.normalize import normalize
 
     tokens, settings = None, Config(name="default")
     if config is not None and config.suffix == ".asr":
-        model = checkpoint.load_model(config)
+        model = model_file.load_model(config)
         tokens, settings = model.tokenizer, model.config
     elif config is not None:
         settings = run.load_recipe(config).config
     corpus = shards.read(manifest)
     if tokens is None and settings.tokenizer.kind != "characters":
         # No model has learned the units yet: those of this text are near to what they will be.
-        texts = (normalise(u.text or "", settings.text) for u in corpus)
+        texts = (normalize(u.text or "", settings.text) for u in corpus)
         tokens = tokenizer.train(texts, settings.tokenizer.kind, settings.tokenizer.vocab_size)
     tally, problems, usable = checking.Tally(), 0, 0
     with progress_bars() as progress:
@@ -75,6 +79,7 @@ def check(
             report = checking.check(
                 part,
                 settings,
+                ctc_frames(settings),
                 tokens,
                 training=config is not None,
                 decode=True,
@@ -99,8 +104,8 @@ def shard(
     ] = 256,
 ) -> None:
     """Pack a corpus into tar shards that training reads as it goes; a second call goes on."""
-    from asr import manifest as manifests
-    from asr.sharding import write_shards
+    from asr.data import manifest as manifests
+    from asr.data.shard_writer import write_shards
 
     utterances = manifests.read(manifest)
     with progress_bars() as progress:

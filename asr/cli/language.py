@@ -36,7 +36,7 @@ def lm(
         int | None, typer.Option(help="Keep so many words, the most frequent.", min=1)
     ] = None,
     model: Annotated[
-        Path | None, typer.Option(help="Normalise the text as for this model; default settings.")
+        Path | None, typer.Option(help="Normalize the text as for this model; default settings.")
     ] = None,
     tokens: Annotated[
         bool, typer.Option("--tokens", help="On the tokens of --model instead of on words.")
@@ -48,13 +48,14 @@ def lm(
     """Estimate an n-gram language model from text, or convert one."""
     from functools import partial
 
-    from asr import checkpoint
     from asr.config import TextConfig
-    from asr.decoder.ngram import SUFFIXES, NGram, check_name, sentences_of, tokenise
-    from asr.text import normalise
+    from asr.data.texts import sentences_of
+    from asr.lm.ngram import SUFFIXES, NGram, check_name, tokenize
+    from asr.model import model_file
+    from asr.text.normalize import normalize
 
-    trained = checkpoint.load_model(model) if model else None
-    form = partial(normalise, config=trained.config.text if trained else TextConfig())
+    trained = model_file.load_model(model) if model else None
+    form = partial(normalize, config=trained.config.text if trained else TextConfig())
     if tokens and trained is None:
         raise UserError("--tokens: name the model whose tokens are meant, --model NAME.asr")
     check_name(to)
@@ -81,7 +82,7 @@ def lm(
         if ngram.unit == "tokens":
             if trained is None:
                 raise UserError("--perplexity of a model on tokens: name their model, --model")
-            lines = tokenise(lines, trained.tokenizer)
+            lines = tokenize(lines, trained.tokenizer)
         out.print(f"{path}: {ngram.score_lines(lines)}", highlight=False, markup=False)
 
 
@@ -95,16 +96,18 @@ def tune(
     device: Device = "auto",
 ) -> None:
     """Choose beam, LM weight and word bonus on a dev set, and put them into the model file."""
-    from asr import checkpoint, manifest, plots
-    from asr.decoder.ngram import NGram
-    from asr.recognizer import Recognizer, pick_device
-    from asr.tune import DevSet, apply
-    from asr.tune import tune as search
+    from asr.data import manifest
+    from asr.lm.ngram import NGram
+    from asr.model import model_file
+    from asr.plotting import figures
+    from asr.recognition.recognizer import Recognizer, pick_device
+    from asr.scoring.tuning import DevSet, apply
+    from asr.scoring.tuning import tune as search
 
     to = to or model
     if to.suffix != ".asr":
         raise UserError(f"{to}: name the model file .asr")
-    trained = checkpoint.load_model(model)
+    trained = model_file.load_model(model)
     if lm is not None:
         trained.ngram = NGram.load(lm)
     utterances = manifest.read(dev)
@@ -119,11 +122,11 @@ def tune(
         out.print(f"the language model lacks {found.unknown} words of {dev.name}")
     for name, result in zip(("greedy", "chosen"), found.scores, strict=True):
         out.print(f"{name}: {result}", highlight=False)
-    checkpoint.save_model(to, apply(trained, found, dev.name))
+    model_file.save_model(to, apply(trained, found, dev.name))
     out.print(f"{to}: {found.gain}", highlight=False, markup=False)
     picture = to.with_suffix(".tune.png")
     try:
-        plots.tuning(picture, found.surface, found.place, found.scores[0].wer)
+        figures.tuning(picture, found.surface, found.place, found.scores[0].wer)
         out.print(f"picture: {picture}", highlight=False, markup=False)
     except UserError as error:  # the figures are there without it
         err.print(f"no picture: {error}", highlight=False, markup=False)

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from asr import plots
 from asr.cli.common import Device, out
 from asr.errors import UserError
-from asr.show import IN_TERMINAL, OF_MODEL, OF_SOUND
+from asr.plotting import figures
+from asr.plotting.recording import IN_TERMINAL, OF_MODEL, OF_SOUND
 
 What = Enum("What", {name: name for name in (*OF_SOUND, *OF_MODEL)}, type=str)
 
@@ -45,18 +45,18 @@ def show(
     paths = _paths(to, names)
 
     from asr.cli.terminal import view
-    from asr.recognizer import load
-    from asr.show.pictures import draw
-    from asr.show.stretch import read
+    from asr.plotting.recording.excerpt import read
+    from asr.plotting.recording.pictures import draw
+    from asr.recognition.recognizer import load
 
     recognizer = load(model, device) if model else None
-    stretch = read(file, recognizer.config if recognizer else None, start, duration)
+    excerpt = read(file, recognizer.config if recognizer else None, start, duration)
     for name in names:
         if to is None:
-            out.print(view(name, stretch, recognizer, out.width, out.color_system is not None))
+            out.print(view(name, excerpt, recognizer, out.width, out.color_system is not None))
             continue
-        picture = draw(name, stretch, recognizer)
-        plots.save(paths[name], picture.figure)
+        picture = draw(name, excerpt, recognizer)
+        figures.save(paths[name], picture.figure)
         out.print(f"{paths[name]}: {picture.caption}", highlight=False, markup=False)
 
 
@@ -78,7 +78,7 @@ def _paths(to: Path | None, names: list[str]) -> dict[str, Path]:
         return {}
     if _is_folder(to):
         return {name: to / f"{name}.png" for name in names}
-    plots.kind_of(to)
+    figures.kind_of(to)
     if len(names) > 1:
         raise UserError(f"{to}: one file for {len(names)} pictures; name a folder")
     return {names[0]: to}

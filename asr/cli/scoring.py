@@ -18,7 +18,7 @@ from asr.cli.common import (
     Device,
     Hotwords,
     LanguageModel,
-    Quantise,
+    Quantize,
     err,
     list_failures,
     load_recognizer,
@@ -27,7 +27,7 @@ from asr.cli.common import (
 )
 from asr.errors import UserError
 
-Normalisation = Enum("Normalisation", {n: n for n in ("none", "basic", "recipe")}, type=str)
+Normalization = Enum("Normalization", {n: n for n in ("none", "basic", "recipe")}, type=str)
 TABLE_WIDTH = 140
 HYPOTHESES = "hypotheses.jsonl"  # what --to wrote into a folder
 
@@ -40,7 +40,7 @@ def score(
     hypothesis: Annotated[
         Path | None,
         typer.Argument(
-            help="A manifest for the model, or a file of recognised texts.", show_default=False
+            help="A manifest for the model, or a file of recognized texts.", show_default=False
         ),
     ] = None,
     against: Annotated[
@@ -58,8 +58,8 @@ def score(
     confusions: Annotated[
         int, typer.Option(help="So many of the commonest errors of each kind.", min=0)
     ] = 5,
-    normalise: Annotated[
-        Normalisation | None,
+    normalize: Annotated[
+        Normalization | None,
         typer.Option(
             help="Of both texts. recipe: as the model was trained, the default for a model; basic: "
             "lower case without punctuation, for files; none, for a folder.",
@@ -73,23 +73,23 @@ def score(
     lm: LanguageModel = None,
     hotword: Hotwords = None,
     decoder: Decoder = None,
-    quantise: Quantise = False,
+    quantize: Quantize = False,
     device: Device = "auto",
 ) -> None:
     """Word error rate with its interval: MODEL MANIFEST, REFERENCES HYPOTHESES, or FOLDER."""
-    from asr import breakdown
-    from asr import score as scoring
-    from asr.compare import compare
-    from asr.pairing import gone
-    from asr.text import NORMALISATIONS, describe
+    from asr.scoring import error_analysis
+    from asr.scoring import wer as scoring
+    from asr.scoring.compare import compare
+    from asr.scoring.pairs import gone
+    from asr.text.normalize import NORMALISATIONS, describe
 
     models = [path for path in (reference, against) if path is not None and _is_model(path)]
-    if not models and (lm, hotword, decoder, quantise) != (None, None, None, False):
+    if not models and (lm, hotword, decoder, quantize) != (None, None, None, False):
         raise UserError(
-            f"{reference}: --lm, --hotword, --decoder and --quantise are for a model file"
+            f"{reference}: --lm, --hotword, --decoder and --quantize are for a model file"
         )
     recognizers = {
-        path: load_recognizer(path, device, lm, hotword, decoder, quantise) for path in models
+        path: load_recognizer(path, device, lm, hotword, decoder, quantize) for path in models
     }
     if _is_model(reference) and hypothesis is None:
         raise UserError(f"{reference}: name a manifest for the model")
@@ -97,33 +97,33 @@ def score(
     if _is_model(reference):
         references, system = hypothesis, reference
 
-    name = normalise.value if normalise else _default_normalisation(system)
+    name = normalize.value if normalize else _default_normalization(system)
     if name == "recipe" and system not in recognizers:
-        raise UserError("--normalise recipe: only a model file knows its recipe")
+        raise UserError("--normalize recipe: only a model file knows its recipe")
     config = recognizers[system].config.text if name == "recipe" else NORMALISATIONS[name]
 
     paired, failures, heard = _pairs_of(system, references, recognizers, config)
     result = scoring.score(paired.pairs)
-    details = {"normalisation": name, "normalised": describe(config), "sources": paired.sources}
+    details = {"normalization": name, "normalized": describe(config), "sources": paired.sources}
     out.print(str(result), highlight=False)
     out.print(
         f"MER {result.words.match_error_rate:.2%}, WIL {result.words.information_lost:.2%}; "
-        f"normalisation: {name} ({describe(config)})",
+        f"normalization: {name} ({describe(config)})",
         highlight=False,
     )
     if confusions and result.words.errors:
-        common = breakdown.confusions(paired.pairs, confusions)
+        common = error_analysis.confusions(paired.pairs, confusions)
         details["confusions"] = common.to_dict()
         _print_table(_confusions(common))
     if train:
-        unknown = breakdown.vocabulary(paired.pairs, _words_of(train, config))
+        unknown = error_analysis.vocabulary(paired.pairs, _words_of(train, config))
         details["vocabulary"] = unknown.to_dict()
         out.print(str(unknown), highlight=False, markup=False)
     groups: dict[str, dict[str, list[int]]] = {}
     for column in dict.fromkeys(by or ()):
         with progress_bars() as progress:
             task = progress.add_task(column, total=len(paired.pairs))
-            groups[column] = breakdown.by_column(
+            groups[column] = error_analysis.by_column(
                 paired.columns, column, partial(progress.advance, task)
             )
         scores = {
@@ -146,7 +146,7 @@ def score(
         findings = findings + gone(utterances, words)
     details["findings"] = [finding.to_dict() for finding in findings]
     if to is not None:
-        from asr.report import write_report
+        from asr.scoring.report import write_report
 
         scoring.write_results(to, paired.pairs, result, details, words, utterances)
         title = str(system) if system.is_dir() else f"{system} on {references}"
@@ -163,7 +163,7 @@ def _is_model(path: Path) -> bool:
     return path.suffix == ".asr"
 
 
-def _default_normalisation(system: Path) -> str:
+def _default_normalization(system: Path) -> str:
     """The texts of a folder have their form already: another would change the figure."""
     return "recipe" if _is_model(system) else "none" if system.is_dir() else "basic"
 
@@ -171,10 +171,10 @@ def _default_normalisation(system: Path) -> str:
 def _pairs_of(system: Path, references: Path, recognizers: dict, config) -> tuple:
     """What a model, a folder or a file of texts made of the references, what it could not, and by
     id the utterances whose recordings are known, and the words whose times are known."""
-    from asr import manifest
-    from asr.evaluate import evaluate
-    from asr.pairing import Paired, empty, pair_files, recordings_in, words_in
-    from asr.readers import columns_of
+    from asr.data import manifest
+    from asr.scoring.evaluate import evaluate
+    from asr.scoring.pairs import Paired, empty, pair_files, recordings_in, words_in
+    from asr.scoring.transcript_readers import columns_of
 
     if system in recognizers:
         if references.is_dir():
@@ -199,10 +199,10 @@ def _pairs_of(system: Path, references: Path, recognizers: dict, config) -> tupl
 
 
 def _words_of(texts: list[Path], config) -> set[str]:
-    from asr.decoder.ngram import sentences_of
-    from asr.text import normalise
+    from asr.data.texts import sentences_of
+    from asr.text.normalize import normalize
 
-    lines = sentences_of(texts, lambda line: normalise(line, config))
+    lines = sentences_of(texts, lambda line: normalize(line, config))
     return {word for line in lines for word in line.split()}
 
 

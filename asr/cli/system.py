@@ -16,7 +16,7 @@ from asr.cli.common import (
     Hotwords,
     LanguageModel,
     ModelArgument,
-    Quantise,
+    Quantize,
     load_recognizer,
     out,
     progress_bars,
@@ -25,7 +25,7 @@ from asr.cli.common import (
 
 def doctor() -> None:
     """What is installed, on what device it runs, what is missing and how to mend it."""
-    from asr.doctor import examine
+    from asr.diagnostics.doctor import examine
 
     table = Table(show_header=False, box=None)
     findings = examine()
@@ -49,15 +49,15 @@ def bench(
     lm: LanguageModel = None,
     hotword: Hotwords = None,
     decoder: Decoder = None,
-    quantise: Quantise = False,
+    quantize: Quantize = False,
     device: Device = "auto",
 ) -> None:
     """Speed by stage, latency and memory of a model, and how they grow."""
-    from asr.bench import BATCHES, CLIP_S, LENGTHS_S
-    from asr.bench import bench as measure
+    from asr.diagnostics.bench import BATCHES, CLIP_S, LENGTHS_S
+    from asr.diagnostics.bench import bench as measure
 
     def load():
-        return load_recognizer(model, device, lm, hotword, decoder, quantise)
+        return load_recognizer(model, device, lm, hotword, decoder, quantize)
 
     with progress_bars() as bars:
         task = bars.add_task("measuring", total=2 + len(BATCHES) * len(LENGTHS_S))

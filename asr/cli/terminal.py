@@ -1,4 +1,4 @@
-"""Some of the pictures in a terminal, of coloured blocks: two points of the image a character."""
+"""Some of the pictures in a terminal, of colored blocks: two points of the image a character."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from rich.color import Color
 from rich.style import Style
 from rich.text import Text
 
-from asr.recognizer import Recognizer
-from asr.show import drawing
-from asr.show.model import Heard, colours, hear
-from asr.show.stretch import Stretch
-from asr.tokenizer import BLANK
+from asr.plotting.recording import drawing
+from asr.plotting.recording.excerpt import Excerpt
+from asr.plotting.recording.model import Heard, colors, hear
+from asr.recognition.recognizer import Recognizer
+from asr.text.tokenizer import BLANK
 
 LINES = 14  # of a picture
 MARGIN = 9  # columns for the labels on the left
-SHADES = " ░▒▓█"  # where there are no colours
-# From quiet to loud, as in the other pictures (five colours of matplotlib's magma).
+SHADES = " ░▒▓█"  # where there are no colors
+# From quiet to loud, as in the other pictures (five colors of matplotlib's magma).
 RAMP = np.array([(0, 0, 4), (81, 18, 124), (183, 55, 121), (252, 137, 97), (252, 253, 191)])
 
 
 def view(
-    name: str, stretch: Stretch, recognizer: Recognizer | None, width: int, colour: bool
+    name: str, stretch: Excerpt, recognizer: Recognizer | None, width: int, color: bool
 ) -> Text:
-    """One of `IN_TERMINAL`, `width` characters wide; without colours in shades."""
+    """One of `IN_TERMINAL`, `width` characters wide; without colors in shades."""
     columns = max(20, width - MARGIN)
     heard = None
     if name == "emissions":
         heard = hear(stretch, recognizer)
-        tokens = [BLANK, *colours(heard)]
+        tokens = [BLANK, *colors(heard)]
         levels = np.repeat(np.exp(heard.log_probs[:, tokens]).T, 2, axis=0)  # (2 lines, T)
         labels = [heard.name(token)[: MARGIN - 1] for token in tokens]
     elif name == "waveform":
@@ -45,7 +45,7 @@ def view(
     picture = Text()
     for number, label in enumerate(labels):
         picture.append(f"{label:>{MARGIN - 1}} ")
-        _append_line(picture, fit(levels[2 * number : 2 * number + 2], columns, axis=1), colour)
+        _append_line(picture, fit(levels[2 * number : 2 * number + 2], columns, axis=1), color)
         picture.append("\n")
     if heard is not None:
         for line in _words(heard, columns):
@@ -74,10 +74,10 @@ def _envelope(samples: np.ndarray, columns: int) -> np.ndarray:
     return ((height <= highest + half) & (height >= lowest - half)).astype(float)
 
 
-def _append_line(picture: Text, pair: np.ndarray, colour: bool) -> None:
+def _append_line(picture: Text, pair: np.ndarray, color: bool) -> None:
     """(2, columns) of levels in [0, 1]."""
     for upper, lower in pair.T:
-        if colour:
+        if color:
             picture.append("▀", Style(color=_ramp(upper), bgcolor=_ramp(lower)))
         else:
             picture.append(SHADES[round(max(upper, lower) * (len(SHADES) - 1))])

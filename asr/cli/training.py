@@ -25,13 +25,13 @@ def run(
     fresh: Fresh = False,
 ) -> None:
     """Follow a recipe: prepare, train, score. What is done and unchanged is skipped."""
-    from asr import parallel
-    from asr.run import Run, load_recipe
+    from asr.pipeline.run import Run, load_recipe
+    from asr.training import distributed
 
     this = Run(load_recipe(recipe, overrides or ()), runs, err)
     this.prepare()
     this.train(fresh)
-    parallel.finish()
+    distributed.finish()
     this.language_model()
     evaluations = this.score()
     out.print(f"model: {this.model_file}", highlight=False, markup=False)
@@ -48,10 +48,10 @@ def train(
     fresh: Fresh = False,
 ) -> None:
     """Train a model on manifests that exist already, or go on with a run that was cut off."""
-    from asr import parallel
-    from asr.run import Run, load_recipe
+    from asr.pipeline.run import Run, load_recipe
+    from asr.training import distributed
 
     this = Run(load_recipe(recipe, overrides or ()), runs, err)
     this.train(fresh)
-    parallel.finish()
+    distributed.finish()
     out.print(f"model: {this.model_file}", highlight=False, markup=False)

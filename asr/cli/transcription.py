@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from asr.audio.vad import DETECTORS
 from asr.cli.archive import transcribe_on_ray, work_of
 from asr.cli.common import (
     Decoder,
@@ -16,19 +17,18 @@ from asr.cli.common import (
     Hotwords,
     LanguageModel,
     ModelArgument,
-    Quantise,
+    Quantize,
     err,
     hearing,
     load_recognizer,
     out,
     say_failed,
 )
+from asr.data.manifest import Utterance
 from asr.errors import UserError
-from asr.formats import CHAINABLE, FORMATS
-from asr.manifest import Utterance
-from asr.outputs import Outputs, written
+from asr.recognition.outputs import Outputs, written
+from asr.recognition.writers import CHAINABLE, FORMATS
 from asr.transcript import Transcript
-from asr.voice import DETECTORS
 
 Format = Enum("Format", {name: name for name in FORMATS}, type=str)
 Vad = Enum("Vad", {name: name for name in DETECTORS}, type=str)
@@ -60,7 +60,7 @@ def transcribe(
     lm: LanguageModel = None,
     hotword: Hotwords = None,
     decoder: Decoder = None,
-    quantise: Quantise = False,
+    quantize: Quantize = False,
     device: Device = "auto",
     engine: Annotated[
         Engine, typer.Option(help="This process, or all CPUs and machines of a Ray cluster.")
@@ -78,12 +78,12 @@ def transcribe(
             raise UserError("--engine ray: name files, folders or manifests, not --watch or a pipe")
         if to is None:
             raise UserError("--engine ray: name a folder for the results, --to FOLDER")
-        work = work_of(model, device, lm, hotword, decoder, vad.value, quantise)
+        work = work_of(model, device, lm, hotword, decoder, vad.value, quantize)
         return transcribe_on_ray(work, audio, to, address, overwrite)
     if address is not None:
         raise UserError(f"--address {address}: is that of a Ray cluster; add --engine ray")
-    from asr.sources import sources
-    from asr.transcribe import Failure, transcribe_many
+    from asr.data.sources import sources
+    from asr.recognition.transcribe import Failure, transcribe_many
 
     names = [name.value for name in dict.fromkeys(format)]
     if (not audio) == (watch is None):
@@ -98,7 +98,7 @@ def transcribe(
             f"--format {names[0]}: {count} recordings need files of their own; name a "
             "folder for them, --to FOLDER"
         )
-    recognizer = load_recognizer(model, device, lm, hotword, decoder, quantise)
+    recognizer = load_recognizer(model, device, lm, hotword, decoder, quantize)
     transcribed = partial(transcribe_many, recognizer, vad=vad.value)
     outputs = None if to is None else Outputs(to, names)
     if watch is not None:
@@ -146,8 +146,8 @@ def _hand_out(
 
 
 def _watch(folder: Path, outputs: Outputs | None, name: str, overwrite: bool, transcribed) -> None:
-    from asr.transcribe import Failure
-    from asr.watch import watch
+    from asr.data.watch import watch
+    from asr.recognition.transcribe import Failure
 
     heard, skipped, failures = 0, 0, 0
     err.print(f"watching {folder}; Ctrl-C ends it", highlight=False, markup=False)
@@ -194,10 +194,11 @@ def align(
     device: Device = "auto",
 ) -> None:
     """Find when each word and sentence of a known text is said."""
-    from asr import files, manifest
-    from asr.recognizer import load
-    from asr.segment import align_recording, read_sentences
-    from asr.sources import sources
+    from asr import files
+    from asr.data import manifest
+    from asr.data.sources import sources
+    from asr.recognition.alignment import align_recording, read_sentences
+    from asr.recognition.recognizer import load
 
     recognizer = load(model, device)
     recordings = sources([audio])

@@ -11,7 +11,7 @@ import numpy as np
 
 from asr.decoder.viterbi import best_path
 from asr.decoder.words import words_of
-from asr.tokenizer import BLANK, Tokenizer
+from asr.text.tokenizer import BLANK, Tokenizer
 from asr.transcript import Word
 
 STAR = -1  # a wildcard among tokens

@@ -18,7 +18,7 @@ from asr.decoder.align import align
 from asr.decoder.beam import BeamDecoder
 from asr.decoder.tensor_fusion import Fused, TensorFusion
 from asr.decoder.words import words_of
-from asr.tokenizer import BLANK, decode
+from asr.text.tokenizer import BLANK, decode
 from asr.transcript import Hypothesis
 
 IMPOSSIBLE = float("-inf")

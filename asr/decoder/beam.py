@@ -13,10 +13,10 @@ from asr.decoder import fusion as fuse
 from asr.decoder import prefixes, search
 from asr.decoder.hotwords import build_hotwords
 from asr.decoder.lexicon import Spelling, read_lexicon
-from asr.decoder.ngram import NGram
 from asr.decoder.words import words_of
 from asr.errors import UserError
-from asr.tokenizer import decode
+from asr.lm.ngram import NGram
+from asr.text.tokenizer import decode
 from asr.transcript import Hypothesis
 
 FIRST_ROOM = 1 << 10  # prefixes; grows when they are all in use. Small enough for the heap to reuse

@@ -130,9 +130,9 @@ def right_words(reference: str, hypothesis: str) -> list[bool]:
 def outcomes_of_words(
     pairs: Iterable[tuple[str, Sequence[Word]]],
 ) -> tuple[list[float], list[bool]]:
-    """Confidences (N,) of recognised words, and whether each is right.
+    """Confidences (N,) of recognized words, and whether each is right.
 
-    pairs: what was said, and the words that were recognised, both normalised alike. An inserted
+    pairs: what was said, and the words that were recognized, both normalized alike. An inserted
     word counts as wrong, a deleted one does not count.
     """
     confidences: list[float] = []
@@ -146,5 +146,5 @@ def outcomes_of_words(
 def calibration_of_words(
     pairs: Iterable[tuple[str, Sequence[Word]]], bins: int = 10
 ) -> Calibration:
-    """Calibration of recognised words, paired as for `outcomes_of_words`."""
+    """Calibration of recognized words, paired as for `outcomes_of_words`."""
     return calibration(*outcomes_of_words(pairs), bins)

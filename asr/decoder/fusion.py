@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asr.decoder.automaton import Automaton, step
-from asr.decoder.jit import compiled, inlined
 from asr.decoder.lexicon import LOST, NOT_A_WORD, SPACE, Spelling, spell, spell_words
-from asr.decoder.ngram import NGram
+from asr.jit import compiled, inlined
+from asr.lm.automaton import Automaton, step
+from asr.lm.ngram import NGram
 
 PENDING = -1  # close_state of a prefix whose last word has not been closed yet
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from asr.decoder.words import words_of
-from asr.tokenizer import BLANK, decode
+from asr.text.tokenizer import BLANK, decode
 from asr.transcript import Hypothesis
 
 

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from asr.decoder.automaton import Automaton
 from asr.decoder.lexicon import SPACE, Spelling
 from asr.errors import UserError
+from asr.lm.automaton import Automaton
 
 # Advances are multiples of this, so that float32 sums of them are exact and cancel to nothing.
 CREDIT_STEP = 2.0**-10

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from asr.decoder.jit import inlined
 from asr.errors import UserError
-from asr.tokenizer import BLANK, WORD_START
+from asr.jit import inlined
+from asr.text.tokenizer import BLANK, WORD_START
 
 SPACE = 0  # the character between words
 NOT_A_WORD = -1

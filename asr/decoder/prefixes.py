@@ -15,8 +15,8 @@ import numba
 import numpy as np
 
 from asr.decoder import fusion as fuse
-from asr.decoder.jit import compiled, inlined
-from asr.tokenizer import BLANK
+from asr.jit import compiled, inlined
+from asr.text.tokenizer import BLANK
 
 NONE = -1
 GIVEN_BACK = -2

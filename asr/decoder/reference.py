@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from asr.decoder.automaton import step_reference
 from asr.decoder.hotwords import credit_of
-from asr.decoder.ngram import NGram
-from asr.tokenizer import BLANK, WORD_START, decode
+from asr.lm.automaton import step_reference
+from asr.lm.ngram import NGram
+from asr.text.tokenizer import BLANK, WORD_START, decode
 
 Tokens = tuple[int, ...]
 

@@ -18,9 +18,9 @@ from typing import NamedTuple
 import numpy as np
 
 from asr.decoder import fusion as fuse
-from asr.decoder.jit import compiled, inlined
 from asr.decoder.prefixes import NONE, node_of, release, write_time
-from asr.tokenizer import BLANK
+from asr.jit import compiled, inlined
+from asr.text.tokenizer import BLANK
 
 
 class Limits(NamedTuple):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from asr.decoder.fusion import Fusion, follow
 from asr.decoder.lexicon import LOST, NOT_A_WORD, SPACE, Spelling, spell, spell_words
-from asr.tokenizer import BLANK, WORD_START
+from asr.text.tokenizer import BLANK, WORD_START
 
 
 class Fused(NamedTuple):

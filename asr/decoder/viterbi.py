@@ -15,7 +15,7 @@ import math
 import numba
 import numpy as np
 
-from asr.tokenizer import BLANK
+from asr.text.tokenizer import BLANK
 
 
 def best_path(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from asr.tokenizer import WORD_START
+from asr.text.tokenizer import WORD_START
 from asr.transcript import Word
 
 

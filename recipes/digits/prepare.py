@@ -32,9 +32,9 @@ import soundfile
 from rich.progress import track
 from voices import RATE_HZ, Voice, draw_utterance, draw_voices, synthesiser
 
+from asr.data.manifest import Utterance, write
 from asr.errors import UserError
-from asr.manifest import Utterance, write
-from asr.recipe import main
+from asr.pipeline.prepare_cli import main
 
 RECIPE_VERSION = 2  # a change of what is made must change this: it is part of the marker
 SPLITS = ("train", "dev", "test")

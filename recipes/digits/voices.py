@@ -200,7 +200,7 @@ def speak(phonemes: str, voice: Voice, pace: float, rng: np.random.Generator) ->
     nearest = np.round(at).astype(np.int64)
     voiced = voiced[nearest]
 
-    # Frequency: resonances move, then the spectrum is coloured.
+    # Frequency: resonances move, then the spectrum is colored.
     source, gain = envelope_change(voice)
     theta, phi = spectra[1][:, nearest], spectra[4][:, nearest]
     bins = np.round(source).astype(np.int64)

@@ -21,10 +21,11 @@ import soundfile
 from rich.progress import track
 
 from asr import audio as audio_file
+from asr.audio import AUDIO_SUFFIXES
+from asr.data.manifest import Utterance, write
 from asr.errors import UserError
 from asr.files import replacing
-from asr.manifest import AUDIO_SUFFIXES, Utterance, write
-from asr.recipe import main
+from asr.pipeline.prepare_cli import main
 
 RATE_HZ = 8000
 DIGITS = "zero one two three four five six seven eight nine".split()

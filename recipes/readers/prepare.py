@@ -22,10 +22,10 @@ from pathlib import Path
 from rich.progress import track
 
 from asr import audio as audio_file
-from asr import manifest
+from asr.data import manifest
+from asr.data.manifest import Utterance
 from asr.errors import UserError
-from asr.manifest import Utterance
-from asr.recipe import main
+from asr.pipeline.prepare_cli import main
 
 VOICES = ("ljspeech_part", "rhasspy_kathleen", "asterisk_en")
 LJ_TEST = 40  # the last ones

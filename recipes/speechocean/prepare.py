@@ -25,15 +25,15 @@ import soundfile
 from rich.progress import track
 
 from asr import audio as audio_file
-from asr import manifest
 from asr.config import TextConfig
-from asr.download import download, extract
+from asr.data import manifest
+from asr.data.download import download, extract
+from asr.data.importers.kaldi import kaldi_table, read_kaldi
+from asr.data.manifest import Utterance, write
 from asr.errors import UserError
 from asr.files import replacing
-from asr.manifest import Utterance, write
-from asr.prepare import kaldi_table, read_kaldi
-from asr.recipe import main
-from asr.text import normalise
+from asr.pipeline.prepare_cli import main
+from asr.text.normalize import normalize
 
 URL = "https://www.openslr.org/resources/101/speechocean762.tar.gz"
 RATE_HZ = 16000
@@ -131,9 +131,9 @@ def as_wav(utterance: Utterance, folder: Path) -> Utterance:
 
 def overlap(train: Iterable[Utterance], other: Iterable[Utterance]) -> tuple[float, float]:
     """Shares of `other`: utterances whose text is in `train` too, and words that never are."""
-    known = {normalise(u.text, TextConfig()) for u in train}
+    known = {normalize(u.text, TextConfig()) for u in train}
     vocabulary = {word for text in known for word in text.split()}
-    texts = [normalise(u.text, TextConfig()) for u in other]
+    texts = [normalize(u.text, TextConfig()) for u in other]
     words = [word for text in texts for word in text.split()]
     unknown = sum(word not in vocabulary for word in words)
     return sum(text in known for text in texts) / len(texts), unknown / len(words)

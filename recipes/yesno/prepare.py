@@ -31,11 +31,11 @@ import soundfile
 from rich.progress import track
 
 from asr import audio as audio_file
-from asr.download import download, extract
+from asr.data.download import download, extract
+from asr.data.manifest import Utterance, write
 from asr.errors import UserError
 from asr.files import replacing
-from asr.manifest import Utterance, write
-from asr.recipe import main
+from asr.pipeline.prepare_cli import main
 
 URL = "https://www.openslr.org/resources/1/waves_yesno.tar.gz"
 SHA256 = "c3f49e0cca421f96b75b41640749167b52118f232498667ca7a5f9416aef8e73"  # as torchaudio has it

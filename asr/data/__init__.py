@@ -1,0 +1,1 @@
+"""Manifests of utterances, and their road to batches."""

@@ -1,0 +1,265 @@
+"""What a manifest holds, and what is wrong with it, before hours are spent on training."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from asr import audio
+from asr.config import Config, TextConfig
+from asr.data.manifest import Utterance
+from asr.data.shards import SECONDS, Shards
+from asr.errors import UserError
+from asr.files import replacing
+from asr.text.normalize import normalize
+from asr.text.tokenizer import Tokenizer
+
+NAMED_PROBLEMS = 10  # in `Problems.lines`
+# Token ids and seconds of audio -> frames that CTC needs, frames that the model gives
+CtcFrames = Callable[[Sequence[int], float], tuple[int, int]]
+
+DURATION_TOLERANCE_S = 0.1  # a manifest's duration may differ so much from the file's
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why an utterance cannot be used, or what is odd about it."""
+
+    utterance: str  # id
+    kind: str
+    detail: str
+    usable: bool = False  # true: a warning, the utterance stays
+
+
+class Problems:
+    """How many there are of each kind, and the first few."""
+
+    def __init__(self):
+        self.counts: Counter = Counter()
+        self.first: list[Problem] = []
+
+    def add(self, problem: Problem) -> None:
+        self.counts[problem.kind] += 1
+        if len(self.first) < NAMED_PROBLEMS:
+            self.first.append(problem)
+
+    def lines(self, source: str | Path) -> list[str]:
+        """For people: the counts, then the first ones."""
+        counts = ", ".join(f"{count} {kind}" for kind, count in self.counts.most_common())
+        lines = [f"{source}: {self.counts.total()} problems: {counts}"]
+        lines += [f"  {problem.utterance}: {problem.detail}" for problem in self.first]
+        if self.counts.total() > len(self.first):
+            lines.append(f"  ... and {self.counts.total() - len(self.first)} more")
+        return lines
+
+
+@dataclass(frozen=True)
+class Statistics:
+    utterances: int
+    hours: float
+    speakers: int
+    duration_s: tuple[float, float, float]  # shortest, median, longest
+    words: int
+    words_a_second: float
+    vocabulary: int  # distinct words
+    characters: Counter  # of the normalized texts
+    duplicate_texts: int  # utterances whose text another one has too
+    duplicate_audio: int  # utterances that point to the same stretch of a file as another
+    rates_hz: Counter  # of the files
+
+
+@dataclass(frozen=True)
+class Report:
+    usable: list[Utterance]  # every duration measured
+    problems: list[Problem]
+    statistics: Statistics
+
+    @property
+    def errors(self) -> list[Problem]:
+        return [problem for problem in self.problems if not problem.usable]
+
+
+class Tally:
+    """What statistics are made of: 24 bytes an utterance, and each word and speaker once."""
+
+    def __init__(self):
+        self.durations_s, self.words = array("d"), 0
+        self.vocabulary: set[str] = set()
+        self.characters: Counter = Counter()
+        self.speakers: set[str] = set()
+        self.texts, self.stretches = array("q"), array("q")  # hashes
+        self.rates_hz: Counter = Counter()
+
+    def add(self, utterance: Utterance, config: TextConfig) -> None:
+        text = normalize(utterance.text or "", config)
+        words = text.split()
+        self.durations_s.append(utterance.duration_s)
+        self.words += len(words)
+        self.vocabulary.update(words)
+        self.characters.update("".join(words))
+        if utterance.speaker is not None:
+            self.speakers.add(utterance.speaker)
+        self.texts.append(hash(text))
+        self.stretches.append(hash((utterance.audio, utterance.start_s, utterance.duration_s)))
+
+    def statistics(self) -> Statistics:
+        durations_s = np.array(self.durations_s or [0.0])
+        return Statistics(
+            utterances=len(self.durations_s),
+            hours=durations_s.sum() / 3600,
+            speakers=len(self.speakers),
+            duration_s=(durations_s.min(), float(np.median(durations_s)), durations_s.max()),
+            words=self.words,
+            words_a_second=self.words / max(durations_s.sum(), 1e-9),
+            vocabulary=len(self.vocabulary),
+            characters=self.characters,
+            duplicate_texts=_repeated(self.texts),
+            duplicate_audio=_repeated(self.stretches),
+            rates_hz=self.rates_hz,
+        )
+
+
+def _repeated(hashes: array) -> int:
+    """How many of them are there more than once."""
+    _, counts = np.unique(np.array(hashes, dtype=np.int64), return_counts=True)
+    return int(counts[counts > 1].sum())
+
+
+def check(
+    utterances: Iterable[Utterance],
+    config: Config,
+    ctc_frames: CtcFrames,
+    tokenizer: Tokenizer | None = None,
+    *,
+    training: bool = False,
+    decode: bool = False,
+    tally: Tally | None = None,
+    progress: Callable[[], None] = lambda: None,
+) -> Report:
+    """Look at every utterance: its file, its duration, its text, and whether CTC can align it.
+
+    Without a tokenizer, texts are not held against an alphabet, and a token is taken to be a
+    character. With `training`, the duration limits hold too, and CTC is checked at the highest
+    speed that augmentation may play. With `decode`, audio is read to its end rather than its
+    headers alone, which finds what is damaged inside. A `tally` given to several calls makes
+    statistics of them all. `progress` is called after each utterance.
+    """
+    tally = tally or Tally()
+    utterances = list(utterances)
+    fastest = max(config.augment.speed, default=1.0) if training else 1.0
+    problems: list[Problem] = []
+    usable: list[Utterance] = []
+
+    def measured(utterance: Utterance) -> audio.AudioInfo | UserError:
+        try:
+            if decode:
+                return audio.verify(utterance.audio, utterance.start_s, utterance.duration_s)
+            return audio.info(utterance.audio)
+        except UserError as error:
+            return error
+
+    with ThreadPoolExecutor(4) as pool:
+        for utterance, found in zip(utterances, pool.map(measured, utterances), strict=True):
+            progress()
+            if isinstance(found, UserError):
+                problems.append(Problem(utterance.id, "audio", str(found)))
+                continue
+            tally.rates_hz[found.rate_hz] += 1
+            seen = check_duration(utterance, found.duration_s)
+            if seen:  # limits and frames would be those of a stretch that is not there
+                problems += seen
+                continue
+            duration_s = found.duration_s - utterance.start_s
+            if utterance.duration_s is not None:
+                duration_s = min(duration_s, utterance.duration_s)
+            utterance = utterance.lasting(duration_s)
+            if training:
+                seen += _check_limits(utterance, config)
+            seen += _check_text(utterance, config.text, tokenizer, ctc_frames, fastest)
+            problems += seen
+            if all(problem.usable for problem in seen):
+                usable.append(utterance)
+                tally.add(utterance, config.text)
+    return Report(usable, problems, tally.statistics())
+
+
+def check_shards(
+    shards: Shards, config: Config, ctc_frames: CtcFrames, tokenizer: Tokenizer, seconds: Path
+) -> Iterator[Problem]:
+    """Write `seconds`, the file from which `Shards` knows what can be trained on; yields the
+    problems of the rest.
+
+    Durations are believed as the index tells them, so that no audio is read (`asr check` does), and
+    memory is that of one shard's index.
+    """
+    fastest = max(config.augment.speed, default=1.0)
+    with replacing(seconds) as beside, beside.open("wb") as file:
+        for number in range(len(shards.shards)):
+            lasting = []
+            for u in shards.of(number):
+                if u.duration_s is None:
+                    problems = [Problem(u.id, "audio", f"its length is not known: {u.audio}")]
+                else:
+                    problems = _check_limits(u, config)
+                    problems += _check_text(u, config.text, tokenizer, ctc_frames, fastest)
+                yield from problems
+                lasting.append(math.nan if problems else u.duration_s)
+            file.write(np.array(lasting, SECONDS).tobytes())
+
+
+def check_duration(utterance: Utterance, file_s: float) -> list[Problem]:
+    """Whether a file of `file_s` seconds has the stretch that the utterance names."""
+    left_s = file_s - utterance.start_s
+    if left_s <= 0:
+        detail = f"starts at {utterance.start_s:.2f} s, {utterance.audio} ends at {file_s:.2f} s"
+        return [Problem(utterance.id, "duration", detail)]
+    if utterance.duration_s is not None and utterance.duration_s > left_s + DURATION_TOLERANCE_S:
+        detail = (
+            f"the manifest says {utterance.duration_s:.2f} s, {utterance.audio} has {left_s:.2f} s"
+        )
+        return [Problem(utterance.id, "duration", detail)]
+    return []
+
+
+def _check_limits(utterance: Utterance, config: Config) -> list[Problem]:
+    low, high = config.data.min_duration_s, config.data.max_duration_s
+    if low <= utterance.duration_s <= high:
+        return []
+    detail = (
+        f"{utterance.duration_s:.2f} s, outside data.min_duration_s {low:g} "
+        f"to data.max_duration_s {high:g}"
+    )
+    return [Problem(utterance.id, "limits", detail)]
+
+
+def _check_text(
+    utterance: Utterance,
+    config: TextConfig,
+    tokenizer: Tokenizer | None,
+    ctc_frames: CtcFrames,
+    fastest: float,
+) -> list[Problem]:
+    text = normalize(utterance.text or "", config)
+    if not text:
+        return [Problem(utterance.id, "text", f"no text is left of {utterance.text!r}")]
+    try:
+        tokens = tokenizer.encode(text) if tokenizer else [ord(c) for c in text]
+    except ValueError as error:
+        return [Problem(utterance.id, "alphabet", str(error))]
+    needed, frames = ctc_frames(tokens, utterance.duration_s / fastest)
+    if needed > frames:
+        at_speed = f" at speed {fastest:g}" if fastest != 1 else ""
+        detail = (
+            f"{utterance.duration_s:.2f} s give {frames} frames{at_speed}, its "
+            f"{len(tokens)} tokens and {needed - len(tokens)} repeats need {needed}: lower "
+            "model.subsampling, take larger units (tokenizer.kind=bpe), or mend the text"
+        )
+        return [Problem(utterance.id, "ctc", detail)]
+    return []

@@ -1,0 +1,153 @@
+"""A manifest -> tar shards, shuffled once, written atomically; `asr.data.shards` has the layout."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from asr import audio, files
+from asr.audio import AUDIO_SUFFIXES
+from asr.data.check import check_duration
+from asr.data.manifest import Utterance
+from asr.data.shards import Shard, index_tar, write_summary
+from asr.errors import UserError
+
+AHEAD = 32  # samples in memory, packed by several threads
+MANIFEST_STEP_S = 1e-4  # manifests round durations to it
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An utterance as a shard holds it."""
+
+    utterance: Utterance
+    suffix: str
+    data: bytes  # of the audio file
+    duration_s: float
+
+
+def write_shards(
+    utterances: Sequence[Utterance],
+    folder: Path,
+    shard_mb: float,
+    progress: Callable[[], None] = lambda: None,
+) -> tuple[list[Shard], list[str]]:
+    """Write `folder`/00000.tar and so on, of about `shard_mb` million bytes; returns the shards
+    and a line for each utterance that was left out because its audio cannot be read.
+
+    Utterances are shuffled, as training mixes a few shards at a time only; always in the same way,
+    so that shards that are there already are kept when the same is asked for again. A file that is
+    one utterance is copied byte for byte; a stretch of a longer one becomes a FLAC file of its own
+    (mono, 16 bits, at the rate of the original). Raises `UserError` when the folder holds shards of
+    other utterances. `progress` is called after each utterance.
+    """
+    order = [utterances[i] for i in np.random.default_rng(0).permutation(len(utterances)).tolist()]
+    shards = [index_tar(path) for path in sorted(folder.glob("*.tar"))]
+    to_come = iter(order)
+    again = _skip(to_come, shards, folder, progress)
+    write_summary(folder, shards, finished=False)
+    left_out: list[str] = []
+    samples = _packed(itertools.chain(again, to_come), left_out, progress)
+    sample, written = next(samples, None), sum(shard.utterances for shard in shards)
+    while sample is not None:
+        path = folder / f"{len(shards):05d}.tar"
+        with files.replacing(path) as beside:
+            # ustar: what every reader knows; names and sizes here are within its limits
+            with tarfile.open(beside, "w", format=tarfile.USTAR_FORMAT) as tar:
+                while sample is not None:
+                    _add(tar, f"{written:09d}", sample)
+                    written += 1
+                    sample = next(samples, None)
+                    if sample is not None and tar.offset + len(sample.data) > shard_mb * 1e6:
+                        break
+        shards.append(index_tar(path))
+    write_summary(folder, shards)
+    return shards, left_out
+
+
+def _skip(
+    to_come: Iterator[Utterance],
+    shards: Sequence[Shard],
+    folder: Path,
+    progress: Callable[[], None],
+) -> list[Utterance]:
+    """Go past what is in shards already; returns what was left out of them, to tell why again."""
+    again = []
+    for shard in shards:
+        for line in (folder / shard.tar).with_suffix(".jsonl").read_bytes().splitlines():
+            row = json.loads(line)
+            for u in to_come:
+                if (u.id, u.text) == (row["id"], row.get("text")):
+                    progress()
+                    break
+                again.append(u)
+            else:
+                raise UserError(
+                    f"{folder / shard.tar}: holds {row['id']!r}, which this manifest does not have "
+                    "there; choose another folder"
+                )
+    return again
+
+
+def _packed(
+    utterances: Iterator[Utterance], left_out: list[str], progress: Callable[[], None]
+) -> Iterator[Sample]:
+    def attempt(utterance: Utterance) -> Sample | UserError:
+        try:
+            return pack(utterance)
+        except UserError as error:
+            return error
+
+    with ThreadPoolExecutor(4) as pool:
+        while chunk := list(itertools.islice(utterances, AHEAD)):
+            for utterance, sample in zip(chunk, pool.map(attempt, chunk), strict=True):
+                progress()
+                if isinstance(sample, UserError):
+                    left_out.append(f"{utterance.id}: {sample}")
+                else:
+                    yield sample
+
+
+def pack(utterance: Utterance) -> Sample:
+    """Raises `UserError` when the audio cannot be read, or does not last as long as it should."""
+    info = audio.info(utterance.audio)
+    wrong = check_duration(utterance, info.duration_s)
+    if wrong:
+        raise UserError(wrong[0].detail)
+    path = Path(utterance.audio)
+    suffix, wanted_s = path.suffix.lower(), utterance.duration_s
+    to_the_end = wanted_s is None or wanted_s > info.duration_s - MANIFEST_STEP_S
+    if utterance.start_s == 0 and to_the_end and suffix in AUDIO_SUFFIXES:
+        return Sample(utterance, suffix, path.read_bytes(), info.duration_s)
+    samples = audio.read(path, info.rate_hz, utterance.start_s, wanted_s)
+    # libsndfile would scale by 32767, and change what has been 16 bits before
+    pcm = np.rint(samples * 32768).clip(-32768, 32767).astype(np.int16)
+    file = io.BytesIO()
+    soundfile.write(file, pcm, info.rate_hz, format="FLAC")
+    return Sample(utterance, ".flac", file.getvalue(), len(pcm) / info.rate_hz)
+
+
+def _add(tar: tarfile.TarFile, key: str, sample: Sample) -> None:
+    u = sample.utterance
+    columns = {
+        "id": u.id,
+        "duration_s": sample.duration_s,
+        "text": u.text,
+        "speaker": u.speaker,
+        "language": u.language,
+    }
+    columns = {name: value for name, value in columns.items() if value is not None} | u.extra
+    text = json.dumps(columns, ensure_ascii=False).encode()
+    for suffix, data in ((sample.suffix, sample.data), (".json", text)):
+        member = tarfile.TarInfo(key + suffix)
+        member.size = len(data)
+        tar.addfile(member, io.BytesIO(data))

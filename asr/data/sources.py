@@ -1,0 +1,78 @@
+"""What to transcribe: files, folders, patterns, manifests and standard input -> utterances."""
+
+from __future__ import annotations
+
+import atexit
+import glob
+import os
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from asr import audio
+from asr.audio import AUDIO_SUFFIXES
+from asr.data import manifest
+from asr.data.manifest import Utterance
+from asr.errors import UserError
+
+STDIN = "-"
+MANIFEST_SUFFIXES = (".jsonl", ".tsv", ".csv")
+
+
+def sources(paths: Iterable[str | Path]) -> list[Utterance]:
+    """Files as they are, audio files below folders and among what a pattern names, rows of
+    manifests, and for `-` the file that is piped in.
+
+    A pattern has *, ? or [...], and ** for folders of any depth; a file of that very name goes
+    first. Ids are names without their suffix, or whole paths where names are alike. Raises
+    `UserError` when a folder or pattern has no audio; a missing file is reported when its turn
+    comes.
+    """
+    found = [utterance for path in paths for utterance in _named(path)]
+    count = Counter(utterance.id for utterance in found)
+    return [u if count[u.id] == 1 else replace(u, id=_whole_path(u)) for u in found]
+
+
+def _named(name: str | Path) -> Iterator[Utterance]:
+    path = Path(name)
+    if str(name) == STDIN:
+        yield Utterance("stdin", str(_stdin()))
+    elif path.is_dir():
+        for file in audio.audio_files(path):
+            yield Utterance(str(file.relative_to(path).with_suffix("")), str(file))
+    elif not path.exists() and (found := _matching(str(name))) is not None:
+        yield from found
+    elif path.suffix.lower() in MANIFEST_SUFFIXES:
+        yield from manifest.read(path)
+    else:
+        yield Utterance(path.stem, str(path))
+
+
+def _matching(pattern: str) -> list[Utterance] | None:
+    """None: it is no pattern; brackets that match nothing are part of a name."""
+    found = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
+    files = [p for p in found if p.suffix.lower() in AUDIO_SUFFIXES and not p.is_dir()]
+    if not files and ("*" in pattern or "?" in pattern):
+        other = f", only {found[0]}" + (" and others" * (len(found) > 1)) if found else ""
+        raise UserError(f"{pattern}: no audio file has such a name{other}")
+    return [Utterance(file.stem, str(file)) for file in files] or None
+
+
+def _whole_path(utterance: Utterance) -> str:
+    path = os.path.abspath(utterance.audio)
+    return f"{path}@{utterance.start_s:.3f}" if utterance.start_s else path
+
+
+def _stdin() -> Path:
+    """Standard input as a file: formats are read back and forth, a pipe is not."""
+    if sys.stdin.isatty():
+        raise UserError("-: nothing is piped in; as in: cat talk.wav | asr transcribe MODEL -")
+    folder = Path(tempfile.mkdtemp(prefix="asr-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with (folder / "stdin").open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    return folder / "stdin"

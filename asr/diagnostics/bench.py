@@ -1,0 +1,167 @@
+"""What a model costs: real-time factor by stage, latency, memory, and how they grow."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import soundfile
+import torch
+
+from asr import audio
+from asr.errors import UserError
+from asr.model.memory import peak_bytes, reset_peak
+from asr.model.model_file import load_model
+from asr.recognition.recognizer import Recognizer
+from asr.recognition.transcribe import transcript_of
+from asr.recognition.writers import FORMATS
+
+CLIP_S = 3.0  # one short recording, as of a voice command
+MADE_S = 30.0
+ROUNDS = 3
+LENGTHS_S, BATCHES = (2.0, 8.0, 30.0), (1, 4, 16)
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Stage:
+    name: str
+    seconds: float
+    rtf: float  # real-time factor: seconds of work a second of audio
+
+
+@dataclass(frozen=True)
+class Growth:
+    """The emissions of a batch: features and model."""
+
+    length_s: float  # of each recording
+    batch: int
+    seconds: float
+    times_real_time: float
+    peak_mib: float  # of the whole process meanwhile (where the system cannot tell: so far)
+
+
+@dataclass(frozen=True)
+class Bench:
+    parameters: int
+    file_mib: float
+    load_s: float
+    first_s: float  # latency of the first short clip: kernels are chosen, decoders compiled
+    latency_s: float  # of the next ones, the median
+    audio_s: float
+    stages: tuple[Stage, ...]
+    growth: tuple[Growth, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def bench(
+    model: str | Path,
+    load: Callable[[], Recognizer],
+    recording: str | Path | None = None,
+    progress: Callable[[], None] = lambda: None,
+) -> Bench:
+    """Measure one model on one recording, of noise where none is given; medians of `ROUNDS`.
+
+    load: opens the model as it is to be measured. Raises `UserError` for what cannot be read.
+    """
+    started = time.perf_counter()
+    recognizer = load()
+    load_s = time.perf_counter() - started
+    # int8 layers keep theirs packed away
+    parameters = load_model(model).acoustic.parameter_count()
+    with tempfile.TemporaryDirectory() as folder:
+        if recording is None:
+            recording = Path(folder) / "noise.wav"
+            samples = noise(MADE_S, recognizer.rate_hz)
+            soundfile.write(recording, samples, recognizer.rate_hz)
+        else:
+            samples = audio.read(recording, recognizer.rate_hz)
+            if len(samples) < CLIP_S * recognizer.rate_hz:
+                raise UserError(f"{recording}: shorter than {CLIP_S:g} s, which are needed")
+        clip = Path(folder) / "clip.wav"
+        soundfile.write(clip, samples[: round(CLIP_S * recognizer.rate_hz)], recognizer.rate_hz)
+        first_s = _seconds(lambda: recognizer.transcribe(clip))
+        latencies = [_seconds(lambda: recognizer.transcribe(clip)) for _ in range(2 * ROUNDS)]
+        progress()
+        rounds = [_stages(recognizer, recording) for _ in range(ROUNDS)]
+        progress()
+    audio_s = len(samples) / recognizer.rate_hz
+    medians = {name: statistics.median(r[name] for r in rounds) for name in rounds[0]}
+    medians["in all"] = sum(medians.values())
+    return Bench(
+        parameters=parameters,
+        file_mib=Path(model).stat().st_size / 2**20,
+        load_s=load_s,
+        first_s=first_s,
+        latency_s=statistics.median(latencies),
+        audio_s=audio_s,
+        stages=tuple(Stage(name, took, took / audio_s) for name, took in medians.items()),
+        growth=tuple(_growth(recognizer, progress)),
+    )
+
+
+def noise(seconds: float, rate_hz: int) -> np.ndarray:
+    """Noise with the rhythm of syllables, four a second: (N,) float32."""
+    draw = np.random.default_rng(0)
+    t = np.arange(round(seconds * rate_hz)) / rate_hz
+    loudness = 0.1 * np.abs(np.sin(4 * np.pi * t))
+    return (loudness * draw.standard_normal(len(t))).astype(np.float32)
+
+
+def _stages(recognizer: Recognizer, recording: str | Path) -> dict[str, float]:
+    """Seconds of each step on the road of one recording, heard whole."""
+    took: dict[str, float] = {}
+
+    def timed(name: str, call: Callable[[], Found]) -> Found:
+        started = time.perf_counter()
+        found = call()
+        if recognizer.device.type == "cuda":
+            torch.cuda.synchronize()
+        took[name] = time.perf_counter() - started
+        return found
+
+    samples = timed("read", lambda: audio.read(recording, recognizer.rate_hz))
+    whole = torch.as_tensor(samples).to(recognizer.device)[None]
+    lengths = torch.tensor([len(samples)], device=recognizer.device)
+    with torch.inference_mode():
+        recognizer.features.eval()
+        recognizer.acoustic.eval()
+        features, frames = timed("features", lambda: recognizer.features(whole, lengths))
+        log_probs, _ = timed("model", lambda: recognizer.acoustic(features, frames))
+    rows = log_probs[0].cpu().numpy()
+    hypotheses = timed("decode", lambda: recognizer.decode(rows))
+    duration_s = len(samples) / recognizer.rate_hz
+    timed(
+        "format",
+        lambda: FORMATS["json"](
+            transcript_of(str(recording), duration_s, 0.0, [(0.0, hypotheses)])
+        ),
+    )
+    return took
+
+
+def _growth(recognizer: Recognizer, progress: Callable[[], None]) -> Iterator[Growth]:
+    for batch in BATCHES:
+        for length_s in LENGTHS_S:
+            waveforms = [noise(length_s, recognizer.rate_hz)] * batch
+            reset_peak(recognizer.device)
+            seconds = statistics.median(
+                _seconds(lambda w=waveforms: recognizer.emissions(w).rows()) for _ in range(ROUNDS)
+            )
+            progress()
+            peak_mib = peak_bytes(recognizer.device) / 2**20
+            yield Growth(length_s, batch, seconds, batch * length_s / seconds, peak_mib)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started

@@ -1,0 +1,1 @@
+"""Language models as automata that score words: n-grams."""

@@ -1,0 +1,1 @@
+"""Samples -> features -> emissions, and the file that holds a model."""

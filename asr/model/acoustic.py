@@ -1,0 +1,152 @@
+"""The acoustic model: a CNN over the spectrogram image, recurrent layers, a CTC head.
+
+Lengths are honoured everywhere: what an utterance gives does not depend on its neighbors in the
+batch. Convolutions see zeros beyond the end, and the backward recurrence begins at the utterance's
+own last frame.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from asr.config import ModelConfig
+from asr.model.features import length_mask
+
+# Time and frequency strides of the convolutions, by time subsampling.
+STRIDES = {2: ((2, 2), (1, 2)), 4: ((2, 2), (2, 2)), 8: ((2, 2), (2, 2), (2, 1))}
+
+
+class ConvSubsampling(nn.Module):
+    """(B, T, F) features -> (B, T / subsampling, width): 3x3 convolutions, then a projection.
+
+    `causal` pads time on the left only, so that no output waits for later frames.
+    """
+
+    def __init__(self, features: int, channels: int, subsampling: int, width: int, causal: bool):
+        super().__init__()
+        self.strides = STRIDES[subsampling]
+        inputs = [1] + [channels] * (len(self.strides) - 1)
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(n, channels, 3, stride)
+            for n, stride in zip(inputs, self.strides, strict=True)
+        )
+        for _, stride in self.strides:
+            features = -(-features // stride)
+        self.pad = nn.ZeroPad2d(
+            (1, 1, 2, 0) if causal else (1, 1, 1, 1)
+        )  # left, right, top, bottom
+        self.project = nn.Linear(channels * features, width)
+
+    def frames(self, frames: Tensor | int) -> Tensor | int:
+        """Frames left of so many feature frames."""
+        for stride, _ in self.strides:
+            frames = -(-frames // stride)
+        return frames
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        x = features.unsqueeze(1)  # (B, 1, T, F)
+        for convolution, (stride, _) in zip(self.convolutions, self.strides, strict=True):
+            x = torch.relu(convolution(self.pad(x)))  # (B, C, T', F')
+            lengths = -(-lengths // stride)
+            x = x * length_mask(lengths, x.shape[2])[:, None, :, None]
+        x = x.transpose(1, 2).flatten(2)  # (B, T', C * F')
+        return self.project(x), lengths
+
+
+def reversal_of(lengths: Tensor, size: int) -> Tensor:
+    """(B,) -> (B, T, 1) index of the frame that stands at t when each utterance runs backwards.
+
+    Frames past the end stay where they are: they never reach an utterance's own frames.
+    """
+    frame = torch.arange(size, device=lengths.device)
+    last = lengths[:, None] - 1
+    return torch.where(frame <= last, last - frame, frame)[:, :, None]
+
+
+def run_backwards(rnn: nn.Module, x: Tensor, reversal: Tensor) -> Tensor:
+    """(B, T, W) -> (B, T, H): a recurrence that begins at each utterance's own last frame."""
+    y, _ = rnn(x.gather(1, reversal.expand_as(x)))
+    return y.gather(1, reversal.expand_as(y))
+
+
+class RecurrentLayer(nn.Module):
+    """Layer normalization, LSTM or GRU, dropout, and the input added back: (B, T, W) -> (B, T, W).
+
+    Both directions are plain recurrences over padded batches; the backward one reads each
+    utterance reversed within its own length. Packed sequences would give the same numbers, but on
+    a CPU they miss the fused kernel: about 2.8 times slower to train (tools/bench_rnn.py).
+    """
+
+    def __init__(self, rnn: str, width: int, hidden: int, bidirectional: bool, dropout: float):
+        super().__init__()
+        recurrence = nn.LSTM if rnn == "lstm" else nn.GRU
+        self.norm = nn.LayerNorm(width)
+        self.forward_rnn = recurrence(width, hidden, batch_first=True)
+        self.backward_rnn = recurrence(width, hidden, batch_first=True) if bidirectional else None
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, reversal: Tensor) -> Tensor:
+        """reversal: (B, T, 1), of `reversal_of`."""
+        inputs = self.norm(x)
+        y, _ = self.forward_rnn(inputs)  # (B, T, H)
+        if self.backward_rnn is not None:
+            y = torch.cat([y, run_backwards(self.backward_rnn, inputs, reversal)], dim=2)
+        return x + self.dropout(y)
+
+
+class AcousticModel(nn.Module):
+    """(B, T, F) features -> (B, T', V) log-probabilities of tokens, blank = 0.
+
+    The head may also read inner layers (`inter_ctc`), for a loss on each (Lee and Watanabe 2021);
+    `self_conditioned` feeds what it read there to the layers above (Nozaki and Komatsu 2021).
+    """
+
+    def __init__(self, config: ModelConfig, features: int, vocabulary: int):
+        super().__init__()
+        self.config = config
+        width = config.hidden * (2 if config.bidirectional else 1)
+        causal = not config.bidirectional
+        self.front_end = ConvSubsampling(
+            features, config.channels, config.subsampling, width, causal=causal
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.layers = nn.ModuleList(
+            RecurrentLayer(config.rnn, width, config.hidden, config.bidirectional, config.dropout)
+            for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, vocabulary)
+        self.condition = nn.Linear(vocabulary, width) if config.self_conditioned else None
+
+    def frames(self, frames: Tensor | int) -> Tensor | int:
+        """Model frames of so many feature frames: what CTC has to place its tokens in."""
+        return self.front_end.frames(frames)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, F), (B,) frames -> (B, T', V), (B,) frames."""
+        outputs, lengths = self.outputs(features, lengths, inner=self.condition is not None)
+        return outputs[-1], lengths
+
+    def outputs(
+        self, features: Tensor, lengths: Tensor, inner: bool = True
+    ) -> tuple[list[Tensor], Tensor]:
+        """What the head reads after each layer of `inter_ctc` and, last, after all: (B, T', V)."""
+        x, lengths = self.front_end(features, lengths)
+        x = self.dropout(x)
+        reversal = reversal_of(lengths, x.shape[1])  # (B, T', 1)
+        read = []
+        for number, layer in enumerate(self.layers, 1):
+            x = layer(x, reversal)
+            if inner and number in self.config.inter_ctc:
+                read.append(self._read(x))
+                if self.condition is not None:
+                    x = x + self.condition(read[-1].exp())
+        return [*read, self._read(x)], lengths
+
+    def _read(self, x: Tensor) -> Tensor:
+        # float32 whatever the precision of the layers: CTC sums thousands of small probabilities
+        return self.head(self.norm(x)).float().log_softmax(dim=2)
+
+    def parameter_count(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())

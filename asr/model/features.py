@@ -1,0 +1,116 @@
+"""Waveforms -> spectrogram "images": log power spectrogram, log-mel or MFCC, normalized.
+
+Batched, on the waveforms' device, and honest about lengths: the features of an utterance are the
+same alone and padded into a batch.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torchaudio
+from torch import Tensor, nn
+
+from asr.config import FeatureConfig
+
+LOG_FLOOR = 1e-8  # about the power that rounding to 16 bits leaves in one bin of a silent frame
+STD_FLOOR = 1e-3  # of a bin that never changes (digital silence)
+LOUD_DB, SOFT_DB = 40.0, 3.0  # below the loudest frame; how gradually frames begin to count
+
+
+def length_mask(lengths: Tensor, size: int) -> Tensor:
+    """(B,) -> (B, size) bool, true where a frame belongs to the utterance."""
+    return torch.arange(size, device=lengths.device) < lengths[:, None]
+
+
+class Features(nn.Module):
+    """(B, N) samples and lengths (B,) -> (B, T, F) features and lengths (B,) in frames.
+
+    Frames are centered on multiples of the hop, zeros standing beyond both ends, so there are
+    `samples // hop + 1` of them; frames past an utterance's length are zero.
+    """
+
+    def __init__(self, config: FeatureConfig):
+        super().__init__()
+        self.config = config
+        self.hop = round(config.rate_hz * config.hop_ms / 1000)  # samples
+        window = round(config.rate_hz * config.window_ms / 1000)  # samples
+        # Mel filters are narrow: they want the bins of the next power of two. A spectrogram has
+        # those that the window resolves, 161 of 20 ms at 16 kHz.
+        n_fft = window if config.kind == "spectrogram" else 1 << (window - 1).bit_length()
+        high_hz = config.high_hz or config.rate_hz / 2
+        self.power = torchaudio.transforms.Spectrogram(
+            n_fft=n_fft, win_length=window, hop_length=self.hop, power=2.0, pad_mode="constant"
+        )
+        if config.kind == "spectrogram":
+            self.size = n_fft // 2 + 1
+        else:
+            self.mel = torchaudio.transforms.MelScale(
+                config.n_mels, config.rate_hz, config.low_hz, high_hz, n_fft // 2 + 1
+            )
+            self.size = config.n_mels
+        if config.kind == "mfcc":
+            dct = torchaudio.functional.create_dct(config.n_mfcc, config.n_mels, norm="ortho")
+            self.register_buffer("dct", dct, persistent=False)  # (n_mels, n_mfcc)
+            self.size = config.n_mfcc
+        if config.cmvn == "global":  # measured on training data, kept in the model file
+            self.register_buffer("mean", torch.zeros(self.size))
+            self.register_buffer("std", torch.ones(self.size))
+
+    def frames(self, samples: Tensor | int) -> Tensor | int:
+        """Number of frames of so many samples."""
+        return samples // self.hop + 1
+
+    @torch.no_grad()
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        features, frames = self.raw(waveforms, lengths)
+        mask = length_mask(frames, features.shape[1])[:, :, None]  # (B, T, 1)
+        if self.config.cmvn in ("utterance", "loud"):
+            weights = self.loudness(features, mask) if self.config.cmvn == "loud" else mask
+            count = weights.sum(1, keepdim=True)
+            mean = (features * weights).sum(1, keepdim=True) / count  # (B, 1, F)
+            variance = ((features - mean).square() * weights).sum(1, keepdim=True) / count
+            features = (features - mean) / variance.sqrt().clamp(min=STD_FLOOR)
+        elif self.config.cmvn == "global":
+            features = (features - self.mean) / self.std
+        return features * mask, frames
+
+    def raw(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Features before CMVN; frames past an utterance's length are not meaningful."""
+        waveforms = waveforms * length_mask(lengths, waveforms.shape[1])
+        if self.training and self.config.dither > 0:
+            waveforms = waveforms + self.config.dither * torch.randn_like(waveforms)
+        features = self.power(waveforms)  # (B, bins, T)
+        if self.config.kind != "spectrogram":
+            features = self.mel(features)  # (B, n_mels, T)
+        features = features.clamp(min=LOG_FLOOR).log().transpose(1, 2)  # (B, T, bins or mels)
+        if self.config.kind == "mfcc":
+            features = features @ self.dct  # (B, T, n_mfcc)
+        return features, self.frames(lengths)
+
+    def loudness(self, features: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, 1), 1 for frames near the loudest of their utterance and 0 for quiet ones.
+
+        With a slope between: at a step, rounding would decide about frames that lie on it.
+        """
+        if self.config.kind == "mfcc":  # the first coefficient is the sum of the bins' logs
+            level = features[:, :, :1] / self.config.n_mels**0.5
+        else:
+            level = features.mean(2, keepdim=True)
+        below = level - level.masked_fill(~mask, -torch.inf).amax(1, keepdim=True)
+        decibels = 10 / math.log(10) * below
+        return torch.sigmoid((decibels + LOUD_DB) / SOFT_DB) * mask
+
+    @torch.no_grad()
+    def measure(self, batches) -> None:
+        """Set the global CMVN from (waveforms, lengths) batches of training data."""
+        count, total, squares = 0, 0.0, 0.0
+        for waveforms, lengths in batches:
+            features, frames = self.raw(waveforms, lengths)
+            kept = features[length_mask(frames, features.shape[1])].double()  # (frames, F)
+            count += len(kept)
+            total, squares = total + kept.sum(0), squares + kept.square().sum(0)
+        mean = total / count
+        self.mean.copy_(mean)
+        self.std.copy_((squares / count - mean.square()).clamp(min=0).sqrt().clamp(min=STD_FLOOR))

@@ -1,0 +1,168 @@
+"""What is kept of a training run: checkpoints to resume from, and the model file to use.
+
+Both are written beside their place and renamed, so that a kill leaves the old one whole. Neither
+holds a pickle: tensors are safetensors, the rest is JSON or YAML, and reading runs no code.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import yaml
+from torch import Tensor, nn
+
+from asr import __version__, files
+from asr.config import Config, parse, to_yaml
+from asr.errors import UserError
+from asr.lm.ngram import NGram
+from asr.model.acoustic import AcousticModel
+from asr.model.deepspeech2 import DeepSpeech2
+from asr.model.features import Features
+from asr.text import tokenizer
+from asr.text.tokenizer import Tokenizer
+
+log = logging.getLogger("asr")
+
+MODEL_FORMAT = 1  # of the model file; a reader refuses what is newer than it knows
+NGRAM_PART = "ngram.npz"  # only where `asr tune` has put a language model into the file
+MODEL_PARTS = (
+    "format.json",
+    "README.md",
+    "config.yaml",
+    "tokenizer",
+    "weights.safetensors",
+    NGRAM_PART,
+)
+
+
+# ---- checkpoints -------------------------------------------------------------------------------
+
+
+def below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def load_tensors(module: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        first = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: its weights do not fit the configured model: {first}") from None
+
+
+# ---- model file --------------------------------------------------------------------------------
+
+
+@dataclass
+class Model:
+    """All that a model file holds."""
+
+    config: Config
+    features: Features
+    acoustic: AcousticModel | DeepSpeech2
+    tokenizer: Tokenizer
+    card: str = ""  # what it is, in Markdown, for people to read
+    ngram: NGram | None = None  # on words or tokens, for beam search
+
+    @classmethod
+    def build(cls, config: Config, tokens: Tokenizer) -> Model:
+        """Untrained, its weights drawn from torch's generator."""
+        features = Features(config.features)
+        design = DeepSpeech2 if config.model.preset == "deepspeech2" else AcousticModel
+        acoustic = design(config.model, features.size, len(tokens.pieces))
+        return cls(config, features, acoustic, tokens)
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """What has state, by the name it is saved under."""
+        return {"features": self.features, "acoustic": self.acoustic}
+
+
+def save_model(path: str | Path, model: Model) -> None:
+    """Write `NAME.asr`: a stored zip of `MODEL_PARTS`, the n-gram only where there is one."""
+    tensors = {
+        f"{name}.{key}": value.detach().cpu().contiguous()
+        for name, module in model.modules.items()
+        for key, value in module.state_dict().items()
+    }
+    with (
+        files.replacing(path) as beside,
+        zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive,
+    ):
+        parts = [
+            json.dumps({"format": MODEL_FORMAT, "asr": __version__}),
+            model.card,
+            to_yaml(model.config),
+            model.tokenizer.to_bytes(),
+            safetensors.torch.save(tensors),
+        ]
+        if model.ngram is not None:
+            parts.append(model.ngram.to_bytes())
+        for name, part in zip(MODEL_PARTS, parts, strict=False):
+            archive.writestr(name, part)
+
+
+def load_model(path: str | Path) -> Model:
+    """Read a model file. Raises `UserError` when it is missing, damaged or newer."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such model file")
+    try:
+        parts = _read_parts(path)
+        stamp = json.loads(parts["format.json"])
+        if stamp["format"] > MODEL_FORMAT:
+            raise UserError(
+                f"{path}: written by asr {stamp['asr']}, which is newer than this {__version__}; "
+                "upgrade asr"
+            )
+        config = parse(yaml.safe_load(parts["config.yaml"]), f"{path}: config.yaml")
+        tokens = tokenizer.from_bytes(parts["tokenizer"], config.tokenizer.kind)
+        tensors = safetensors.torch.load(parts["weights.safetensors"])
+        card, ngram = parts["README.md"].decode(), None
+        if NGRAM_PART in parts:
+            ngram = _load_ngram(parts[NGRAM_PART])
+    except (
+        zipfile.BadZipFile,
+        KeyError,
+        TypeError,
+        ValueError,
+        OSError,
+        yaml.YAMLError,
+        safetensors.SafetensorError,
+    ) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not a model file, or damaged: {reason}") from None
+    model = Model.build(config, tokens)
+    model.card, model.ngram = card, ngram
+    for name, module in model.modules.items():
+        load_tensors(module, below(tensors, f"{name}."), path)
+    return model
+
+
+def _load_ngram(data: bytes) -> NGram:
+    try:
+        return NGram.load(io.BytesIO(data))
+    except UserError as error:
+        raise ValueError(f"{NGRAM_PART}: {str(error).partition(': ')[2]}") from None
+
+
+def _read_parts(path: Path) -> dict[str, bytes]:
+    """The members of a model file; raises ValueError unless it has just those, uncompressed."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        for member in members:
+            if member.filename not in MODEL_PARTS:
+                raise ValueError(f"holds {member.filename!r}, which no model file does")
+            # A compressed part may unpack to more than memory holds.
+            if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
+                raise ValueError(f"{member.filename} is compressed or encrypted")
+        if len({member.filename for member in members}) != len(members):
+            raise ValueError("holds a part twice")
+        return {member.filename: archive.read(member) for member in members}

@@ -1,0 +1,1 @@
+"""A recipe from its corpus to its score."""

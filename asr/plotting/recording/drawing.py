@@ -1,0 +1,172 @@
+"""What the pictures of a recording have in common: colors, axes, and how time runs in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from asr.plotting import figures
+from asr.plotting.recording.excerpt import Excerpt
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+WIDTH = 8.0  # inches
+SHOWN_DB = 70.0  # what lies further under the loudest point is as dark as silence
+IMAGE = "magma"  # of sound: dark is quiet, bright is loud
+MARKED_HZ = (100, 250, 500, 1000, 2000, 4000, 8000, 16000)  # along an axis of mel bands
+FEW_HZ = (250, 1000, 2000, 4000)  # along a short one
+WAVE, MARK, SECOND, QUIET = "#1f5a8c", "#d55e00", "#009e73", "#8a8a8a"
+# Okabe and Ito's colors, which the color-blind tell apart; for tokens, in order of appearance.
+TOKENS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure and its facts, in one line."""
+
+    figure: Figure
+    caption: str
+
+
+def stacked(heights: list[float], columns: int = 1, share_x: bool = True) -> tuple[Figure, list]:
+    """A figure of axes one above the other, of so many inches each; with columns, rows of axes."""
+    figure = figures.blank(WIDTH, sum(heights))
+    figure.set_layout_engine("constrained")
+    sharex = "col" if share_x else False
+    axes = figure.subplots(
+        len(heights), columns, sharex=sharex, squeeze=False, height_ratios=heights
+    )
+    for one in axes.flat:
+        _plain(one)
+    return figure, axes[:, 0].tolist() if columns == 1 else axes.tolist()
+
+
+def mosaic(names: list[list[str]], heights: list[float]) -> tuple[Figure, dict[str, Axes]]:
+    """`stacked` for axes by name; one that is named several times in a row is as wide."""
+    figure = figures.blank(WIDTH, sum(heights))
+    figure.set_layout_engine("constrained")
+    axes = figure.subplot_mosaic(names, height_ratios=heights)
+    for one in axes.values():
+        _plain(one)
+    return figure, axes
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8, color=QUIET)
+
+
+def title(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", fontsize=9.5)
+
+
+def label(axes: Axes, x: str | None = None, y: str | None = None) -> None:
+    if x is not None:
+        axes.set_xlabel(x, fontsize=8.5)
+    if y is not None:
+        axes.set_ylabel(y, fontsize=8.5)
+
+
+def wave(axes: Axes, excerpt: Excerpt) -> None:
+    axes.axhline(0, color=QUIET, linewidth=0.5)
+    axes.plot(excerpt.times_s, excerpt.samples, color=WAVE, linewidth=0.6)
+    axes.set_xlim(excerpt.start_s, excerpt.end_s)
+    label(axes, y="amplitude")
+
+
+def image(
+    axes: Axes,
+    excerpt: Excerpt,
+    rows: np.ndarray,
+    frame_s: float,
+    edges: tuple[float, float] | None = None,
+    centered: bool = True,
+    **options,
+) -> AxesImage:
+    """(T, F) with time to the right and low bins below.
+
+    edges: what stands at the bottom and the top, the bins' own numbers when not given; centered:
+    the first frame is centered on the start, as those of features are, and does not begin there.
+    """
+    bottom, top = edges or (-0.5, rows.shape[1] - 0.5)
+    left = excerpt.start_s - frame_s / 2 * centered
+    shown = axes.imshow(
+        rows.T,
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        extent=(left, left + len(rows) * frame_s, bottom, top),
+        **{"cmap": IMAGE} | options,
+    )
+    axes.set_xlim(excerpt.start_s, excerpt.end_s)
+    return shown
+
+
+def under(rows: np.ndarray, loudest: float | None = None) -> np.ndarray:
+    """Decibels under the loudest point; where nothing differs, as in digital silence, all dark."""
+    if loudest is None:
+        loudest = rows.max() if np.ptp(rows) > 0 else rows.max() + SHOWN_DB
+    return rows - loudest
+
+
+def decibels(
+    axes: Axes,
+    excerpt: Excerpt,
+    rows: np.ndarray,
+    edges: tuple[float, float] | None = None,
+    loudest: float | None = None,
+    scale: bool = True,
+) -> None:
+    """`image` of power in dB under the loudest point (its own, when none is given)."""
+    shown = image(axes, excerpt, under(rows, loudest), excerpt.hop_s, edges, vmin=-SHOWN_DB, vmax=0)
+    if scale:
+        colour_bar(axes, shown, "power, dB")
+
+
+def deviations(axes: Axes, excerpt: Excerpt, rows: np.ndarray, frame_s: float) -> None:
+    """`image` of normalized features: 0, the mean, is white."""
+    shown = image(axes, excerpt, rows, frame_s, cmap="RdBu_r", vmin=-3, vmax=3)
+    colour_bar(axes, shown, "deviations")
+
+
+def colour_bar(axes: Axes, shown: AxesImage, name: str, **options) -> None:
+    bar = axes.figure.colorbar(shown, ax=axes, pad=0.01, fraction=0.05, aspect=15, **options)
+    bar.set_label(name, fontsize=8.5)
+    bar.ax.tick_params(labelsize=8)
+    bar.outline.set_visible(False)
+
+
+def steps(
+    axes: Axes, values: np.ndarray, edges: np.ndarray, color: str, shade: float, name: str
+) -> None:
+    """A value for each frame (T,) between its edges (T + 1,), filled down to 0."""
+    axes.stairs(values, edges, color=color, linewidth=1.2, label=name)
+    axes.stairs(values, edges, fill=True, color=color, alpha=shade, linewidth=0)
+
+
+def bins_name(kind: str) -> str:
+    return {"spectrogram": "frequency bin", "log_mel": "mel band", "mfcc": "coefficient"}[kind]
+
+
+def mel(hertz: np.ndarray | float) -> np.ndarray:
+    """Hertz -> mel, by O'Shaughnessy's formula (1987), as the features have it."""
+    return 2595 * np.log10(1 + np.asarray(hertz) / 700)
+
+
+def band_of(excerpt: Excerpt, hertz: np.ndarray) -> np.ndarray:
+    """Where frequencies lie among the mel bands: 0.0 is the centre of the first."""
+    low, high = mel(excerpt.mel_range_hz)
+    return (mel(hertz) - low) / (high - low) * (excerpt.features.n_mels + 1) - 1
+
+
+def mel_axis(axes: Axes, excerpt: Excerpt, marked_hz: tuple[int, ...] = MARKED_HZ) -> None:
+    """Hertz beside an image of mel bands."""
+    low_hz, high_hz = excerpt.mel_range_hz
+    marked = [hertz for hertz in marked_hz if low_hz <= hertz <= high_hz]
+    axes.set_yticks(band_of(excerpt, np.array(marked, float)), [f"{hertz:g}" for hertz in marked])
+    axes.set_ylim(-0.5, excerpt.features.n_mels - 0.5)

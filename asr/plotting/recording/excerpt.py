@@ -1,0 +1,109 @@
+"""The stretch of a recording that is drawn, with how it is seen: rate, features, augmentation."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from asr import audio
+from asr.config import AugmentConfig, Config, FeatureConfig, SpecAugmentConfig
+from asr.model.features import Features
+
+logger = logging.getLogger(__name__)
+
+LONGEST_S = 30.0  # what a picture can hold; of a longer file its beginning is shown
+RATES_HZ = (4000, 96000)  # what `FeatureConfig` allows
+DB = 10 / np.log(10)  # decibels in a natural log unit of power
+# Without a model there is no training to show: every kind of augmentation, once.
+ALL_KINDS = AugmentConfig(speed=[0.9], reverb_p=1, noise_p=1, telephone_p=1, codec_p=1, gain_db=10)
+USUAL_MASKS = SpecAugmentConfig()
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """Samples of one channel, and the settings that their pictures are made with."""
+
+    name: str
+    samples: np.ndarray  # (N,) float32
+    start_s: float  # in the file
+    features: FeatureConfig
+    augment: AugmentConfig = ALL_KINDS
+    spec_augment: SpecAugmentConfig = USUAL_MASKS
+
+    @property
+    def rate_hz(self) -> int:
+        return self.features.rate_hz
+
+    @property
+    def hop_s(self) -> float:
+        return round(self.rate_hz * self.features.hop_ms / 1000) / self.rate_hz
+
+    @property
+    def end_s(self) -> float:
+        return self.start_s + len(self.samples) / self.rate_hz
+
+    @property
+    def times_s(self) -> np.ndarray:
+        """(N,) when each sample was taken, in seconds of the file."""
+        return self.start_s + np.arange(len(self.samples)) / self.rate_hz
+
+    @property
+    def mel_range_hz(self) -> tuple[float, float]:
+        return self.features.low_hz, self.features.high_hz or self.rate_hz / 2
+
+    @cached_property
+    def spectrogram(self) -> np.ndarray:
+        """(T, bins) power in dB, a row every `hop_s`."""
+        return self._decibels("spectrogram")
+
+    @cached_property
+    def log_mel(self) -> np.ndarray:
+        """(T, n_mels) power in dB."""
+        return self._decibels("log_mel")
+
+    def _decibels(self, kind: str) -> np.ndarray:
+        raw, _ = self.module(kind).raw(*as_batch(self.samples))
+        return (DB * raw)[0].numpy()
+
+    def module(self, kind: str) -> Features:
+        """These features before CMVN, as this or another kind."""
+        return Features(self.features.model_copy(update={"kind": kind, "cmvn": "none"})).eval()
+
+
+def as_batch(samples: np.ndarray | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(N, ...) -> (1, N, ...) and its length (1,)."""
+    samples = torch.as_tensor(samples)
+    return samples[None], torch.tensor([len(samples)])
+
+
+def read(
+    path: str | Path,
+    config: Config | None = None,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+) -> Excerpt:
+    """A file as a model with this configuration hears it; without one, at the file's own rate.
+
+    At most `LONGEST_S` when no duration is given; it is said when that leaves something out.
+    Raises `UserError` when the file cannot be read.
+    """
+    found = audio.info(path)
+    if duration_s is None and found.duration_s - start_s > LONGEST_S:
+        duration_s = LONGEST_S
+        logger.info(
+            "%s: %.0f s long, shown are %g s from %g s; --start and --duration choose others",
+            *(path, found.duration_s, duration_s, start_s),
+        )
+    rate_hz = config.features.rate_hz if config else int(np.clip(found.rate_hz, *RATES_HZ))
+    samples = audio.read(path, rate_hz, start_s, duration_s)
+    if config is None:
+        return Excerpt(Path(path).name, samples, start_s, FeatureConfig(rate_hz=rate_hz))
+    return Excerpt(
+        *(Path(path).name, samples, start_s),
+        *(config.features, config.augment, config.spec_augment),
+    )

@@ -1,0 +1,32 @@
+"""The picture of each name."""
+
+from __future__ import annotations
+
+from asr.plotting.recording import OF_MODEL, OF_SOUND, augmentation, model, sound
+from asr.plotting.recording.drawing import Picture
+from asr.plotting.recording.excerpt import Excerpt
+from asr.recognition.recognizer import Recognizer
+
+_SOUND = dict(
+    zip(
+        OF_SOUND,
+        (
+            sound.waveform,
+            sound.spectrum,
+            sound.spectrogram,
+            sound.mel_filters,
+            sound.log_mel,
+            augmentation.augment,
+            augmentation.spec_augment,
+        ),
+        strict=True,
+    )
+)
+_MODEL = dict(zip(OF_MODEL, (model.cnn, model.emissions, model.alignment), strict=True))
+
+
+def draw(name: str, excerpt: Excerpt, recognizer: Recognizer | None = None) -> Picture:
+    """One picture; those of `OF_MODEL` need the recognizer. `UserError` without matplotlib."""
+    if name in _MODEL:
+        return _MODEL[name](excerpt, recognizer)
+    return _SOUND[name](excerpt)

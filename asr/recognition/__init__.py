@@ -1,0 +1,1 @@
+"""Recordings -> transcripts: the one road that validation, scoring and transcription share."""

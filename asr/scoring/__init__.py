@@ -1,0 +1,1 @@
+"""Word error rates, their intervals, and where the errors are."""

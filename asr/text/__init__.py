@@ -1,0 +1,1 @@
+"""Texts as they are compared, and the units a model writes."""

@@ -1,0 +1,190 @@
+"""Text <-> token ids: characters, or sentencepiece units (BPE, unigram).
+
+Every tokenizer speaks one dialect, so that a decoder needs to know only `pieces`:
+id 0 is the CTC blank, and a piece that begins with `WORD_START` (U+2581) begins a new word. For
+characters the mark is a piece of its own and stands between words.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import random
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import sentencepiece
+
+from asr.errors import UserError
+
+log = logging.getLogger("asr")
+
+BLANK = 0  # id of the CTC blank
+MOST_TEXTS = 200_000  # that units are learned from: more move few of them, and fill the memory
+WORD_START = "\u2581"  # ▁, the mark that sentencepiece writes for the space before a word
+
+
+class Tokenizer(Protocol):
+    """What the rest of the toolkit asks of a tokenizer."""
+
+    kind: str
+    pieces: list[str]  # by id; pieces[BLANK] is a name, not text
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text`; raises ValueError where a character is outside the alphabet."""
+        ...
+
+    def to_bytes(self) -> bytes:
+        """The file that `load` reads back."""
+        ...
+
+
+def decode(tokens: Iterable[int], pieces: Sequence[str]) -> str:
+    """Text of token ids (no blanks among them): words joined by one space."""
+    return " ".join("".join(pieces[token] for token in tokens).replace(WORD_START, " ").split())
+
+
+def unknown_characters(text: str, alphabet: set[str]) -> str:
+    """The characters of `text` that `alphabet` lacks, each once, in order of appearance."""
+    return "".join(dict.fromkeys(c for c in text if not c.isspace() and c not in alphabet))
+
+
+def _refuse_unknown(text: str, alphabet: set[str]) -> None:
+    unknown = unknown_characters(text, alphabet)
+    if unknown:
+        named = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in unknown[:5])
+        raise ValueError(f"characters outside the alphabet: {named}")
+
+
+class CharacterTokenizer:
+    """One token a character, and one for the gap between words."""
+
+    kind = "characters"
+
+    def __init__(self, characters: Sequence[str]):
+        self.pieces = ["<blank>", WORD_START, *characters]
+        self.alphabet = set(characters)
+        self._ids = {piece: i for i, piece in enumerate(self.pieces) if i != BLANK}
+
+    @classmethod
+    def train(cls, texts: Iterable[str]) -> CharacterTokenizer:
+        """The alphabet is every character of `texts`."""
+        characters = {c for text in texts for c in text if not c.isspace()}
+        if not characters:
+            raise UserError("cannot build a tokenizer: the training manifest has no text")
+        return cls(sorted(characters - {WORD_START}))
+
+    def encode(self, text: str) -> list[int]:
+        _refuse_unknown(text, self.alphabet)
+        return [self._ids[c] for c in WORD_START.join(text.split())]
+
+    def to_bytes(self) -> bytes:
+        return json.dumps({"characters": self.pieces[2:]}, ensure_ascii=False).encode()
+
+
+class SentencePieceTokenizer:
+    """Subword units of a sentencepiece model whose id 0, the unknown piece, serves as the blank."""
+
+    def __init__(self, model: bytes, kind: str):
+        self.kind = kind
+        self._model = model
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        count = self._processor.get_piece_size()
+        self.pieces = ["<blank>"] + [self._processor.id_to_piece(i) for i in range(1, count)]
+        self.alphabet = {piece for piece in self.pieces[1:] if len(piece) == 1} - {WORD_START}
+
+    @classmethod
+    def train(cls, texts: Iterable[str], kind: str, vocab_size: int) -> SentencePieceTokenizer:
+        """Learn `vocab_size` units (the blank among them), or as many as the text allows.
+
+        Of more than `MOST_TEXTS` so many are drawn; every character of the others has a unit still.
+        Raises `UserError` when there is no text or it has more distinct characters than units.
+        """
+        kept: list[str] = []
+        counts: Counter = Counter()
+        draw = random.Random(0)
+        for number, text in enumerate(texts):  # reservoir sampling, as their number is not known
+            text = " ".join(text.split())
+            counts.update(text.replace(" ", ""))
+            if number < MOST_TEXTS:
+                kept.append(text)
+            elif (place := draw.randrange(number + 1)) < MOST_TEXTS:
+                kept[place] = text
+        if not counts:
+            raise UserError("cannot build a tokenizer: the training manifest has no text")
+        # One unit for each character, the word start and the blank is the least that can spell.
+        least = len(counts) + 2
+        if vocab_size < least:
+            raise UserError(
+                f"tokenizer.vocab_size: {vocab_size} is too small for the {len(counts)} distinct "
+                f"characters of the training text; give at least {least}, or "
+                "tokenizer.kind=characters"
+            )
+        try:
+            model = _train_sentencepiece(kept, kind, vocab_size, counts)
+        except RuntimeError as error:  # BPE runs out of pairs to merge, and says at what size
+            most = re.search(r"value <= (\d+)", str(error))
+            if not most:
+                raise
+            model = _train_sentencepiece(kept, kind, int(most[1]), counts)
+        trained = cls(model, kind)
+        if len(trained.pieces) < vocab_size:
+            log.warning(
+                "tokenizer.vocab_size lowered from %d to %d: the training text has no more units",
+                vocab_size,
+                len(trained.pieces),
+            )
+        return trained
+
+    def encode(self, text: str) -> list[int]:
+        _refuse_unknown(text, self.alphabet)
+        return self._processor.encode(" ".join(text.split()))
+
+    def to_bytes(self) -> bytes:
+        return self._model
+
+
+def _train_sentencepiece(
+    texts: list[str], kind: str, vocab_size: int, characters: Iterable[str]
+) -> bytes:
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_writer=model,
+        model_type=kind,
+        vocab_size=vocab_size,
+        hard_vocab_limit=kind == "bpe",  # unigram stops below the limit by itself
+        character_coverage=1.0,
+        required_chars="".join(characters),
+        normalization_rule_name="identity",  # text.py has normalized already
+        unk_id=BLANK,
+        bos_id=-1,
+        eos_id=-1,
+        pad_id=-1,
+        num_threads=1,
+        minloglevel=2,
+        max_sentence_length=1 << 20,
+    )
+    return model.getvalue()
+
+
+def train(texts: Iterable[str], kind: str, vocab_size: int) -> Tokenizer:
+    """A tokenizer of the kind that the configuration names, learned from normalized texts."""
+    if kind == CharacterTokenizer.kind:
+        return CharacterTokenizer.train(texts)
+    return SentencePieceTokenizer.train(texts, kind, vocab_size)
+
+
+def from_bytes(data: bytes, kind: str) -> Tokenizer:
+    """The tokenizer that `to_bytes` wrote. Raises ValueError when `data` holds none."""
+    try:
+        if kind == CharacterTokenizer.kind:
+            return CharacterTokenizer(json.loads(data)["characters"])
+        if data:
+            return SentencePieceTokenizer(data, kind)
+    except (ValueError, KeyError, TypeError, RuntimeError):
+        pass
+    raise ValueError(f"not a tokenizer of kind {kind!r}, or damaged")

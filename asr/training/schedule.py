@@ -1,0 +1,77 @@
+"""The learning rate over a run, and what validations change of it."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, field
+
+from asr.config import TrainConfig
+
+log = logging.getLogger("asr")
+
+
+@dataclass
+class TrainingState:
+    """Where a run stands, besides weights and optimizer; plain types, as checkpoints hold it."""
+
+    epoch: int = 0
+    batch: int = 0  # batches of this epoch that are done
+    step: int = 0  # steps of the whole run that are done
+    batch_s: float = 0.0  # seconds of audio a step; 0 until it is known
+    train_s: float = 0.0  # time spent on training and validation
+    best: tuple[float, float] = (math.inf, math.inf)  # WER and CER of the best validation
+    best_epoch: int = 0
+    validation: tuple[float, float] = (math.inf, math.inf)  # WER and CER of the last one
+    kept: list[list[float]] = field(default_factory=list)  # WER, CER, step of the best, kept
+    rate_scale: float = 1.0  # plateau schedule: halved when validation stops improving
+    epochs_without_gain: int = 0  # since the best validation, or since the rate was halved
+    validations_without_gain: int = 0  # since the best validation
+    blank_validations: int = 0
+    stopped: bool = False  # early, by train.early_stopping
+    inherited: list[str] = field(default_factory=list)  # layers that came from train.init_from
+
+
+def learning_rate(step: int, total: int, config: TrainConfig, epoch: int = 0) -> float:
+    """Linear warm-up to the peak, then by schedule.
+
+    cosine: half a cosine down to zero; noam: with the inverse square root of the step (Vaswani et
+    al. 2017); plateau: flat, halved by `record_validation`; exponential: divided by `anneal`
+    after each epoch.
+    """
+    warmup = max(1, round(config.warmup * total))
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    if config.schedule == "plateau":
+        return config.learning_rate
+    if config.schedule == "exponential":
+        return config.learning_rate / config.anneal**epoch
+    if config.schedule == "noam":
+        return config.learning_rate * math.sqrt(warmup / (step + 1))
+    done = (step - warmup) / max(1, total - warmup)  # [0, 1)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def record_validation(state: TrainingState, wer: float, cer: float, config: TrainConfig) -> bool:
+    """Note a validation: whether it is the best (the later of equals).
+
+    Halves the rate when the plateau schedule finds no gain; asks to stop after `early_stopping`.
+    """
+    state.validation = (wer, cer)
+    gained = (wer, cer) < state.best
+    best = (wer, cer) <= state.best
+    if best:
+        state.best, state.best_epoch = (wer, cer), state.epoch + 1
+    state.epochs_without_gain = 0 if gained else state.epochs_without_gain + 1
+    state.validations_without_gain = 0 if gained else state.validations_without_gain + 1
+    if config.schedule == "plateau" and state.epochs_without_gain >= config.patience:
+        state.rate_scale /= 2
+        state.epochs_without_gain = 0
+        log.info("no gain for %d validations: learning rate halved", config.patience)
+    if (
+        config.early_stopping is not None
+        and state.validations_without_gain >= config.early_stopping
+    ):
+        state.stopped = True
+        log.info("no gain for %d validations: training ends here", config.early_stopping)
+    return best
