@@ -299,7 +299,7 @@ def test_another_model_to_begin_with_is_another_run(finished, corpus):
             run(corpus)[0].train()
     finally:
         path.write_bytes(whole)
-    with pytest.raises(UserError, match="is what this run writes"):
+    with pytest.raises(UserError, match="is the model file that this run writes"):
         run(corpus, f"train.init_from={finished.model_file}")[0].train(fresh=True)
     assert finished.model_file.exists()
 

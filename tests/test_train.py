@@ -79,7 +79,7 @@ def test_a_language_model_is_a_stage_of_its_own(finished, corpus):
 
 def test_other_settings_do_not_overwrite_a_run(finished, corpus):
     output = asr("train", corpus, "train.epochs=9", "--runs", finished[0].parent, status=2)
-    assert "config.train.epochs" in output and "--fresh" in output
+    assert "config.train.epochs" in output and "train afresh" in output
 
 
 def test_utterances_that_cannot_be_used_are_named_before_training(corpus, tmp_path):

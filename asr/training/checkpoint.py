@@ -100,7 +100,7 @@ def load_newest(
         except Damaged as error:
             log.warning("%s; trying the one before it", error)
     if found:
-        raise Damaged(f"{folder}: every checkpoint is damaged; --fresh starts over")
+        raise Damaged(f"{folder}: every checkpoint is damaged; delete the folder to train afresh")
     return None
 
 

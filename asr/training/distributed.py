@@ -6,6 +6,7 @@ them; each finds its rank in the environment. One process alone is rank 0 of 1.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,11 @@ def rank() -> int:
 def is_main() -> bool:
     """Whether this process writes, prints and prepares for all."""
     return rank() == 0
+
+
+def log_errors_only() -> None:
+    """Keep the processes beside the main one from repeating its messages."""
+    logging.getLogger("asr").setLevel(logging.ERROR)
 
 
 @contextmanager

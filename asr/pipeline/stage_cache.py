@@ -1,4 +1,7 @@
-"""Which stages of a run are done, and with what: unchanged ones are skipped, others say why not."""
+"""The stage cache: which stages of a run are done, and from which inputs.
+
+A stage whose inputs have not changed is skipped.
+"""
 
 from __future__ import annotations
 
@@ -14,46 +17,49 @@ from asr.errors import UserError
 
 
 class StageCache:
-    """The inputs of each stage as it was finished with them, in a JSON file."""
+    """The inputs that each finished stage had, in a JSON file.
 
-    def __init__(self, path: Path, say: Callable[[str, str], None]):
-        """say: told a stage's name and why it is skipped or runs again."""
-        self.path, self._say = path, say
+    report: called with the name of a stage and the reason why it is skipped or runs again.
+    """
+
+    def __init__(self, path: Path, report: Callable[[str, str], None]):
+        self.path, self._report = path, report
         self.read()
 
     def read(self) -> None:
+        """Read the file again: another process may have written it."""
         try:
             self.stages: dict[str, Any] = json.loads(self.path.read_text())
         except FileNotFoundError:
             self.stages = {}
 
     def done(self, stage: str, inputs: dict, outputs: Sequence[Path]) -> bool:
-        """Whether a stage can be skipped."""
+        """Whether a stage can be skipped: same inputs as last time, and every output exists."""
         before = self.stages.get(stage)
         missing = [path for path in outputs if not path.exists()]
         if before == inputs and not missing:
-            self._say(stage, "skipped: done, nothing has changed")
+            self._report(stage, "skipped: done, nothing has changed")
             return True
         if before is not None:
             changed = ", ".join(differences(before, inputs))
-            self._say(
-                stage, f"runs again: {changed + ' changed' if changed else f'{missing[0]} is gone'}"
-            )
+            reason = f"{changed} changed" if changed else f"{missing[0]} is gone"
+            self._report(stage, f"runs again: {reason}")
         return False
 
-    def note(self, stage: str, inputs: dict) -> None:
+    def record(self, stage: str, inputs: dict) -> None:
+        """Record that a stage is done."""
         self.stages[stage] = inputs
         files.write(self.path, json.dumps(self.stages, indent=1) + "\n")
 
     def forget(self, stage: str) -> None:
-        """Of the stage and those whose names begin with it."""
+        """Forget the stage, and every stage whose name begins with its name."""
         self.stages = {k: v for k, v in self.stages.items() if not k.startswith(stage)}
 
 
 def digest(path: Path) -> str:
-    """Of a file, or of a folder of shards: its summary has those of all texts."""
+    """A digest of a file, or of the summary of a folder of shards, which covers all texts."""
     if path.is_dir():
-        shards.Shards(path)  # writes the summary where there is none
+        shards.Shards(path)  # writes the summary if there is none
         path = path / shards.SUMMARY
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
@@ -62,7 +68,7 @@ def digest(path: Path) -> str:
 
 
 def differences(before: Any, now: Any, at: str = "") -> list[str]:
-    """Dotted names of what differs between two trees of plain values."""
+    """The dotted names of the values that differ between two nested dicts."""
     if isinstance(before, dict) and isinstance(now, dict):
         return [
             name

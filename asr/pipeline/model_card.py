@@ -1,0 +1,37 @@
+"""The model card: what a model file says about itself, for people to read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import torch
+
+from asr import __version__
+from asr.config import Config
+from asr.data import shards
+from asr.data.manifest import Utterance
+from asr.training.schedule import TrainingState
+
+
+def model_card(c: Config, train_set: Sequence[Utterance], state: TrainingState) -> str:
+    """Markdown: the design, the training data, the error rates on dev, and how to use the model."""
+    hours = shards.durations_s(train_set).sum() / 3600
+    origins = {(u.speaker, u.language) for u in train_set}
+    speakers = len({speaker for speaker, _ in origins if speaker is not None})
+    languages = sorted({language for _, language in origins if language}) or ["not stated"]
+    initial = f"- Fine-tuned from {c.train.init_from}.\n" if c.train.init_from else ""
+    return f"""# {c.name}
+
+A speech recognizer: {c.model.preset}, {c.model.rnn.upper()}, \
+{"bidirectional" if c.model.bidirectional else "causal"}, CTC on {c.tokenizer.kind}.
+
+- Trained on {hours:.2f} hours, {len(train_set)} utterances, {speakers or "unknown"} speakers; \
+language: {", ".join(languages)}.
+- Expects {c.features.rate_hz} Hz mono; other rates are resampled.
+- Dev WER {state.best[0]:.2%}, CER {state.best[1]:.2%} (epoch {state.best_epoch}, greedy).
+{initial}- Trained in {state.train_s:.0f} s with asr {__version__}, torch {torch.__version__}, \
+{os.cpu_count()} cores, seed {c.seed}.
+
+    asr transcribe {c.name}.asr recording.wav
+"""

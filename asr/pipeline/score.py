@@ -1,0 +1,46 @@
+"""The stage that scores a model file on a test manifest."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+from asr.data import manifest
+from asr.pipeline.run_folder import RunFolder
+from asr.pipeline.stage_cache import digest
+from asr.recognition.recognizer import load
+from asr.scoring.evaluate import Evaluation, evaluate
+from asr.scoring.report import write_report
+from asr.scoring.wer import write_results
+from asr.text.normalize import describe
+
+log = logging.getLogger("asr")
+
+
+def score_stage(run: RunFolder, model_file: Path, name: str, label: str) -> Evaluation | None:
+    """Score `model_file` on the manifest `name`; results and report go to `score/LABEL`.
+
+    Returns None if that was done before and nothing has changed.
+    """
+    path, folder = run.data / name, run.path / "score" / label
+    stage = f"score {label}"
+    inputs = {"model": digest(model_file), "manifest": digest(path)}
+    if run.stages.done(stage, inputs, [folder / "score.json"]):
+        run.report(stage, json.loads((folder / "score.json").read_text())["summary"])
+        return None
+    recognizer = load(model_file, run.config.train.device)
+    utterances = manifest.read(path)
+    evaluation = evaluate(recognizer, utterances)
+    normalization = {"normalization": "recipe", "normalized": describe(recognizer.config.text)}
+    pairs, words = evaluation.pairs, evaluation.words
+    by_id = {utterance.id: utterance for utterance in utterances}
+    write_results(folder, pairs, evaluation.score, normalization, words, by_id)
+    figures = evaluation.score.to_dict() | normalization
+    write_report(folder, f"{run.config.name} on {name}", pairs, figures, by_id, words)
+    run.report(stage, str(evaluation.score))
+    for failure in evaluation.failures:
+        log.error("%s", failure.reason)
+    if not evaluation.failures:
+        run.stages.record(stage, inputs)
+    return evaluation
