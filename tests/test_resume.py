@@ -94,7 +94,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(corpus, straig
 def test_no_whole_checkpoint_is_an_error_and_no_silent_start_from_nothing(tmp_path):
     for step in (3, 5):
         checkpoint_file(tmp_path, step).write_bytes(b"cut off")
-    with pytest.raises(UserError, match="every checkpoint is damaged; delete the folder to train afresh"):
+    with pytest.raises(UserError, match="every checkpoint is damaged; delete the folder"):
         checkpoint.load_newest(tmp_path, {}, None)
 
 
