@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From nothing to a recognizer: install, train on spoken digits, transcribe a recording, score.
+# Install asr, train a recognizer of spoken digits, transcribe three recordings and score it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash tools/setup.sh digits
@@ -7,7 +7,7 @@ bash tools/setup.sh digits
 echo "== asr run recipes/digits"
 .venv/bin/asr run recipes/digits
 
-echo "== asr transcribe: three recordings of voices that training never heard"
+echo "== asr transcribe: three recordings of voices that are not in the training set"
 .venv/bin/asr transcribe runs/digits/model.asr data/digits/audio/test-0000/test-0000-00{0,1,2}.wav
 
 echo "== asr score"

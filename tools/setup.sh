@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Make .venv and install asr in it (editable). Extras by name: bash tools/setup.sh digits dev
-# Safe to run twice: what is installed already is left alone. PYTHON names another interpreter.
+# Create .venv and install asr in it (editable). Extras by name: bash tools/setup.sh digits dev
+# A second run with the same extras changes nothing. PYTHON names another interpreter.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 python=${PYTHON:-python3}
 "$python" - <<'EOF' || exit 2
 import sys
-if not (3, 10) <= sys.version_info[:2] <= (3, 13):
-    sys.exit(f"asr needs Python 3.10 to 3.13, this is {sys.version.split()[0]}; "
-             "name another with PYTHON=python3.12 bash tools/setup.sh")
+if not (3, 11) <= sys.version_info[:2] <= (3, 14):
+    sys.exit(f"asr needs Python 3.11 to 3.14, this is {sys.version.split()[0]}; "
+             "name another with PYTHON=python3.13 bash tools/setup.sh")
 EOF
 
 extras=$(IFS=,; echo "$*")
@@ -20,7 +20,7 @@ if [[ -x .venv/bin/asr && -f $stamp && "$(cat $stamp)" == "$wanted" ]]; then
     exit 0
 fi
 [[ -x .venv/bin/python ]] || "$python" -m venv .venv
-echo "setup: installing into .venv (torch is large: some minutes the first time)"
+echo "setup: installing into .venv (torch is large, so the first time takes some minutes)"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check \
     --editable ".${extras:+[$extras]}"
 echo "$wanted" > "$stamp"
