@@ -172,7 +172,7 @@ def run(*arguments):
 def test_align_writes_annotations_and_a_corpus(model_file, recording, tmp_path):
     text = tmp_path / "talk.txt"
     text.write_text("It was the best of times,\n\n* * *\nit was * the worst of times.\n")
-    result = run("align", model_file, recording, text, "--to", tmp_path / "out")
+    result = run("align", model_file, recording, text, "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "a talk.TextGrid",
@@ -198,7 +198,7 @@ def test_align_takes_a_manifest_and_goes_on_after_a_failure(model_file, recordin
         Utterance("gone", str(tmp_path / "gone.wav"), 0.0, None, "we had"),
     ]
     manifest.write(tmp_path / "rows.jsonl", rows)
-    result = run("align", model_file, tmp_path / "rows.jsonl", "--to", tmp_path / "out")
+    result = run("align", model_file, tmp_path / "rows.jsonl", "-o", tmp_path / "out")
     assert result.exit_code == 1
     (kept,) = manifest.read(tmp_path / "out" / "manifest.jsonl")
     assert (kept.id, kept.text, kept.speaker) == ("good", rows[0].text, "ann")
@@ -212,7 +212,7 @@ def test_align_keeps_what_scores_well_enough(model_file, recording, tmp_path):
     text = tmp_path / "talk.txt"
     text.write_text("it was the best of times\n")
     result = run(
-        "align", model_file, recording, text, "--to", tmp_path / "out", "--min-score", "-0.01"
+        "align", model_file, recording, text, "-o", tmp_path / "out", "--min-score", "-0.01"
     )
     assert result.exit_code == 0 and "0 of 1 sentences" in result.output
     assert (tmp_path / "out" / "manifest.jsonl").read_text() == ""

@@ -158,10 +158,10 @@ def test_every_utterance_is_in_one_chunk_with_its_like(durations_s, workers):
 @pytest.mark.parametrize(
     "arguments, complaint",
     [
-        (["x.wav", "--engine", "ray"], "name a folder for the results, --to FOLDER"),
-        (["x.wav", "--engine", "ray", "--to", "t", "--format", "srt"], "leave --format out"),
-        (["-", "--engine", "ray", "--to", "t"], "not --watch or a pipe"),
-        (["--watch", "x", "--engine", "ray", "--to", "t"], "not --watch or a pipe"),
+        (["x.wav", "--engine", "ray"], "name a folder for the results, -o FOLDER"),
+        (["x.wav", "--engine", "ray", "-o", "t", "--format", "srt"], "leave --format out"),
+        (["-", "--engine", "ray", "-o", "t"], "not --watch or a pipe"),
+        (["--watch", "x", "--engine", "ray", "-o", "t"], "not --watch or a pipe"),
         (
             ["x.wav", "--address", "h:1"],
             "h:1: is that of a Ray cluster; add --engine ray",
@@ -308,7 +308,7 @@ def test_the_command_writes_what_one_process_does_and_goes_on(cluster, audio, mo
     odd = os.fsdecode(b"n\xff\xfe.wav")  # no text in any encoding
     shutil.copy(audio / "n3.wav", audio / odd)
     lines = in_one_process(model_file, audio)
-    asked = (model_file, "archive/manifest.jsonl", "--to", "out", "--address", cluster.address)
+    asked = (model_file, "archive/manifest.jsonl", "-o", "out", "--address", cluster.address)
     done = command(*asked, cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     assert done.stdout == "24 of 25 recordings: out/part-*.jsonl\n"

@@ -127,7 +127,7 @@ def test_a_run_finds_its_batch_and_keeps_it_when_resumed(tmp_path):
         "train.batch_s=auto",
         "train.epochs=1",
         "augment.pad_silence_s=0",
-        "--runs",
+        "-o",
         tmp_path,
     )
     assert "train.batch_s: auto is 1 s: 100 steps an epoch" in asr("train", tmp_path, *settings)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from asr.cli.options import Decoding
 from asr.cli.system import bench as bench_command
 from asr.data import manifest
 from asr.data.manifest import Utterance
@@ -57,7 +58,7 @@ def test_a_recording_of_ones_own(model_file, recordings, tmp_path):
 
 
 def test_the_command(model_file, capsys):
-    bench_command(model_file, device="cpu")
+    bench_command(model_file, decoding=Decoding(device="cpu"))
     said = capsys.readouterr().out
     assert all(word in said for word in [*STAGES, "latency of 3 s", "peak MiB"])
     bench_command(model_file, as_json=True)

@@ -222,7 +222,7 @@ def test_names_that_are_no_text_are_no_reason_to_stop(run, tmp_path, model_file,
     assert done.returncode == 1
     assert len(done.stdout.splitlines()) == 3
     assert len(done.stderr.splitlines()) == 2
-    run("transcribe", model_file, folder, "--format", "jsonl", "--to", tmp_path / "out")
+    run("transcribe", model_file, folder, "--format", "jsonl", "-o", tmp_path / "out")
     for path in (tmp_path / "out").iterdir():
         assert json.loads(path.read_text(encoding="utf-8"))["duration_s"] == 1.0
     assert len(os.listdir(tmp_path / "out")) == 3
@@ -238,15 +238,15 @@ def test_names_that_are_no_text_are_no_reason_to_stop(run, tmp_path, model_file,
         (["transcribe", "empty.asr", "a.wav"], "empty.asr: not a model file, or damaged"),
         (["transcribe", "MODEL", "a.wav", "--device", "gpu"], "device 'gpu'"),
         (["transcribe", "MODEL", "none.tsv"], "none.tsv: no such manifest"),
-        (["transcribe", "MODEL", "GOOD", "--to", "empty.asr"], "cannot be written"),
-        (["transcribe", "MODEL", "escape.jsonl", "--to", "out"], "leads out of the folder out"),
+        (["transcribe", "MODEL", "GOOD", "-o", "empty.asr"], "cannot be written"),
+        (["transcribe", "MODEL", "escape.jsonl", "-o", "out"], "leads out of the folder out"),
         (
             ["transcribe", "MODEL", "GOOD", "GOOD", "--format", "srt"],
             "--format srt: 2 recordings need files of their own; name a folder",
         ),
         (
             ["transcribe", "MODEL", "GOOD", "--format", "srt", "--format", "txt"],
-            "--format srt, txt: name a folder for the files, --to FOLDER",
+            "--format srt, txt: name a folder for the files, -o FOLDER",
         ),
         (["score", "MODEL", "none.jsonl"], "none.jsonl: no such manifest"),
         (["score", "none.txt", "none.txt"], "none.txt: no such file"),
@@ -319,7 +319,7 @@ def test_json_lines_have_words_in_seconds(run, model_file, recordings):
 def test_every_format_is_written_at_once(run, tmp_path, model_file, recordings):
     chosen = [part for name in FORMATS for part in ("--format", name)]
     status, out, err = run(
-        "transcribe", model_file, recordings, *chosen, "--to", tmp_path, "--format", "txt"
+        "transcribe", model_file, recordings, *chosen, "-o", tmp_path, "--format", "txt"
     )
     assert (status, out, err) == (0, "", [])
     assert len(os.listdir(tmp_path)) == 8 * len(FORMATS)
@@ -339,7 +339,7 @@ def test_every_format_is_written_at_once(run, tmp_path, model_file, recordings):
 def test_one_recording_in_any_format_to_stdout(run, tmp_path, model_file, recordings, name):
     recording = recordings / "r4.wav"
     status, out, _ = run("transcribe", model_file, recording, "--format", name)
-    run("transcribe", model_file, recording, "--format", name, "--to", tmp_path)
+    run("transcribe", model_file, recording, "--format", name, "-o", tmp_path)
     assert (status, out) == (0, (tmp_path / f"r4.{name}").read_text())
 
 
@@ -353,7 +353,7 @@ def test_files_of_one_name_do_not_overwrite_each_other(run, tmp_path, model_file
         (tmp_path / str(i)).mkdir()
         (tmp_path / str(i) / "x.wav").write_bytes((recordings / f"r{i}.wav").read_bytes())
     paths = [tmp_path / "0/x.wav", tmp_path / "1/x.wav"]
-    status, out, _ = run("transcribe", model_file, *paths, "--to", tmp_path / "out")
+    status, out, _ = run("transcribe", model_file, *paths, "-o", tmp_path / "out")
     assert (status, out) == (0, "")
     texts = [path.read_text() for path in sorted((tmp_path / "out").rglob("*.txt"))]
     assert texts == [run("transcribe", model_file, path)[1] for path in paths]
@@ -386,7 +386,7 @@ def test_set(run, tmp_path, model_file, recordings) -> Path:
 
 
 def test_score_of_a_model_is_score_of_its_transcripts(run, tmp_path, model_file, test_set):
-    status, out, err = run("score", model_file, test_set, "--to", tmp_path / "score")
+    status, out, err = run("score", model_file, test_set, "-o", tmp_path / "score")
     assert (status, err) == (0, [])
     words = sum(len(u.text.split()) for u in manifest.read(test_set))
     assert f"1 errors in {words} words: 0 substituted, 1 deleted, 0 inserted" in out

@@ -23,7 +23,7 @@ SETTINGS = (
 
 @pytest.fixture(scope="module")
 def alone(corpus):
-    asr("train", corpus, *SETTINGS, "--runs", corpus / "alone")
+    asr("train", corpus, *SETTINGS, "-o", corpus / "alone")
     return corpus / "alone/tones"
 
 
@@ -31,7 +31,7 @@ def together(processes, corpus, runs, *settings):
     """The same command, by torchrun, processes talking through gloo."""
     arguments = ["--standalone", "--nproc-per-node", processes, "-m", "asr.cli", "train", corpus]
     command = [sys.executable, "-m", "torch.distributed.run", *map(str, arguments)]
-    command += [*SETTINGS, *settings, "--runs", str(runs)]
+    command += [*SETTINGS, *settings, "-o", str(runs)]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -53,13 +53,13 @@ def test_a_run_goes_on_with_another_number_of_processes(corpus, alone):
     for path in checkpoint_files(run / "checkpoints")[:-4]:
         path.unlink()  # all but the first four: the run was killed in its first epoch
     (run / "model.asr").unlink()
-    output = asr("train", corpus, *SETTINGS, *settings, "--runs", runs)
+    output = asr("train", corpus, *SETTINGS, *settings, "-o", runs)
     assert "resuming at step 4 " in output
     torch.testing.assert_close(weights(run), weights(alone), atol=2e-4, rtol=1e-3)
 
 
 def test_a_batch_in_three_passes_is_the_batch_at_once(corpus, alone):
-    asr("train", corpus, *SETTINGS, "train.accumulate=3", "--runs", corpus / "passes")
+    asr("train", corpus, *SETTINGS, "train.accumulate=3", "-o", corpus / "passes")
     torch.testing.assert_close(
         weights(corpus / "passes/tones"), weights(alone), atol=2e-4, rtol=1e-3
     )

@@ -45,22 +45,22 @@ RUN = {
     "bash tools/quickstart.sh": None,  # its commands are collected beside those of the pages
     "bash tools/test.sh": None,  # this
     "asr run recipes/digits": f"asr run recipes/digits {DIGITS}",
-    "asr prepare recordings data/mine": "",
+    "asr prepare recordings -o data/mine": "",
     "asr check data/mine/train.jsonl": "",
     'echo "name: mine" > mine.yaml': "",
     "asr run mine.yaml": f"asr run mine.yaml {SMALL}",
     "asr transcribe runs/mine/model.asr recordings/new.wav": "",
-    "asr transcribe runs/mine/model.asr recordings --to texts --format txt --format srt": "",
+    "asr transcribe runs/mine/model.asr recordings -o texts --format txt --format srt": "",
     "asr transcribe runs/mine/model.asr 'recordings/**/*.wav' --format jsonl": "",
     "asr bench runs/mine/model.asr": "",
     "asr bench runs/mine/model.asr recordings/new.wav --json": (
         "asr bench runs/mine/model.asr --json"  # the small recording is too short
     ),
     "asr transcribe runs/mine/model.asr recordings/new.wav --quantize": "",
-    "asr transcribe model.asr data/NAME/test.jsonl --engine ray --to archive": "",
+    "asr transcribe model.asr data/NAME/test.jsonl --engine ray -o archive": "",
     "asr score data/NAME/test.jsonl archive/part-00000.jsonl": "",
     # test_archive.py runs it on a cluster
-    "asr transcribe model.asr data/NAME/test.jsonl --engine ray --to archive --address HEAD:6379": (
+    "asr transcribe model.asr data/NAME/test.jsonl --engine ray -o archive --address HEAD:6379": (
         None
     ),
     "cat recordings/new.wav | asr transcribe runs/mine/model.asr - --format srt": "",
@@ -100,33 +100,33 @@ RUN = {
         "asr run recipes/speechocean/deepspeech2.yaml data.prepare.audio=speechocean762 "
         f"{SMALL} model.channels=4"
     ),
-    "asr align model.asr talk.wav talk.txt --to aligned": "",
-    "asr align model.asr data/NAME/test.jsonl --to aligned": "",
-    "asr align model.asr book.mp3 book.txt --to book --min-score -1": "",
+    "asr align model.asr talk.wav talk.txt -o aligned": "",
+    "asr align model.asr data/NAME/test.jsonl -o aligned": "",
+    "asr align model.asr book.mp3 book.txt -o book --min-score -1": "",
     "asr transcribe runs/digits/model.asr data/digits/audio/test-0000/test-0000-00{0,1,2}.wav": "",
     "asr score runs/digits/model.asr data/digits/test.jsonl": "",
     "asr score model.asr data/NAME/test.jsonl": "",
     "asr score model.asr data/NAME/test.jsonl --by speaker --by duration --by snr "
-    "--to scores/model": "",
+    "-o scores/model": "",
     "asr score scores/model --train data/NAME/train.jsonl --confusions 10": "",
-    "asr score model.asr data/NAME/test.jsonl --decoder beam=20 --to scores/beam": "",
+    "asr score model.asr data/NAME/test.jsonl --decoder beam=20 -o scores/beam": "",
     "asr score scores/model --against scores/beam": "",
     "asr score data/NAME/test.jsonl model.txt --against other.txt": "",
-    "asr lm books.txt.gz data/NAME/train.jsonl --to lm.npz --perplexity data/NAME/dev.jsonl": "",
-    "asr tune model.asr data/NAME/dev.jsonl --lm lm.npz --to tuned.asr": "",
+    "asr lm books.txt.gz data/NAME/train.jsonl -o lm.npz --perplexity data/NAME/dev.jsonl": "",
+    "asr tune model.asr data/NAME/dev.jsonl --lm lm.npz -o tuned.asr": "",
     "asr score tuned.asr data/NAME/test.jsonl": "",
-    "asr shard data/mine/train.jsonl data/mine/shards": "",
+    "asr shard data/mine/train.jsonl -o data/mine/shards": "",
     "asr check data/mine/shards": "",
     "asr train mine.yaml name=large data.folder=data/mine data.train=shards": (
         f"asr train mine.yaml name=large data.folder=data/mine data.train=shards {SMALL}"
     ),
     **{
-        f"asr show {FIRST} --what {name} --to docs/pictures/{name}.png": ""
+        f"asr show {FIRST} --what {name} -o docs/pictures/{name}.png": ""
         for name in ("waveform", "spectrum", "spectrogram")
     },
     **{
         f"asr show {FIRST} --model runs/digits/model.asr --what {name} "
-        f"--to docs/pictures/{name}.png": ""
+        f"-o docs/pictures/{name}.png": ""
         for name in ("mel", "log-mel", "augment", "spec-augment", *OF_MODEL)
     },
     f"asr transcribe runs/digits/model.asr {FIRST}": "",

@@ -100,7 +100,7 @@ def test_a_pipe(model_file, recordings):
 
 
 def test_what_is_finished_is_left_as_it_is(model_file, inbox, tmp_path):
-    command = ["transcribe", model_file, inbox, "--to", tmp_path / "out", "--format"]
+    command = ["transcribe", model_file, inbox, "-o", tmp_path / "out", "--format"]
     assert asr(*command, "txt").returncode == 0
     texts = {path: path.read_text() for path in (tmp_path / "out").rglob("*.txt")}
     assert len(texts) == 4 and (tmp_path / "out/deep/r2.txt") in texts
@@ -128,7 +128,7 @@ def test_what_is_finished_is_left_as_it_is(model_file, inbox, tmp_path):
 
 def test_a_failure_is_tried_again(model_file, inbox, tmp_path):
     shutil.copy(inbox / "notes.txt", inbox / "bad.wav")
-    command = ["transcribe", model_file, inbox, "--to", tmp_path / "out"]
+    command = ["transcribe", model_file, inbox, "-o", tmp_path / "out"]
     first, second = asr(*command), asr(*command)
     assert (first.returncode, second.returncode) == (1, 1)
     assert b"4 of 5 finished before" in second.stderr
@@ -180,7 +180,7 @@ def test_a_file_is_taken_once_it_is_whole(inbox):
 
 
 def test_watching_a_folder_until_ctrl_c(model_file, inbox, recordings, tmp_path):
-    command = ["transcribe", model_file, "--watch", inbox, "--to", tmp_path / "out"]
+    command = ["transcribe", model_file, "--watch", inbox, "-o", tmp_path / "out"]
     command += ["--format", "json"]
     process = start(*command)
     try:
@@ -207,7 +207,7 @@ def test_watching_a_folder_until_ctrl_c(model_file, inbox, recordings, tmp_path)
 def test_ctrl_c_keeps_what_is_finished(model_file, recordings, tmp_path):
     rows = [{"id": f"u{i}", "audio": str(recordings / f"r{i % 8}.wav")} for i in range(6000)]
     (tmp_path / "many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    command = ["transcribe", model_file, tmp_path / "many.jsonl", "--to", tmp_path / "out"]
+    command = ["transcribe", model_file, tmp_path / "many.jsonl", "-o", tmp_path / "out"]
     process = start(*command)
     try:
         while not (tmp_path / "out/u100.txt").exists():

@@ -28,7 +28,7 @@ def lm(*arguments) -> str:
 
 
 def test_text_is_normalized_as_for_training(text, tmp_path):
-    printed = lm(text, "--to", tmp_path / "lm.npz", "--perplexity", text)
+    printed = lm(text, "-o", tmp_path / "lm.npz", "--perplexity", text)
     model = NGram.load(tmp_path / "lm.npz")
     assert set(model.words[3:]) == set("the sun rises boats quiet go out".split())
     assert "3-gram on words, vocabulary of 10, " in printed
@@ -44,13 +44,13 @@ def test_many_texts_packed_files_and_manifests(text, tmp_path):
     manifest.write(
         tmp_path / "train.jsonl", [manifest.Utterance("1", "1.wav", text="come home, boats")]
     )
-    lm(text, tmp_path / "text.gz", tmp_path / "train.jsonl", "--to", tmp_path / "lm.npz")
+    lm(text, tmp_path / "text.gz", tmp_path / "train.jsonl", "-o", tmp_path / "lm.npz")
     estimated = NGram.estimate(["the sun rises", QUIET, "a storm", "come home boats"])
     assert NGram.load(tmp_path / "lm.npz").words == estimated.words
 
 
 def test_options(text, tmp_path):
-    lm(text, "--to", tmp_path / "lm.npz", "--order", 2, "--prune", "0 1", "--max-words", 2)
+    lm(text, "-o", tmp_path / "lm.npz", "--order", 2, "--prune", "0 1", "--max-words", 2)
     model = NGram.load(tmp_path / "lm.npz")
     assert model.words[3:] == ["the", "boats"]
     same = NGram.estimate(["the sun rises", QUIET], 2, (0, 1), 2)
@@ -58,22 +58,22 @@ def test_options(text, tmp_path):
 
 
 def test_conversion(text, tmp_path):
-    lm(text, "--to", tmp_path / "lm.npz")
-    lm(tmp_path / "lm.npz", "--to", tmp_path / "lm.arpa.gz")
-    lm(tmp_path / "lm.arpa.gz", "--to", tmp_path / "again.npz")
+    lm(text, "-o", tmp_path / "lm.npz")
+    lm(tmp_path / "lm.npz", "-o", tmp_path / "lm.arpa.gz")
+    lm(tmp_path / "lm.arpa.gz", "-o", tmp_path / "again.npz")
     first, again = NGram.load(tmp_path / "lm.npz"), NGram.load(tmp_path / "again.npz")
     assert first.score(QUIET) == pytest.approx(again.score(QUIET), abs=1e-5)
     with pytest.raises(UserError, match=r"lm\.npz: a model can only be converted"):
-        lm(tmp_path / "lm.npz", "--to", tmp_path / "lm.arpa", "--order", 2)
+        lm(tmp_path / "lm.npz", "-o", tmp_path / "lm.arpa", "--order", 2)
 
 
 @pytest.mark.parametrize(
     "options, problem",
     [
-        (["--to", "lm.bin"], r"lm\.bin: name the language model \.npz, \.arpa, \.arpa\.gz"),
-        (["--to", "lm.npz", "--prune", "0 x"], "--prune: '0 x'; give counts"),
-        (["--to", "lm.npz", "--tokens"], "--tokens: name the model"),
-        (["--to", "lm.npz", "--order", "9"], "order 9: give one from 1 to 6"),
+        (["-o", "lm.bin"], r"lm\.bin: name the language model \.npz, \.arpa, \.arpa\.gz"),
+        (["-o", "lm.npz", "--prune", "0 x"], "--prune: '0 x'; give counts"),
+        (["-o", "lm.npz", "--tokens"], "--tokens: name the model"),
+        (["-o", "lm.npz", "--order", "9"], "order 9: give one from 1 to 6"),
     ],
 )
 def test_mistakes(text, options, problem, monkeypatch):

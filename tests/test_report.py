@@ -48,7 +48,7 @@ def scored(model_file, recordings, tmp_path):
         for i, (path, text) in enumerate(zip(sorted(recordings.glob("*.wav")), texts, strict=True))
     ]
     write(tmp_path / "test.jsonl", rows)
-    score_command(model_file, tmp_path / "test.jsonl", by=["speaker"], to=tmp_path / "out")
+    score_command(model_file, tmp_path / "test.jsonl", by=["speaker"], output=tmp_path / "out")
     return tmp_path / "out"
 
 
@@ -116,7 +116,7 @@ def test_nothing_from_outside_is_html(tmp_path):
 def test_texts_alone_have_a_report_too(tmp_path):
     (tmp_path / "ref.txt").write_text("a one two\nb three\n")
     (tmp_path / "hyp.txt").write_text("a one too\nb three\n")
-    score_command(tmp_path / "ref.txt", tmp_path / "hyp.txt", to=tmp_path / "out")
+    score_command(tmp_path / "ref.txt", tmp_path / "hyp.txt", output=tmp_path / "out")
     inside = data_of((tmp_path / "out/report.html").read_text())
     assert inside["calibration"] is None
     assert [row["errors"] for row in inside["utterances"]] == [1, 0]
@@ -125,7 +125,7 @@ def test_texts_alone_have_a_report_too(tmp_path):
 
 def test_a_folder_keeps_times_and_confidences(scored):
     before = data_of((scored / "report.html").read_text())
-    score_command(scored, by=None, to=scored.parent / "again")
+    score_command(scored, by=None, output=scored.parent / "again")
     after = data_of((scored.parent / "again/report.html").read_text())
     assert before["calibration"] == after["calibration"] is not None
     assert [row["steps"] for row in before["utterances"]] == [
@@ -139,14 +139,14 @@ def test_a_folder_keeps_times_and_confidences(scored):
 def test_a_folder_finds_the_recordings_again(scored, to):
     """Also once the page has been written over, and from another folder."""
     before = rows_and_sound(scored)
-    score_command(scored, to=scored.parent / to)
-    score_command(scored.parent / to, to=scored.parent / to)
+    score_command(scored, output=scored.parent / to)
+    score_command(scored.parent / to, output=scored.parent / to)
     assert rows_and_sound(scored.parent / to) == before
 
 
 def test_recordings_are_linked_from_where_the_later_report_is(scored, recordings, monkeypatch):
     monkeypatch.setattr(report, "EMBEDDED", 0)
-    score_command(scored, to=scored.parent / "else/where")
+    score_command(scored, output=scored.parent / "else/where")
     rows = data_of((scored.parent / "else/where/report.html").read_text())["utterances"]
     found = {(scored.parent / "else/where" / row["source"]).resolve() for row in rows}
     assert found == {path.resolve() for path in recordings.glob("*.wav")}
@@ -157,7 +157,7 @@ def test_recordings_that_are_gone_are_counted_and_named(scored, tmp_path):
     lines[1]["audio"] += ".gone"
     del lines[3]["audio"]  # as folders were before recordings were kept in them
     (scored / "hypotheses.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
-    done = CliRunner().invoke(app, ["score", str(scored), "--to", str(scored)])
+    done = CliRunner().invoke(app, ["score", str(scored), "-o", str(scored)])
     said = "recordings were not found, the report is without them"
     assert done.exit_code == 0 and f"2 {said}: r1, r3\n" in done.stderr
     page = data_of((scored / "report.html").read_text())
@@ -172,7 +172,7 @@ def test_texts_of_a_manifest_have_its_recordings(scored, recordings):
     heard = "".join(f"{row['id']}\t{row['hypothesis']}\n" for row in rows)
     (scored.parent / "heard.tsv").write_text("id\ttext\n" + heard)
     texts = scored.parent / "heard.tsv", scored.parent / "texts"
-    score_command(scored.parent / "test.jsonl", texts[0], to=texts[1])
+    score_command(scored.parent / "test.jsonl", texts[0], output=texts[1])
     page = data_of((texts[1] / "report.html").read_text())
     assert all(row["source"] for row in page["utterances"])
 
@@ -200,7 +200,7 @@ def test_a_column_of_this_name_that_is_no_words_is_left_alone(tmp_path, words):
     row = {"id": "a", "reference": "one", "hypothesis": "two", "words": words}
     (tmp_path / "in").mkdir()
     (tmp_path / "in/hypotheses.jsonl").write_text(json.dumps(row) + "\n")
-    score_command(tmp_path / "in", to=tmp_path / "out")
+    score_command(tmp_path / "in", output=tmp_path / "out")
     inside = data_of((tmp_path / "out/report.html").read_text())
     assert inside["utterances"][0]["steps"] == [["one", "two", None, None, None]]
 

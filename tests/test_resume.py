@@ -29,13 +29,13 @@ SETTINGS = (
 @pytest.fixture(scope="module")
 def straight(corpus):
     """The run that was never interrupted."""
-    asr("train", corpus, *SETTINGS, "--runs", corpus / "straight")
+    asr("train", corpus, *SETTINGS, "-o", corpus / "straight")
     return corpus / "straight/tones"
 
 
 def train_until(corpus, runs, step, how):
     """Train, and send the signal `how` once `step` steps are in a checkpoint."""
-    arguments = command("train", corpus, *SETTINGS, "--runs", runs)
+    arguments = command("train", corpus, *SETTINGS, "-o", runs)
     folder = runs / "tones/checkpoints"
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     while process.poll() is None:
@@ -64,7 +64,7 @@ def test_killed_and_resumed_equals_never_killed(corpus, straight, how):
     runs = corpus / f"stopped-{how.name}"
     for step in (7, 23):
         train_until(corpus, runs, step, how)
-    assert "resuming at step" in asr("train", corpus, *SETTINGS, "--runs", runs)
+    assert "resuming at step" in asr("train", corpus, *SETTINGS, "-o", runs)
     assert torch.equal(weights(runs / "tones"), weights(straight))
     assert decided_rows(runs / "tones") == decided_rows(straight)
 
@@ -74,7 +74,7 @@ def test_twenty_random_kills(corpus, straight):
     steps = np.random.default_rng(0).choice(np.arange(1, total_steps(straight)), 20, replace=False)
     for step in sorted(steps.tolist()):
         train_until(corpus, corpus / "twenty", step, signal.SIGKILL)
-    asr("train", corpus, *SETTINGS, "--runs", corpus / "twenty")
+    asr("train", corpus, *SETTINGS, "-o", corpus / "twenty")
     assert torch.equal(weights(corpus / "twenty/tones"), weights(straight))
 
 
@@ -85,7 +85,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(corpus, straig
     data = bytearray(newest.read_bytes())
     data[-5] ^= 1  # one bit of one weight: only a checksum can tell
     newest.write_bytes(data)
-    output = asr("train", corpus, *SETTINGS, "--runs", runs)
+    output = asr("train", corpus, *SETTINGS, "-o", runs)
     assert f"{newest}: not a checkpoint, or damaged" in output
     assert f"resuming at step {int(before.stem.partition('-')[2])} of" in output
     assert torch.equal(weights(runs / "tones"), weights(straight))

@@ -59,7 +59,7 @@ def test_breakdowns_are_printed_and_written(files):
     (files / "train.txt").write_text("The cat, a dog sat sang\n")
     status, out, _ = run(
         *(files / "r.tsv", files / "a.txt", "--by", "speaker", "--by", "age"),
-        *("--train", files / "train.txt", "--to", files / "out"),
+        *("--train", files / "train.txt", "-o", files / "out"),
     )
     assert status == 0
     assert "12.50% of 8 reference words are out of vocabulary (bird): 0.00% of them wrong" in out
@@ -75,12 +75,12 @@ def test_breakdowns_are_printed_and_written(files):
 
 
 def test_a_folder_gives_the_figures_it_was_written_with(files):
-    _, first, _ = run(files / "r.tsv", files / "a.txt", "--to", files / "out", "--confusions", 0)
+    _, first, _ = run(files / "r.tsv", files / "a.txt", "-o", files / "out", "--confusions", 0)
     status, again, _ = run(files / "out", "--confusions", 0)
     assert status == 0
     assert again.splitlines()[:2] == first.splitlines()[:2]
     assert "normalization: none" in again
-    _, cased, _ = run(files / "r.tsv", files / "a.txt", "--normalize", "none", "--to", files / "c")
+    _, cased, _ = run(files / "r.tsv", files / "a.txt", "--normalize", "none", "-o", files / "c")
     assert run(files / "c")[1] == cased
 
 
@@ -92,8 +92,8 @@ def test_two_systems_are_compared_as_texts_or_as_folders(files):
     assert "matched pairs: 2 segments with an error, W = -1.00, p = 1\n" in out
     assert "No difference is shown: a set of this size" in out
     for name in "ab":
-        run(files / "r.tsv", files / f"{name}.txt", "--to", files / name)
-    status, folders, _ = run(files / "a", "--against", files / "b", "--to", files / "both")
+        run(files / "r.tsv", files / f"{name}.txt", "-o", files / name)
+    status, folders, _ = run(files / "a", "--against", files / "b", "-o", files / "both")
     assert status == 0
     assert folders[folders.index("WER 25.00% first") :] == out[out.index("WER 25.00% first") :]
     written = json.loads((files / "both/score.json").read_text())["against"]
@@ -103,7 +103,7 @@ def test_two_systems_are_compared_as_texts_or_as_folders(files):
 
 def test_findings_are_named_and_faults_are_status_1(files):
     (files / "a.txt").write_text("u1\tthe bat sat\nu2\tthe dog\nu2\t\nu4\tx\n")
-    status, out, err = run(files / "r.tsv", files / "a.txt", "--to", files / "out")
+    status, out, err = run(files / "r.tsv", files / "a.txt", "-o", files / "out")
     assert status == 1
     assert "4 errors in 8 words" in out
     assert err == [
@@ -139,7 +139,7 @@ def test_a_model_is_compared_with_another_and_with_texts(model_file, test_set, t
     cased = model.config.text.model_copy(update={"lowercase": False})
     model.config = model.config.model_copy(update={"text": cased})
     save_model(other, model)
-    status, out, _ = run(model_file, test_set, "--against", other, "--to", tmp_path / "out")
+    status, out, _ = run(model_file, test_set, "--against", other, "-o", tmp_path / "out")
     assert status == 0
     assert "No difference: both have as many errors in every utterance." in out
     assert "normalization: recipe (lower case" in out

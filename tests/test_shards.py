@@ -276,9 +276,9 @@ SHORT = ("train.epochs=2", "train.batch_s=5", "augment.speed=[0.9,1.0]", "featur
 
 
 def test_shards_train_to_the_same_as_their_manifest(corpus):
-    asr("train", corpus, *SHORT, "data.train=same.jsonl", "--runs", corpus / "same")
+    asr("train", corpus, *SHORT, "data.train=same.jsonl", "-o", corpus / "same")
     settings = (*SHORT, "data.shuffle_shards=99", "train.workers=2")
-    output = asr("train", corpus, *settings, "--runs", corpus / "all")
+    output = asr("train", corpus, *settings, "-o", corpus / "all")
     assert "1 problems: 1 ctc" in output and "too fast: " in output
     same, run = corpus / "same/tones", corpus / "all/tones"
     assert torch.equal(weights(run), weights(same))
@@ -292,10 +292,10 @@ def test_killed_and_resumed_equals_never_killed(corpus):
     settings = ("train.epochs=6", "train.batch_s=5", "train.accumulate=2", "train.ema=0.95")
     settings += ("train.checkpoint_minutes=0.00001", "augment.speed=[0.9,1.0,1.1]")
     settings += ("train.average_best=2", "features.cmvn=global")  # as train_until has them
-    asr("train", corpus, *settings, "--runs", corpus / "straight")
+    asr("train", corpus, *settings, "-o", corpus / "straight")
     for step in (5, 31):
         train_until(corpus, corpus / "killed", step, signal.SIGKILL)
-    output = asr("train", corpus, *settings, "--runs", corpus / "killed")
+    output = asr("train", corpus, *settings, "-o", corpus / "killed")
     assert "resuming at step" in output and "check: skipped" in output
     assert torch.equal(weights(corpus / "killed/tones"), weights(corpus / "straight/tones"))
 
@@ -306,7 +306,7 @@ def test_processes_share_the_shards(corpus):
     assert done.returncode == 0, done.stderr
     settings = ("spec_augment.time_masks=0", "spec_augment.freq_masks=0", "model.dropout=0")
     settings += ("features.dither=0", "augment.speed=[0.9,1.0,1.1]", "train.epochs=2")
-    asr("train", corpus, *settings, "train.batch_s=5", "--runs", corpus / "one")
+    asr("train", corpus, *settings, "train.batch_s=5", "-o", corpus / "one")
     one, two = weights(corpus / "one/tones"), weights(corpus / "two/tones")
     torch.testing.assert_close(two, one, atol=2e-4, rtol=1e-3)
 

@@ -306,7 +306,7 @@ def show(*arguments):
 
 def test_a_folder_gets_every_picture_even_of_silence(model_file, tmp_path):
     soundfile.write(tmp_path / "silence.wav", np.zeros(RATE_HZ), RATE_HZ)
-    done = show(tmp_path / "silence.wav", "--model", model_file, "--to", tmp_path / "all")
+    done = show(tmp_path / "silence.wav", "--model", model_file, "-o", tmp_path / "all")
     assert done.exit_code == 0, done.output
     assert {file.stem for file in (tmp_path / "all").iterdir()} == {*OF_SOUND, *OF_MODEL}
     assert len(done.stdout.splitlines()) == len(OF_SOUND + OF_MODEL)
@@ -320,10 +320,10 @@ def test_without_a_model_there_are_the_pictures_of_the_sound():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--what", "cnn", "--to", "a.png"], "cnn: shows what a model does; add --model"),
-        (["--what", "spectrum"], "spectrum: not in a terminal; add --to spectrum.png"),
-        (["--to", "a.jpg"], "a.jpg: pictures are written as .png or .svg"),
-        (["--what", "mel", "--what", "log-mel", "--to", "a.png"], "one file for 2 pictures"),
+        (["--what", "cnn", "-o", "a.png"], "cnn: shows what a model does; add --model"),
+        (["--what", "spectrum"], "spectrum: not in a terminal; add -o spectrum.png"),
+        (["-o", "a.jpg"], "a.jpg: pictures are written as .png or .svg"),
+        (["--what", "mel", "--what", "log-mel", "-o", "a.png"], "one file for 2 pictures"),
         (["--start", "5"], "no samples between 5 s and the end"),
     ],
 )
@@ -342,7 +342,7 @@ def test_without_matplotlib_the_terminal_still_works_and_files_say_how(
         monkeypatch.setitem(sys.modules, module, None)
     done = show(tones)
     assert done.exit_code == 0 and "8000 Hz" in done.stdout
-    error = show(tones, "--to", tmp_path / "a.png").exception
+    error = show(tones, "-o", tmp_path / "a.png").exception
     assert isinstance(error, UserError)
     assert str(error) == "pictures need matplotlib: pip install 'asr[plots]'"
     assert not (tmp_path / "a.png").exists()
@@ -354,7 +354,7 @@ def test_without_matplotlib_the_terminal_still_works_and_files_say_how(
 def test_each_picture_of_the_guide_is_made_by_a_command_in_it():
     page = (ROOT / "docs/from-sound-to-text.md").read_text()
     shown = re.findall(r"!\[([^\]]+)\]\((pictures/[^)]+)\)", page)
-    assert [path for _, path in shown] == re.findall(r"--to docs/(pictures/\S+)", page)
+    assert [path for _, path in shown] == re.findall(r"-o docs/(pictures/\S+)", page)
     for text, path in shown:
         assert len(text) > 50  # what a reader who cannot see it would miss
         file = ROOT / "docs" / path

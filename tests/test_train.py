@@ -24,7 +24,7 @@ from asr.training.schedule import TrainingState
 def finished(corpus):
     """The run that was never interrupted."""
     runs = corpus / "straight"
-    output = asr("run", corpus, "--runs", runs)
+    output = asr("run", corpus, "-o", runs)
     return runs / "tones", output
 
 
@@ -40,7 +40,7 @@ def test_validation_prints_what_score_prints(finished, corpus):
     run, output = finished
     (best,) = (run / "checkpoints").glob("best-*.safetensors")
     state = TrainingState(**load_checkpoint(best, {}))
-    scored = asr("score", run / "model.asr", corpus / "dev.jsonl", "--to", corpus / "scored")
+    scored = asr("score", run / "model.asr", corpus / "dev.jsonl", "-o", corpus / "scored")
     result = json.loads((corpus / "scored/score.json").read_text())
     assert [result["wer"], result["cer"]] == list(state.best)
     assert f"dev WER {state.best[0]:.2%}" in output
@@ -56,13 +56,13 @@ def test_transcripts_do_not_depend_on_their_company(finished, corpus):
 
 
 def test_a_finished_run_is_skipped_and_says_why(finished, corpus):
-    output = asr("run", corpus, "--runs", finished[0].parent)
+    output = asr("run", corpus, "-o", finished[0].parent)
     for stage in ("tokenizer", "train", "score test"):
         assert f"{stage}: skipped: done, nothing has changed" in output
 
 
 def test_a_language_model_is_a_stage_of_its_own(finished, corpus):
-    command = ("run", corpus, "--runs", finished[0].parent, "lm.texts=[train.jsonl]")
+    command = ("run", corpus, "-o", finished[0].parent, "lm.texts=[train.jsonl]")
     output = asr(*command)
     assert "train: skipped" in output and "language model: 3-gram on words" in output
     assert "score test: skipped" in output and "score test-tuned: WER" in output
@@ -78,7 +78,7 @@ def test_a_language_model_is_a_stage_of_its_own(finished, corpus):
 
 
 def test_other_settings_do_not_overwrite_a_run(finished, corpus):
-    output = asr("train", corpus, "train.epochs=9", "--runs", finished[0].parent, status=2)
+    output = asr("train", corpus, "train.epochs=9", "-o", finished[0].parent, status=2)
     assert "config.train.epochs" in output and "train afresh" in output
 
 
@@ -92,7 +92,7 @@ def test_utterances_that_cannot_be_used_are_named_before_training(corpus, tmp_pa
     manifest.write(tmp_path / "train.jsonl", utterances + broken)
     manifest.write(tmp_path / "dev.jsonl", manifest.read(corpus / "dev.jsonl"))
     changes = (f"data.folder={tmp_path}", "train.epochs=1")
-    output = asr("train", corpus / "recipe.yaml", *changes, "--runs", tmp_path)
+    output = asr("train", corpus / "recipe.yaml", *changes, "-o", tmp_path)
     assert "3 problems" in output
     assert "gone.wav: no such file" in output and "no text is left" in output
     assert "rushed" in output and "frames" in output
@@ -117,7 +117,7 @@ def test_damage_that_only_training_meets_is_one_line_and_status_2(corpus, tmp_pa
     )
     manifest.write(tmp_path / "dev.jsonl", manifest.read(corpus / "dev.jsonl"))
     changes = (f"data.folder={tmp_path}", "train.epochs=1", "train.workers=1")
-    output = asr("train", corpus / "recipe.yaml", *changes, "--runs", tmp_path, status=2)
+    output = asr("train", corpus / "recipe.yaml", *changes, "-o", tmp_path, status=2)
     (line,) = [line for line in output.splitlines() if "not finite numbers" in line]
     assert line.startswith(f"asr: utterance bad: {tmp_path / 'nan.wav'}: ")
     assert "Traceback" not in output
@@ -133,14 +133,14 @@ def test_messages_say_what_it_means_and_what_to_try():
 def test_a_loss_that_stays_infinite_ends_the_run(corpus, tmp_path):
     output = asr(
         "train", corpus, "train.learning_rate=1e30", "train.warmup=0", "train.clip_norm=1e30",
-        "--runs", tmp_path, status=1,
+        "-o", tmp_path, status=1,
     )  # fmt: skip
     assert "5 steps in a row without a finite loss" in output and "train-" in output
     assert "Traceback" not in output
 
 
 def test_time_that_is_over_ends_the_run_with_a_validated_model(corpus, tmp_path):
-    settings = ("train.max_minutes=0.0001", "train.validate_every=5", "--runs", tmp_path)
+    settings = ("train.max_minutes=0.0001", "train.validate_every=5", "-o", tmp_path)
     output = asr("train", corpus, *settings)
     assert "training ends at step 1: train.max_minutes is over" in output
     assert "epoch 1: loss" in output and (tmp_path / "tones/model.asr").exists()
@@ -154,7 +154,7 @@ def test_the_deepspeech2_design_trains_with_sgd_and_resumes(corpus, tmp_path):
         "model.layers=2", "model.channels=2", "train.batch_s=20", "train.epochs=2",
         "train.optimizer=sgd", "train.schedule=exponential",
     )  # fmt: skip
-    arguments = ("train", corpus, *changes, "--runs", tmp_path)
+    arguments = ("train", corpus, *changes, "-o", tmp_path)
     assert "deepspeech2 model" in asr(*arguments)
     straight = weights(tmp_path / "tones")
     max((tmp_path / "tones/checkpoints").glob("step-*")).unlink()
@@ -166,7 +166,7 @@ def test_the_deepspeech2_design_trains_with_sgd_and_resumes(corpus, tmp_path):
 def test_global_cmvn_and_a_causal_gru_train_too(corpus, tmp_path):
     asr(
         "train", corpus, "features.cmvn=global", "model.rnn=gru", "model.bidirectional=false",
-        "train.epochs=1", "train.schedule=plateau", "--runs", tmp_path,
+        "train.epochs=1", "train.schedule=plateau", "-o", tmp_path,
     )  # fmt: skip
     model = load_model(tmp_path / "tones/model.asr")
     assert model.features.std.min() > 0 and not torch.equal(model.features.mean, torch.zeros(24))

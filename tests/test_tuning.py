@@ -201,7 +201,7 @@ def files(tmp_path, model_file, dev, with_lm):
 def test_command(files, tuned):
     before = (files / "m.asr").read_bytes()
     done = invoke(
-        files / "m.asr", files / "dev.jsonl", "--lm", files / "lm.npz", "--to", files / "new.asr"
+        files / "m.asr", files / "dev.jsonl", "--lm", files / "lm.npz", "-o", files / "new.asr"
     )
     assert done.exit_code == 0, done.output
     assert (files / "m.asr").read_bytes() == before
@@ -211,7 +211,7 @@ def test_command(files, tuned):
     after = load_model(files / "new.asr")
     assert after.config.decoder == tuned.decoder and after.ngram is not None
     assert (files / "new.tune.png").read_bytes().startswith(b"\x89PNG")
-    # Without --to it is the model's own n-gram, and the file itself that changes.
+    # Without -o it is the model's own n-gram, and the file itself that changes.
     again = invoke(files / "new.asr", files / "dev.jsonl")
     assert again.exit_code == 0 and tuned.gain in again.output
 
@@ -230,7 +230,7 @@ def test_audio_that_cannot_be_read_is_scored_as_empty_and_said(files, dev):
     [
         (["m.asr", "none.jsonl"], r"none\.jsonl: no such manifest"),
         (["none.asr", "dev.jsonl"], r"none\.asr: no such model file"),
-        (["m.asr", "dev.jsonl", "--to", "m.zip"], r"m\.zip: name the model file \.asr"),
+        (["m.asr", "dev.jsonl", "-o", "m.zip"], r"m\.zip: name the model file \.asr"),
         (["m.asr", "mute.jsonl"], "nothing to tune on"),
         (["m.asr", "dev.jsonl", "--lm", "dev.jsonl"], r"dev\.jsonl"),
     ],

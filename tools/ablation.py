@@ -38,19 +38,19 @@ def asr(*arguments: str | Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("variants", type=Path)
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("-o", type=Path, default=Path("runs"))
     parser.add_argument("--only", nargs="*", help="train these alone")
     options = parser.parse_args()
     plan = yaml.safe_load(options.variants.read_text())
     variants = plan["variants"]
     for name in options.only if options.only is not None else variants:
         overrides = [f"name={name}", *plan["shared"], *changes(variants, name)]
-        asr("train", plan["recipe"], *overrides, "--runs", options.runs)
+        asr("train", plan["recipe"], *overrides, "-o", options.runs)
         c = load_recipe(plan["recipe"], overrides).config
         for test in c.data.test:
             to = options.runs / name / "score" / Path(test).stem
             if not (to / "score.json").exists():
-                asr("score", options.runs / name / "model.asr", c.data_folder / test, "--to", to)
+                asr("score", options.runs / name / "model.asr", c.data_folder / test, "-o", to)
 
     table = Table(
         "variant", "test WER %", "95% interval", "against the first", "dev WER %", "train s"

@@ -97,7 +97,7 @@ def join(
 
 def whole_command(model: Path, path: Path, vad: str, to: Path) -> tuple[dict, float, float]:
     """The transcript, seconds and peak MiB of `asr transcribe`."""
-    command = [sys.executable, "-m", "asr.cli", "transcribe", model, path, "--to", to]
+    command = [sys.executable, "-m", "asr.cli", "transcribe", model, path, "-o", to]
     command += ["--format", "json", "--vad", vad, "--overwrite", "--device", "cpu"]
     started = time.perf_counter()
     done = subprocess.run(

@@ -101,7 +101,7 @@ def main() -> None:
         train, test = split(arguments.text, folder)
         print("| order | n-grams | seconds | peak MiB |\n|---|---|---|---|", flush=True)
         for order in (1, 2, 3, 4, 5, 6):
-            options = ["--order", str(order), "--to", folder / f"{order}.npz"]
+            options = ["--order", str(order), "-o", folder / f"{order}.npz"]
             subprocess.run([sys.executable, __file__, train, *options], check=True)
         compare(test, folder, arguments.lmplz)
 

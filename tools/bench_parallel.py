@@ -28,7 +28,7 @@ def train(folder: Path, preset: str, processes: int, number: int) -> float:
     """Seconds of audio that a second of training takes in."""
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
     command = [sys.executable, "-m", *torchrun, "asr.cli", "train", str(folder / "recipe.yaml")]
-    command += [f"model.preset={preset}", f"name=run-{number}", "--runs", str(folder)]
+    command += [f"model.preset={preset}", f"name=run-{number}", "-o", str(folder)]
     subprocess.run(command, check=True, capture_output=True)
     lines = (folder / f"run-{number}/metrics.jsonl").read_text().splitlines()
     rows = [row for row in map(json.loads, lines) if row["step"] > FIRST]

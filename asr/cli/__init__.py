@@ -1,6 +1,6 @@
-"""The command line: reads arguments, calls one function, prints. Heavy imports wait for a command.
+"""The command line: reads arguments, calls the library, prints. Heavy imports wait for a command.
 
-A file for each group of commands, which are plain functions; `COMMANDS` is their order in --help.
+A file for each group of commands, which are plain functions; `PANELS` is their order in --help.
 Exit status: 0 done, 1 a failure (also of one file among many), 2 the user's mistake, 130 Ctrl-C.
 """
 
@@ -13,28 +13,63 @@ from typing import Annotated
 import typer
 
 from asr import __version__
-from asr.cli.common import err
+from asr.cli.alignment import align
+from asr.cli.console import LogLines, err, messages, set_messages
 from asr.cli.data import check, prepare, shard
 from asr.cli.language import lm, tune
+from asr.cli.options import command
 from asr.cli.pictures import show
 from asr.cli.scoring import score
 from asr.cli.system import bench, doctor
 from asr.cli.training import run, train
-from asr.cli.transcription import align, transcribe
+from asr.cli.transcription import transcribe
 from asr.errors import Failed, UserError
 
-COMMANDS = (
-    *(run, prepare, train, transcribe, align, score),
-    *(check, shard, lm, tune, show, bench, doctor),
-)
+# panel: each command with examples of its use
+PANELS = {
+    "Data": {
+        prepare: ["asr prepare recordings -o data/mine", "asr prepare texts.csv -o data/mine"],
+        check: [
+            "asr check data/mine/train.jsonl",
+            "asr check data/mine/train.jsonl --config a.yaml",
+        ],
+        shard: ["asr shard data/mine/train.jsonl -o data/mine/shards"],
+    },
+    "Train": {
+        run: ["asr run recipes/digits", "asr run mine.yaml model.preset=base train.epochs=50"],
+        train: ["asr train mine.yaml train.init_from=other.asr"],
+        lm: ["asr lm books.txt.gz data/mine/train.jsonl -o lm.npz", "asr lm lm.npz -o lm.arpa"],
+        tune: ["asr tune model.asr data/mine/dev.jsonl --lm lm.npz -o tuned.asr"],
+    },
+    "Recognize": {
+        transcribe: [
+            "asr transcribe model.asr talk.mp3",
+            "asr transcribe model.asr recordings -o texts --format txt --format srt",
+        ],
+        align: ["asr align model.asr talk.wav talk.txt -o aligned"],
+    },
+    "Measure": {
+        score: [
+            "asr score model.asr data/mine/test.jsonl --by speaker -o scores/model",
+            "asr score reference.txt hypothesis.txt --against other.txt",
+        ],
+        show: ["asr show talk.wav --model model.asr", "asr show talk.wav -o pictures"],
+        bench: ["asr bench model.asr talk.wav"],
+    },
+    "System": {doctor: ["asr doctor"]},
+}
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="asr COMMAND -h explains a command.",
 )
-for command in COMMANDS:
-    app.command()(command)
+for panel, commands in PANELS.items():
+    for function, examples in commands.items():
+        lines = "\n".join(f"[dim]$[/dim] {example}" for example in examples)
+        app.command(rich_help_panel=panel, epilog=lines)(command(function))
 
 
 def _print_version(asked: bool) -> None:
@@ -51,32 +86,28 @@ def options(
             "--version", help="Print the version.", callback=_print_version, is_eager=True
         ),
     ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show more messages.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show errors and results only.")
+    ] = False,
 ) -> None:
-    """Train, run and score your own speech recognizer."""
-
-
-class _Lines(logging.Handler):
-    """A message a line, however long, above what progress is shown."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        style = "yellow" if record.levelno >= logging.WARNING else None
-        err.print(self.format(record), highlight=False, markup=False, style=style)
+    """Train your own speech recognizer, transcribe recordings, and measure the word error rate."""
+    set_messages(quiet, verbose)
 
 
 def main() -> None:
     """The console script: turns exceptions into one line and an exit status."""
-    # Names of files may hold bytes that are no text; they are no reason to stop.
+    # A file name may hold bytes that are not text; it can still be printed.
     sys.stdout.reconfigure(errors="backslashreplace")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_Lines()])
-    logging.getLogger("asr").setLevel(logging.INFO)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[LogLines()])
+    set_messages()
     try:
         app()
-    except UserError as error:
+    except (UserError, Failed) as error:
+        if messages.verbose:
+            err.print_exception()
         err.print(f"asr: {error}", highlight=False, markup=False, style="red")
-        sys.exit(2)
-    except Failed as failure:
-        err.print(f"asr: {failure}", highlight=False, markup=False, style="red")
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, UserError) else 1)
     except KeyboardInterrupt:
         err.print("interrupted")
         sys.exit(130)

@@ -8,40 +8,34 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from asr.cli.common import decoding, err, out, progress_bars, say_failed
+from asr.cli.console import err, note, progress_bars, result, say_failed
+from asr.cli.options import Decoding
 
 if TYPE_CHECKING:
     from asr.cluster.worker import Work
 
 
-def work_of(
-    model: Path,
-    device: str,
-    lm: Path | None,
-    hotword: list[str] | None,
-    decoder: list[str] | None,
-    vad: str,
-    quantized: bool,
-) -> Work:
+def work_of(model: Path, decoding: Decoding, vad: str) -> Work:
+    """What each worker needs to transcribe."""
     from asr.cluster.cluster import require_ray
     from asr.cluster.worker import Work
 
     require_ray()
-    phrases, settings = decoding(hotword, decoder)
-    return Work(model, device, lm, phrases, settings, vad, quantized)
+    d = decoding
+    return Work(model, d.device, d.lm, d.hotwords, d.settings, vad, d.int8)
 
 
 def transcribe_on_ray(
-    work: Work, audio: list[str], to: Path, address: str | None, overwrite: bool
+    work: Work, audio: list[str], output: Path, address: str | None, overwrite: bool
 ) -> None:
-    """Show how far it is, list what failed, and say where the results are."""
+    """Transcribe on Ray with a progress bar, list the failures, and print where results are."""
     from asr.cluster.archive import transcribe_archive
     from asr.data.sources import sources
 
     utterances = sources(audio)
     kept = failures = done = 0
     with (
-        closing(transcribe_archive(work, utterances, to, address, overwrite)) as outcomes,
+        closing(transcribe_archive(work, utterances, output, address, overwrite)) as outcomes,
         progress_bars() as bars,
     ):
         task = bars.add_task("recordings", total=len(utterances))
@@ -54,14 +48,12 @@ def transcribe_on_ray(
                     failures += 1
                     say_failed("failed", outcome.failure)
         except KeyboardInterrupt:
-            err.print("stopped; what is finished is written, the same command goes on")
+            note("stopped; finished transcripts are written, and the same command goes on")
             raise
     before = f", {kept} of them before" if kept else ""
-    out.print(
-        f"{done - failures} of {done} recordings{before}: {to}/part-*.jsonl",
-        highlight=False,
-        markup=False,
-    )
+    result(f"{done - failures} of {done} recordings{before}: {output}/part-*.jsonl")
     if failures:
-        err.print(f"{failures} of {done} could not be transcribed (listed in {to}/failed.jsonl)")
+        err.print(
+            f"{failures} of {done} could not be transcribed (listed in {output}/failed.jsonl)"
+        )
         raise typer.Exit(2 if failures == done else 1)

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from asr.cli.common import err, out, progress_bars, say_failed
+from asr.cli.console import err, out, progress_bars, result, say_failed
 
 
 def prepare(
@@ -20,23 +20,23 @@ def prepare(
             ".txt beside each, or a Kaldi folder."
         ),
     ],
-    to: Annotated[Path, typer.Argument(help="The folder for the manifests.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the manifests go.")
+    ],
     dev: Annotated[float, typer.Option(help="Share of the audio for validation.")] = 0.1,
     test: Annotated[float, typer.Option(help="Share of the audio for the final test.")] = 0.1,
 ) -> None:
     """Split your own recordings into train, dev and test sets that share no speaker (or text)."""
     from asr.data import prepare as preparing
 
-    split, left_out = preparing.prepare(source, to, dev, test)
+    split, left_out = preparing.prepare(source, output, dev, test)
     for line in left_out:
         say_failed("left out", line)
     for name in ("train", "dev", "test"):
         part = getattr(split, name)
         minutes = sum(u.duration_s for u in part) / 60
-        out.print(
-            f"{to / name}.jsonl: {len(part)} utterances, {minutes:.1f} minutes", highlight=False
-        )
-    out.print(f"no {split.by} is in two of them")
+        result(f"{output / name}.jsonl: {len(part)} utterances, {minutes:.1f} minutes")
+    result(f"No {split.by} is in two of the sets.")
     if left_out:
         err.print(f"{len(left_out)} recordings were left out (see above)")
         raise typer.Exit(1)
@@ -87,7 +87,7 @@ def check(
                 progress=lambda: progress.advance(task),
             )
             for problem in report.problems:
-                out.print(f"{problem.utterance}: {problem.detail}", highlight=False, markup=False)
+                result(f"{problem.utterance}: {problem.detail}")
             problems, usable = problems + len(report.problems), usable + len(report.usable)
     out.print(_statistics(report.statistics))
     if problems:
@@ -98,7 +98,9 @@ def check(
 
 def shard(
     manifest: Annotated[Path, typer.Argument(help="A manifest: .jsonl, .tsv or .csv.")],
-    to: Annotated[Path, typer.Argument(help="The folder for the shards.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the shards go.")
+    ],
     shard_mb: Annotated[
         float, typer.Option(min=1e-3, help="Size of a shard in millions of bytes, about.")
     ] = 256,
@@ -111,14 +113,12 @@ def shard(
     with progress_bars() as progress:
         task = progress.add_task("packing", total=len(utterances))
         written, left_out = write_shards(
-            utterances, to, shard_mb, progress=lambda: progress.advance(task)
+            utterances, output, shard_mb, progress=lambda: progress.advance(task)
         )
     for line in left_out:
         say_failed("left out", line)
     count, hours = sum(s.utterances for s in written), sum(s.hours for s in written)
-    out.print(
-        f"{to}: {len(written)} shards, {count} utterances, {hours:.2f} hours", highlight=False
-    )
+    result(f"{output}: {len(written)} shards, {count} utterances, {hours:.2f} hours")
     if left_out:
         err.print(f"{len(left_out)} utterances were left out (see above)")
         raise typer.Exit(1)

@@ -8,15 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from asr.cli.common import (
-    Device,
-    LanguageModel,
-    ModelArgument,
-    err,
-    list_failures,
-    out,
-    progress_bars,
-)
+from asr.cli.console import list_failures, note, out, progress_bars, result
+from asr.cli.options import Device, LanguageModel, ModelArgument
 from asr.errors import UserError
 
 SHOWN_TRIALS = 8  # of `tune`, besides greedy and the chosen one
@@ -27,7 +20,12 @@ def lm(
         list[Path],
         typer.Argument(help="Text files (also .gz) and manifests, or one model to convert."),
     ],
-    to: Annotated[Path, typer.Option(help="What to write: .npz, .arpa or .arpa.gz.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="What to write: .npz, .arpa or .arpa.gz."
+        ),
+    ],
     order: Annotated[int, typer.Option(help="The longest n-grams, 1 to 6.")] = 3,
     prune: Annotated[
         str, typer.Option(help="Leave n-grams out that occur so often or less, by order: '0 0 1'.")
@@ -58,7 +56,7 @@ def lm(
     form = partial(normalize, config=trained.config.text if trained else TextConfig())
     if tokens and trained is None:
         raise UserError("--tokens: name the model whose tokens are meant, --model NAME.asr")
-    check_name(to)
+    check_name(output)
     if len(texts) == 1 and texts[0].name.endswith(SUFFIXES):
         if (order, prune, max_words, tokens) != (3, "0", None, False):
             raise UserError(f"{texts[0]}: a model can only be converted; estimate from text anew")
@@ -75,23 +73,26 @@ def lm(
             max_words=max_words,
             tokenizer=trained.tokenizer if tokens else None,
         )
-    ngram.save(to)
-    out.print(f"{to}: {ngram}", highlight=False, markup=False)
+    ngram.save(output)
+    result(f"{output}: {ngram}")
     for path in perplexity or ():
         lines = sentences_of([path], form)
         if ngram.unit == "tokens":
             if trained is None:
                 raise UserError("--perplexity of a model on tokens: name their model, --model")
             lines = tokenize(lines, trained.tokenizer)
-        out.print(f"{path}: {ngram.score_lines(lines)}", highlight=False, markup=False)
+        result(f"{path}: {ngram.score_lines(lines)}")
 
 
 def tune(
     model: ModelArgument,
     dev: Annotated[Path, typer.Argument(help="A manifest that the model was not trained on.")],
     lm: LanguageModel = None,
-    to: Annotated[
-        Path | None, typer.Option(help="Write this model file, and leave MODEL as it is.")
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write this model file and leave MODEL as it is."
+        ),
     ] = None,
     device: Device = "auto",
 ) -> None:
@@ -104,9 +105,9 @@ def tune(
     from asr.scoring.tuning import DevSet, apply
     from asr.scoring.tuning import tune as search
 
-    to = to or model
-    if to.suffix != ".asr":
-        raise UserError(f"{to}: name the model file .asr")
+    output = output or model
+    if output.suffix != ".asr":
+        raise UserError(f"{output}: name the model file .asr")
     trained = model_file.load_model(model)
     if lm is not None:
         trained.ngram = NGram.load(lm)
@@ -120,16 +121,16 @@ def tune(
     out.print(_trials(found))
     if found.unknown:
         out.print(f"the language model lacks {found.unknown} words of {dev.name}")
-    for name, result in zip(("greedy", "chosen"), found.scores, strict=True):
-        out.print(f"{name}: {result}", highlight=False)
-    model_file.save_model(to, apply(trained, found, dev.name))
-    out.print(f"{to}: {found.gain}", highlight=False, markup=False)
-    picture = to.with_suffix(".tune.png")
+    for name, score in zip(("greedy", "chosen"), found.scores, strict=True):
+        result(f"{name}: {score}")
+    model_file.save_model(output, apply(trained, found, dev.name))
+    result(f"{output}: {found.gain}")
+    picture = output.with_suffix(".tune.png")
     try:
         figures.tuning(picture, found.surface, found.place, found.scores[0].wer)
-        out.print(f"picture: {picture}", highlight=False, markup=False)
+        result(f"picture: {picture}")
     except UserError as error:  # the figures are there without it
-        err.print(f"no picture: {error}", highlight=False, markup=False)
+        note(f"no picture: {error}")
     list_failures(made.failures)
 
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from asr.cli.common import Device, out
+from asr.cli.console import out, result
+from asr.cli.options import Device
 from asr.errors import UserError
 from asr.plotting import figures
 from asr.plotting.recording import IN_TERMINAL, OF_MODEL, OF_SOUND
@@ -25,9 +26,14 @@ def show(
     what: Annotated[
         list[What] | None, typer.Option(help="A picture; may be given several times.")
     ] = None,
-    to: Annotated[
+    output: Annotated[
         Path | None,
-        typer.Option(help="A .png or .svg file, or a folder; the terminal when not given."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="A .png or .svg file, or a folder; without it the pictures are drawn here.",
+        ),
     ] = None,
     start: Annotated[float, typer.Option(help="Begin at this second of the file.", min=0)] = 0.0,
     duration: Annotated[
@@ -36,13 +42,13 @@ def show(
     device: Device = "auto",
 ) -> None:
     """Pictures of a recording on its way from sound to text."""
-    names = [name.value for name in dict.fromkeys(what or ())] or _usual(model, to)
+    names = [name.value for name in dict.fromkeys(what or ())] or _usual(model, output)
     for name in names:
         if name in OF_MODEL and model is None:
             raise UserError(f"--what {name}: shows what a model does; add --model NAME.asr")
-        if to is None and name not in IN_TERMINAL:
-            raise UserError(f"--what {name}: not in a terminal; add --to {name}.png")
-    paths = _paths(to, names)
+        if output is None and name not in IN_TERMINAL:
+            raise UserError(f"--what {name}: not in a terminal; add -o {name}.png")
+    paths = _paths(output, names)
 
     from asr.cli.terminal import view
     from asr.plotting.recording.excerpt import read
@@ -52,12 +58,12 @@ def show(
     recognizer = load(model, device) if model else None
     excerpt = read(file, recognizer.config if recognizer else None, start, duration)
     for name in names:
-        if to is None:
+        if output is None:
             out.print(view(name, excerpt, recognizer, out.width, out.color_system is not None))
             continue
         picture = draw(name, excerpt, recognizer)
         figures.save(paths[name], picture.figure)
-        out.print(f"{paths[name]}: {picture.caption}", highlight=False, markup=False)
+        result(f"{paths[name]}: {picture.caption}")
 
 
 def _usual(model: Path | None, to: Path | None) -> list[str]:

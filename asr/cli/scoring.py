@@ -13,18 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from asr.cli.common import (
-    Decoder,
-    Device,
-    Hotwords,
-    LanguageModel,
-    Quantize,
-    err,
-    list_failures,
-    load_recognizer,
-    out,
-    progress_bars,
-)
+from asr.cli.console import err, list_failures, out, progress_bars
+from asr.cli.options import AS_SAVED, Decoding
 from asr.errors import UserError
 
 Normalization = Enum("Normalization", {n: n for n in ("none", "basic", "recipe")}, type=str)
@@ -35,7 +25,7 @@ HYPOTHESES = "hypotheses.jsonl"  # what --to wrote into a folder
 def score(
     reference: Annotated[
         Path,
-        typer.Argument(help="A model file, a file of reference texts, or a folder of --to."),
+        typer.Argument(help="A model file, a file of reference texts, or a folder of -o."),
     ],
     hypothesis: Annotated[
         Path | None,
@@ -66,15 +56,16 @@ def score(
             show_default=False,
         ),
     ] = None,
-    to: Annotated[
+    output: Annotated[
         Path | None,
-        typer.Option(help="Write score.json, hypotheses.jsonl and report.html into this folder."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Write score.json, hypotheses.jsonl and report.html there.",
+        ),
     ] = None,
-    lm: LanguageModel = None,
-    hotword: Hotwords = None,
-    decoder: Decoder = None,
-    quantize: Quantize = False,
-    device: Device = "auto",
+    decoding: Decoding = AS_SAVED,
 ) -> None:
     """Word error rate with its interval: MODEL MANIFEST, REFERENCES HYPOTHESES, or FOLDER."""
     from asr.scoring import error_analysis
@@ -84,13 +75,11 @@ def score(
     from asr.text.normalize import NORMALISATIONS, describe
 
     models = [path for path in (reference, against) if path is not None and _is_model(path)]
-    if not models and (lm, hotword, decoder, quantize) != (None, None, None, False):
+    if not models and decoding.given:
         raise UserError(
             f"{reference}: --lm, --hotword, --decoder and --quantize are for a model file"
         )
-    recognizers = {
-        path: load_recognizer(path, device, lm, hotword, decoder, quantize) for path in models
-    }
+    recognizers = {path: decoding.load(path) for path in models}
     if _is_model(reference) and hypothesis is None:
         raise UserError(f"{reference}: name a manifest for the model")
     references, system = reference, hypothesis or reference
@@ -142,15 +131,17 @@ def score(
         failures = failures + more
         findings = list(dict.fromkeys(findings + other.findings))
     utterances, words = heard
-    if to is not None and system not in recognizers:  # a model's own are listed with the reason
+    if output is not None and system not in recognizers:  # a model's own are listed with the reason
         findings = findings + gone(utterances, words)
     details["findings"] = [finding.to_dict() for finding in findings]
-    if to is not None:
+    if output is not None:
         from asr.scoring.report import write_report
 
-        scoring.write_results(to, paired.pairs, result, details, words, utterances)
+        scoring.write_results(output, paired.pairs, result, details, words, utterances)
         title = str(system) if system.is_dir() else f"{system} on {references}"
-        write_report(to, title, paired.pairs, result.to_dict() | details, utterances, words, groups)
+        write_report(
+            output, title, paired.pairs, result.to_dict() | details, utterances, words, groups
+        )
     for finding in findings:
         style = "red" if finding.fault else "yellow"
         err.print(Text(str(finding), style=style), highlight=False)

@@ -10,17 +10,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from asr.cli.common import (
-    Decoder,
-    Device,
-    Hotwords,
-    LanguageModel,
-    ModelArgument,
-    Quantize,
-    load_recognizer,
-    out,
-    progress_bars,
-)
+from asr.cli.console import out, progress_bars, result
+from asr.cli.options import AS_SAVED, Decoding, ModelArgument
 
 
 def doctor() -> None:
@@ -34,7 +25,7 @@ def doctor() -> None:
     out.print(table)
     broken = [finding for finding in findings if not finding.ok]
     for finding in broken:
-        out.print(f"{finding.what}: {finding.mend}", highlight=False, markup=False)
+        result(f"{finding.what}: {finding.mend}")
     if broken:
         raise typer.Exit(1)
     out.print("all is well")
@@ -45,23 +36,16 @@ def bench(
     audio: Annotated[
         Path | None, typer.Argument(help="A recording of 3 s or more; noise if not given.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Figures for programs.")] = False,
-    lm: LanguageModel = None,
-    hotword: Hotwords = None,
-    decoder: Decoder = None,
-    quantize: Quantize = False,
-    device: Device = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    decoding: Decoding = AS_SAVED,
 ) -> None:
     """Speed by stage, latency and memory of a model, and how they grow."""
     from asr.diagnostics.bench import BATCHES, CLIP_S, LENGTHS_S
     from asr.diagnostics.bench import bench as measure
 
-    def load():
-        return load_recognizer(model, device, lm, hotword, decoder, quantize)
-
     with progress_bars() as bars:
         task = bars.add_task("measuring", total=2 + len(BATCHES) * len(LENGTHS_S))
-        found = measure(model, load, audio, lambda: bars.advance(task))
+        found = measure(model, lambda: decoding.load(model), audio, lambda: bars.advance(task))
     if as_json:
         print(json.dumps(found.to_dict(), indent=1))
         return

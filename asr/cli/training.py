@@ -2,56 +2,80 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asr.cli.common import err, out
+from asr.cli.console import result, stage_console
 
-RecipeArgument = Annotated[Path, typer.Argument(help="A recipe folder, or a configuration file.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(help="Changes to the configuration, as section.key=value.", show_default=False),
-]
-Runs = Annotated[Path, typer.Option(help="The folder of run folders.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Train anew instead of resuming.")]
+if TYPE_CHECKING:
+    from asr.pipeline.run import Run
 
 
-def run(
-    recipe: RecipeArgument,
-    overrides: Overrides = None,
-    runs: Runs = Path("runs"),
-    fresh: Fresh = False,
-) -> None:
-    """Follow a recipe: prepare, train, score. What is done and unchanged is skipped."""
-    from asr.pipeline.run import Run, load_recipe
+@dataclass(frozen=True)
+class RecipeOptions:
+    """What to train, and where its run folder is."""
+
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE", help="A recipe folder, or a configuration file.")
+    ]
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Changes to settings, such as train.epochs=50 (asr config lists them).",
+            show_default=False,
+        ),
+    ] = None
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="The run folder is made here, as FOLDER/NAME."
+        ),
+    ] = Path("runs")
+    runs: Annotated[Path | None, typer.Option("--runs", hidden=True)] = None
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start training again instead of resuming it.")
+    ] = False
+
+    def open(self) -> Run:
+        """The run of this recipe."""
+        from asr.pipeline.run import Run, load_recipe
+
+        return Run(
+            load_recipe(self.recipe, self.overrides or ()),
+            self.runs or self.output,
+            stage_console(),
+        )
+
+
+def run(options: RecipeOptions) -> None:
+    """Follow a recipe: prepare the corpus, train, estimate a language model, score.
+
+    Stages that are done and unchanged are skipped; a run that was cut off goes on.
+    """
     from asr.training import distributed
 
-    this = Run(load_recipe(recipe, overrides or ()), runs, err)
+    this = options.open()
     this.prepare()
-    this.train(fresh)
+    this.train(options.fresh)
     distributed.finish()
     this.language_model()
     evaluations = this.score()
-    out.print(f"model: {this.model_file}", highlight=False, markup=False)
+    result(f"model: {this.model_file}")
     if this.config.lm.texts:
-        out.print(f"with its language model: {this.tuned_file}", highlight=False, markup=False)
+        result(f"with its language model: {this.tuned_file}")
     if any(evaluation.failures for evaluation in evaluations.values()):
         raise typer.Exit(1)
 
 
-def train(
-    recipe: RecipeArgument,
-    overrides: Overrides = None,
-    runs: Runs = Path("runs"),
-    fresh: Fresh = False,
-) -> None:
-    """Train a model on manifests that exist already, or go on with a run that was cut off."""
-    from asr.pipeline.run import Run, load_recipe
+def train(options: RecipeOptions) -> None:
+    """Train a model on manifests that exist already; a run that was cut off goes on."""
     from asr.training import distributed
 
-    this = Run(load_recipe(recipe, overrides or ()), runs, err)
-    this.train(fresh)
+    this = options.open()
+    this.train(options.fresh)
     distributed.finish()
-    out.print(f"model: {this.model_file}", highlight=False, markup=False)
+    result(f"model: {this.model_file}")

@@ -1,4 +1,4 @@
-"""`asr transcribe` and `asr align`: recordings to texts, and texts to times."""
+"""`asr transcribe`: recordings to texts."""
 
 from __future__ import annotations
 
@@ -11,26 +11,14 @@ import typer
 
 from asr.audio.vad import DETECTORS
 from asr.cli.archive import transcribe_on_ray, work_of
-from asr.cli.common import (
-    Decoder,
-    Device,
-    Hotwords,
-    LanguageModel,
-    ModelArgument,
-    Quantize,
-    err,
-    hearing,
-    load_recognizer,
-    out,
-    say_failed,
-)
+from asr.cli.console import err, hearing, note, say_failed
+from asr.cli.options import AS_SAVED, Decoding, Format, ModelArgument
 from asr.data.manifest import Utterance
 from asr.errors import UserError
 from asr.recognition.outputs import Outputs, written
-from asr.recognition.writers import CHAINABLE, FORMATS
+from asr.recognition.writers import CHAINABLE
 from asr.transcript import Transcript
 
-Format = Enum("Format", {name: name for name in FORMATS}, type=str)
 Vad = Enum("Vad", {name: name for name in DETECTORS}, type=str)
 Engine = Enum("Engine", {name: name for name in ("process", "ray")}, type=str)
 
@@ -42,14 +30,21 @@ def transcribe(
         list[str] | None,
         typer.Argument(help="Files, folders, 'patterns/**/*.mp3', manifests; - for a pipe."),
     ] = None,
-    format: Annotated[
-        list[Format], typer.Option(help="What to write; with --to, may be given several times.")
-    ] = (Format.txt,),
-    to: Annotated[
-        Path | None, typer.Option(help="Write one file for each recording into this folder.")
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Write a file for each recording and format there.",
+        ),
     ] = None,
+    format: Annotated[
+        list[Format],
+        typer.Option(metavar="FORMAT", help="What to write; with -o, may be repeated."),
+    ] = (Format.txt,),
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Do again what is finished in the --to folder.")
+        bool, typer.Option("--overwrite", help="Transcribe again what is finished in the folder.")
     ] = False,
     watch: Annotated[
         Path | None, typer.Option(help="Transcribe what comes into this folder, until Ctrl-C.")
@@ -57,17 +52,13 @@ def transcribe(
     vad: Annotated[
         Vad, typer.Option(help="What finds the pauses of recordings of more than a minute.")
     ] = Vad.auto,
-    lm: LanguageModel = None,
-    hotword: Hotwords = None,
-    decoder: Decoder = None,
-    quantize: Quantize = False,
-    device: Device = "auto",
     engine: Annotated[
         Engine, typer.Option(help="This process, or all CPUs and machines of a Ray cluster.")
     ] = Engine.process,
     address: Annotated[
         str | None, typer.Option(help="HOST:PORT of the Ray cluster; else one is started here.")
     ] = None,
+    decoding: Decoding = AS_SAVED,
 ) -> None:
     """Write down what is said in recordings."""
     if engine is Engine.ray:
@@ -76,10 +67,10 @@ def transcribe(
             raise UserError("--engine ray writes JSON lines: leave --format out")
         if watch is not None or not audio or "-" in audio:
             raise UserError("--engine ray: name files, folders or manifests, not --watch or a pipe")
-        if to is None:
-            raise UserError("--engine ray: name a folder for the results, --to FOLDER")
-        work = work_of(model, device, lm, hotword, decoder, vad.value, quantize)
-        return transcribe_on_ray(work, audio, to, address, overwrite)
+        if output is None:
+            raise UserError("--engine ray: name a folder for the results, -o FOLDER")
+        work = work_of(model, decoding, vad.value)
+        return transcribe_on_ray(work, audio, output, address, overwrite)
     if address is not None:
         raise UserError(f"--address {address}: is that of a Ray cluster; add --engine ray")
     from asr.data.sources import sources
@@ -88,19 +79,19 @@ def transcribe(
     names = [name.value for name in dict.fromkeys(format)]
     if (not audio) == (watch is None):
         raise UserError("name recordings to transcribe, or a folder with --watch FOLDER, not both")
-    if to is None and (len(names) > 1 or overwrite):
+    if output is None and (len(names) > 1 or overwrite):
         given = "--overwrite" if overwrite else f"--format {', '.join(names)}"
-        raise UserError(f"{given}: name a folder for the files, --to FOLDER")
+        raise UserError(f"{given}: name a folder for the files, -o FOLDER")
     utterances = sources(audio or [])
-    if to is None and names[0] not in CHAINABLE and (watch is not None or len(utterances) > 1):
+    if output is None and names[0] not in CHAINABLE and (watch is not None or len(utterances) > 1):
         count = "any number of" if watch is not None else len(utterances)
         raise UserError(
             f"--format {names[0]}: {count} recordings need files of their own; name a "
-            "folder for them, --to FOLDER"
+            "folder for them, -o FOLDER"
         )
-    recognizer = load_recognizer(model, device, lm, hotword, decoder, quantize)
+    recognizer = decoding.load(model)
     transcribed = partial(transcribe_many, recognizer, vad=vad.value)
-    outputs = None if to is None else Outputs(to, names)
+    outputs = None if output is None else Outputs(output, names)
     if watch is not None:
         _watch(watch, outputs, names[0], overwrite, transcribed)
         return
@@ -111,7 +102,7 @@ def transcribe(
         utterances = [u for u in asked if not outputs.finished(u)]
     if len(utterances) < len(asked):
         done = len(asked) - len(utterances)
-        err.print(f"{done} of {len(asked)} finished before, left as they are (--overwrite)")
+        note(f"{done} of {len(asked)} finished before, left as they are (--overwrite)")
     failed = []
     with hearing(utterances) as heard:
         try:
@@ -122,7 +113,7 @@ def transcribe(
                     _hand_out(utterance, result, outputs, names[0], alone=len(asked) == 1)
         except KeyboardInterrupt:
             if outputs is not None:
-                err.print("stopped; what is finished is written, the same command goes on")
+                note("stopped; finished transcripts are written, and the same command goes on")
             raise
     if failed and len(asked) == 1:
         raise UserError(failed[0].reason)
@@ -150,7 +141,7 @@ def _watch(folder: Path, outputs: Outputs | None, name: str, overwrite: bool, tr
     from asr.recognition.transcribe import Failure
 
     heard, skipped, failures = 0, 0, 0
-    err.print(f"watching {folder}; Ctrl-C ends it", highlight=False, markup=False)
+    note(f"watching {folder}; Ctrl-C ends it")
     try:
         for paths in watch(folder):
             utterances = [
@@ -169,67 +160,5 @@ def _watch(folder: Path, outputs: Outputs | None, name: str, overwrite: bool, tr
                 _hand_out(utterance, result, outputs, name, alone=False)
     except KeyboardInterrupt:
         pass
-    err.print(f"{heard} transcribed, {failures} failed, {skipped} finished before")
+    note(f"{heard} transcribed, {failures} failed, {skipped} finished before")
     raise typer.Exit(1 if failures else 0)
-
-
-def align(
-    model: ModelArgument,
-    audio: Annotated[Path, typer.Argument(help="A recording, or a manifest with texts.")],
-    text: Annotated[
-        Path | None,
-        typer.Argument(help="What is said in the recording, a sentence a line; * for anything."),
-    ] = None,
-    to: Annotated[
-        Path, typer.Option(help="The folder to write into; manifest.jsonl lists the sentences.")
-    ] = Path("aligned"),
-    format: Annotated[list[Format], typer.Option(help="Files to write for each recording.")] = (
-        Format.TextGrid,
-        Format.ctm,
-        Format.json,
-    ),
-    min_score: Annotated[
-        float | None, typer.Option(help="Leave sentences that score less out of the manifest.")
-    ] = None,
-    device: Device = "auto",
-) -> None:
-    """Find when each word and sentence of a known text is said."""
-    from asr import files
-    from asr.data import manifest
-    from asr.data.sources import sources
-    from asr.recognition.alignment import align_recording, read_sentences
-    from asr.recognition.recognizer import load
-
-    recognizer = load(model, device)
-    recordings = sources([audio])
-    if text is not None and len(recordings) > 1:
-        raise UserError(
-            f"{audio}: {len(recordings)} recordings for one text; give their texts in it"
-        )
-    sentences, failures = [], 0
-    for recording in recordings:
-        try:
-            if text is not None:
-                lines = read_sentences(text, recognizer.config.text)
-            elif recording.text:
-                lines = [recording.text]
-            else:
-                raise UserError(f"{recording.id}: no text to align")
-            transcript, found = align_recording(recognizer, recording, lines)
-        except UserError as error:
-            if len(recordings) == 1:
-                raise
-            failures += 1
-            say_failed("failed", error)
-            continue
-        for name in dict.fromkeys(format):
-            written = FORMATS[name.value](transcript)
-            files.write(files.below(to, f"{recording.id}.{name.value}"), written)
-        sentences += found
-    kept = [s for s in sentences if min_score is None or s.extra["score"] >= min_score]
-    listed = to / "manifest.jsonl"
-    manifest.write(listed, kept)
-    out.print(f"{len(kept)} of {len(sentences)} sentences: {listed}", highlight=False, markup=False)
-    if failures:
-        err.print(f"{failures} of {len(recordings)} could not be aligned (see above)")
-        raise typer.Exit(1)
