@@ -9,20 +9,37 @@
 """
 
 import importlib
+from typing import Any
 
 __version__ = "0.1.0"
 
-# Loaded when asked for: `asr --version` and a manifest's reader need no torch.
-_HOMES = {
-    "load": "asr.recognition.recognizer",
-    "Recognizer": "asr.recognition.recognizer",
-    "Transcript": "asr.transcript",
-    "wer": "asr.scoring.wer",
+# Each public name, with its module and its name there. A module is imported when one of its names
+# is first used, so that `asr --version` and a script that reads manifests do not load torch. Type
+# checkers read `__init__.pyi`.
+_EXPORTS = {
+    "AsrError": ("asr.errors", "AsrError"),
+    "Config": ("asr.config", "Config"),
+    "NGram": ("asr.lm.ngram", "NGram"),
+    "Recognizer": ("asr.recognition.recognizer", "Recognizer"),
+    "Transcript": ("asr.transcript", "Transcript"),
+    "Utterance": ("asr.data.manifest", "Utterance"),
+    "cer": ("asr.scoring.wer", "cer"),
+    "load": ("asr.recognition.recognizer", "load"),
+    "read_manifest": ("asr.data.manifest", "read"),
+    "wer": ("asr.scoring.wer", "wer"),
+    "write_manifest": ("asr.data.manifest", "write"),
 }
-__all__ = [*_HOMES, "__version__"]
+__all__ = [*_EXPORTS, "__version__"]
 
 
-def __getattr__(name: str):
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'asr' has no attribute {name!r}")
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'asr' has no attribute {name!r}")
+    module, exported = _EXPORTS[name]
+    value = getattr(importlib.import_module(module), exported)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,15 +1,19 @@
 """The exceptions that the command line turns into one line and an exit status."""
 
 
-class UserError(Exception):
-    """A mistake in what was asked for; the user can mend it. Exit status 2.
+class AsrError(Exception):
+    """The base of the errors that this package raises on purpose; its message is one line."""
 
-    One line: the file, the value, the mend.
+
+class UserError(AsrError):
+    """The request is wrong and the user can fix it. Exit status 2.
+
+    The message names the file, the value and the fix.
     """
 
 
-class Failed(Exception):
-    """What was asked for was right, and it did not work. Exit status 1.
+class Failed(AsrError):
+    """The request is right but could not be carried out. Exit status 1.
 
-    One line: what failed, what it means, what to try.
+    The message says what failed, what that means, and what to try.
     """

@@ -29,7 +29,7 @@ from asr.data.manifest import Utterance
 from asr.errors import UserError
 from asr.recognition.recognizer import load
 from asr.recognition.transcribe import WINDOW, Failure, transcribe_many
-from asr.recognition.writers import jsonl
+from asr.transcript.writers import jsonl
 
 # Clusters of the tests let nobody else in. Ray reads this once, when it is first imported.
 os.environ.setdefault("RAY_AUTH_MODE", "token")

@@ -22,7 +22,7 @@ from asr.data import manifest
 from asr.data.manifest import Utterance
 from asr.diagnostics import doctor
 from asr.recognition.recognizer import load
-from asr.recognition.writers import FORMATS
+from asr.transcript.writers import FORMATS
 
 RATE_HZ = 16000
 PACKAGE = Path(asr.__file__).parent

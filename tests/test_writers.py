@@ -15,9 +15,9 @@ import webvtt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.recognition.writers import CHARACTERS_PER_S, FORMATS, PAUSE_S
-from asr.recognition.writers import srt as write_srt
 from asr.transcript import Segment, Transcript, Word
+from asr.transcript.writers import CHARACTERS_PER_S, FORMATS, PAUSE_S
+from asr.transcript.writers import srt as write_srt
 
 
 def transcript_of(*segments, audio="talk.wav", duration_s=None):

@@ -11,7 +11,7 @@ from asr.cli.console import err, result, say_failed
 from asr.cli.options import Device, Format, ModelArgument
 from asr.data.manifest import Utterance
 from asr.errors import UserError
-from asr.recognition.writers import FORMATS
+from asr.transcript.writers import FORMATS
 
 
 def align(

@@ -17,7 +17,7 @@ import typer
 
 from asr.cli.console import messages, set_messages
 from asr.errors import UserError
-from asr.recognition.writers import FORMATS
+from asr.transcript.writers import FORMATS
 
 if TYPE_CHECKING:
     from asr.recognition.recognizer import Recognizer

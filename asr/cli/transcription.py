@@ -16,8 +16,8 @@ from asr.cli.options import AS_SAVED, Decoding, Format, ModelArgument
 from asr.data.manifest import Utterance
 from asr.errors import UserError
 from asr.recognition.outputs import Outputs, written
-from asr.recognition.writers import CHAINABLE
 from asr.transcript import Transcript
+from asr.transcript.writers import CHAINABLE
 
 Vad = Enum("Vad", {name: name for name in DETECTORS}, type=str)
 Engine = Enum("Engine", {name: name for name in ("process", "ray")}, type=str)

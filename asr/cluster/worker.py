@@ -16,8 +16,8 @@ import torch
 from asr.data.manifest import Utterance
 from asr.recognition.recognizer import load
 from asr.recognition.transcribe import Failure, Result, transcribe_many
-from asr.recognition.writers import jsonl
 from asr.transcript import Transcript
+from asr.transcript.writers import jsonl
 
 TRIES = 2  # of a chunk whose workers died; then of each of its recordings alone
 

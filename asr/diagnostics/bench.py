@@ -20,7 +20,7 @@ from asr.model.memory import peak_bytes, reset_peak
 from asr.model.model_file import load_model
 from asr.recognition.recognizer import Recognizer
 from asr.recognition.transcribe import transcript_of
-from asr.recognition.writers import FORMATS
+from asr.transcript.writers import FORMATS
 
 CLIP_S = 3.0  # one short recording, as of a voice command
 MADE_S = 30.0

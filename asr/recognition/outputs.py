@@ -9,8 +9,8 @@ from pathlib import Path
 from asr import files
 from asr.data.manifest import Utterance
 from asr.errors import UserError
-from asr.recognition.writers import FORMATS, jsonl
 from asr.transcript import Transcript
+from asr.transcript.writers import FORMATS, jsonl
 
 
 @dataclass(frozen=True)

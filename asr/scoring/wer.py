@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -130,19 +130,41 @@ def _or_none(rate: float) -> float | None:
 
 
 def wer(references: str | Sequence[str], hypotheses: str | Sequence[str]) -> float:
-    """Word error rate of texts as they stand: all errors over all reference words.
+    """The word error rate: all errors divided by the number of reference words.
+
+    Takes two texts or two lists of texts of the same length, and compares them as they are, without
+    normalization. The rate is a share (0.05 is 5%) and exceeds 1 if there are many insertions; it
+    is infinite if the references are empty and the hypotheses are not. Raises ValueError for lists
+    of different lengths.
 
     >>> wer("one two three four", "one too three")
     0.5
     """
+    return _error_rate(word_counts, references, hypotheses)
+
+
+def cer(references: str | Sequence[str], hypotheses: str | Sequence[str]) -> float:
+    """The character error rate, computed like `wer`; the spaces between words count.
+
+    >>> cer("one two", "one too")
+    0.14285714285714285
+    """
+    return _error_rate(character_counts, references, hypotheses)
+
+
+def _error_rate(
+    count: Callable[[str, str], Counts],
+    references: str | Sequence[str],
+    hypotheses: str | Sequence[str],
+) -> float:
     if isinstance(references, str) != isinstance(hypotheses, str):
         raise ValueError("references and hypotheses must both be texts or both be lists of texts")
     if isinstance(references, str):
-        references, hypotheses = [references], [hypotheses]
+        references, hypotheses = [references], [str(hypotheses)]
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references, {len(hypotheses)} hypotheses")
     pairs = zip(references, hypotheses, strict=True)
-    return sum((word_counts(said, heard) for said, heard in pairs), NOTHING).error_rate
+    return sum((count(*pair) for pair in pairs), NOTHING).error_rate
 
 
 def word_counts(reference: str, hypothesis: str) -> Counts:

@@ -1,7 +1,7 @@
-"""A transcript as text: one writer a format, `FORMATS[name](transcript) -> str`.
+"""A transcript in a text format: `FORMATS[name](transcript)` returns the content of a file.
 
-Times are seconds from the start of the file unless a format has its own notation. Line breaks and
-tabs inside texts become spaces wherever they would break the format.
+Times are in seconds from the start of the recording unless a format has its own notation. Line
+breaks and tabs in texts become spaces in the formats that they would break.
 """
 
 from __future__ import annotations
@@ -11,40 +11,42 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from asr import files
+from asr.errors import UserError
 from asr.transcript import Transcript, Word
 
-# What subtitles keep to where they can; the numbers are those of broadcasters' guides.
+# The usual limits of subtitles in the style guides of broadcasters.
 LINE_CHARACTERS = 42
 LINES = 2
-PAUSE_S = 1.0  # a silence this long begins a new subtitle
+PAUSE_S = 1.0  # a pause of this length starts a new subtitle
 LONGEST_S = 7.0
-CHARACTERS_PER_S = 17.0  # reading speed; a subtitle stays on for that long if nothing follows
+CHARACTERS_PER_S = 17.0  # reading speed: a subtitle stays until it can be read or the next starts
 
 Cue = tuple[int, int, list[str]]  # first and last millisecond, lines
 Interval = tuple[int, int, str]  # first and last millisecond, text
 
 
 def txt(transcript: Transcript) -> str:
-    """One line a segment."""
+    """One line for each segment."""
     return "".join(f"{_one_line(s.text)}\n" for s in transcript.segments if s.words)
 
 
 def json_object(transcript: Transcript) -> str:
-    """Everything, indented."""
+    """The whole transcript as an indented JSON object."""
     return json.dumps(transcript.to_dict(), ensure_ascii=False, indent=2) + "\n"
 
 
 def jsonl(transcript: Transcript, id: str | None = None) -> str:
-    """Everything in one line, so that the transcripts of many files can follow each other.
+    """The whole transcript as a JSON object on one line, so that a file can hold many of them.
 
-    id: of the utterance, put first.
+    id: the id of the utterance, written as the first key.
     """
     row = ({} if id is None else {"id": id}) | transcript.to_dict()
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
 def tsv(transcript: Transcript) -> str:
-    """Columns start_s, end_s and text, a row a segment; nothing is quoted."""
+    """Columns start_s, end_s and text, one row for each segment; nothing is quoted."""
     rows = (
         f"{segment.start_s:.3f}\t{segment.end_s:.3f}\t{_one_line(segment.text)}\n"
         for segment in transcript.segments
@@ -54,7 +56,7 @@ def tsv(transcript: Transcript) -> str:
 
 
 def srt(transcript: Transcript, line_characters: int = LINE_CHARACTERS, lines: int = LINES) -> str:
-    """SubRip subtitles. They know no escapes: an arrow `-->` in the text becomes `→`."""
+    """SubRip subtitles. The format has no escapes, so `-->` in a text becomes `→`."""
     cues = enumerate(_cues(transcript, line_characters, lines), start=1)
     return "".join(
         f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n"
@@ -75,9 +77,9 @@ def vtt(transcript: Transcript, line_characters: int = LINE_CHARACTERS, lines: i
 
 
 def ctm(transcript: Transcript) -> str:
-    """NIST's time-marked conversation: file, channel, start, duration, word, confidence.
+    """NIST's time-marked conversation file: file, channel, start, duration, word, confidence.
 
-    Spaces separate its fields; those inside the file's name or a word become `_`.
+    Fields are separated by spaces; spaces inside the name of the file or a word become `_`.
     """
     name = _joined(Path(transcript.audio).stem) or "audio"
     return "".join(
@@ -91,13 +93,14 @@ def ctm(transcript: Transcript) -> str:
 def textgrid(transcript: Transcript) -> str:
     """Praat's TextGrid with the interval tiers `words` and `segments`.
 
-    Intervals must have a length and fill the tier. So where two overlap the later begins where the
-    earlier ends, and a text that is left without a length joins the interval beside it.
+    Intervals must have a length above 0 and fill the tier. If two overlap, the later one therefore
+    begins where the earlier one ends, and the text of an interval without a length is appended to
+    the interval beside it.
     """
     words = [(word.start_s, word.end_s, word.text) for word in transcript.words]
     segments = [(segment.start_s, segment.end_s, segment.text) for segment in transcript.segments]
     last_s = max([transcript.duration_s, *(end_s for _, end_s, _ in words + segments)])
-    end = max(1, _milliseconds(last_s))  # the tier needs a length too
+    end = max(1, _milliseconds(last_s))  # a tier must have a length above 0 as well
     span = [f"xmin = {_seconds(0)}", f"xmax = {_seconds(end)}"]
     out = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", *span]
     out += ["tiers? <exists>", "size = 2", "item []:"]
@@ -125,11 +128,24 @@ FORMATS: dict[str, Callable[[Transcript], str]] = {
     "ctm": ctm,
     "TextGrid": textgrid,
 }
-CHAINABLE = ("txt", "jsonl", "ctm")  # those of many recordings may follow each other in one file
+CHAINABLE = ("txt", "jsonl", "ctm")  # formats that hold the transcripts of many recordings
+
+
+def save(path: str | Path, transcript: Transcript) -> None:
+    """Write a transcript in the format that the suffix of `path` names, in any case of letters.
+
+    Raises `UserError` for a suffix that is no format, or if the file cannot be written.
+    """
+    suffix = Path(path).suffix.removeprefix(".")
+    by_suffix = {name.lower(): name for name in FORMATS}
+    if suffix.lower() not in by_suffix:
+        raise UserError(f"{path}: no format {suffix!r}; name the file .{', .'.join(FORMATS)}")
+    files.write(path, FORMATS[by_suffix[suffix.lower()]](transcript))
 
 
 def _cues(transcript: Transcript, line_characters: int, lines: int) -> list[Cue]:
-    """Subtitles in order, without overlap: each on from its first word until it can be read."""
+    """The subtitles in order, without overlap: each starts with its first word and stays until it
+    can be read or the next one starts."""
     groups = list(_groups(transcript, line_characters, lines))
     starts: list[int] = []
     for group in groups:
@@ -148,7 +164,7 @@ def _cues(transcript: Transcript, line_characters: int, lines: int) -> list[Cue]
 
 
 def _groups(transcript: Transcript, line_characters: int, lines: int) -> Iterator[list[Word]]:
-    """The words of each subtitle; it ends with its segment, at a pause, or when it is full."""
+    """The words of each subtitle, which ends with its segment, at a pause, or when it is full."""
     for segment in transcript.segments:
         group: list[Word] = []
         for word in segment.words:
@@ -167,7 +183,7 @@ def _groups(transcript: Transcript, line_characters: int, lines: int) -> Iterato
 
 
 def _fill(texts: Sequence[str], width: int) -> list[str]:
-    """Lines of whole words, each as full as `width` allows; a longer word has its own line."""
+    """Break words into lines of up to `width` characters; a longer word gets its own line."""
     lines: list[str] = []
     for text in texts:
         if lines and len(lines[-1]) + 1 + len(text) <= width:
@@ -178,7 +194,7 @@ def _fill(texts: Sequence[str], width: int) -> list[str]:
 
 
 def _wrap(texts: Sequence[str], width: int) -> list[str]:
-    """As many lines as `_fill` gives, made as equally long as can be."""
+    """The number of lines that `_fill` gives, with the shortest possible longest line."""
     count = len(_fill(texts, width))
     return next(
         lines for narrower in range(1, width + 1) if len(lines := _fill(texts, narrower)) == count
@@ -186,10 +202,10 @@ def _wrap(texts: Sequence[str], width: int) -> list[str]:
 
 
 def _intervals(spans: Sequence[tuple[float, float, str]], end: int) -> list[Interval]:
-    """Spans (start_s, end_s, text) in order -> intervals that fill 0 to `end`, "" between them."""
+    """Spans (start_s, end_s, text) in order -> intervals from 0 to `end`, with "" in the gaps."""
     intervals: list[Interval] = []
     at, waiting = 0, ""
-    spoken = None  # index of the last interval that has a text
+    spoken = None  # the index of the last interval that has a text
     for start_s, end_s, text in spans:
         text = _one_line(f"{waiting} {text}")
         start, after = max(at, _milliseconds(start_s)), _milliseconds(end_s)

@@ -1,0 +1,25 @@
+from asr.config import Config
+from asr.data.manifest import Utterance
+from asr.data.manifest import read as read_manifest
+from asr.data.manifest import write as write_manifest
+from asr.errors import AsrError
+from asr.lm.ngram import NGram
+from asr.recognition.recognizer import Recognizer, load
+from asr.scoring.wer import cer, wer
+from asr.transcript import Transcript
+
+__version__: str
+__all__ = [
+    "AsrError",
+    "Config",
+    "NGram",
+    "Recognizer",
+    "Transcript",
+    "Utterance",
+    "__version__",
+    "cer",
+    "load",
+    "read_manifest",
+    "wer",
+    "write_manifest",
+]
