@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.errors import UserError
-from asr.scoring.compare import FEW_SEGMENTS, compare, matched_pairs, segment_errors
+from asr.scoring.compare import MIN_NORMAL_SEGMENTS, compare, matched_pairs, segment_errors
 from asr.scoring.wer import Pair, aligned
 
 
@@ -97,12 +97,12 @@ def test_with_few_segments_p_is_the_share_of_swaps_that_give_as_large_a_sum(diff
 
 def test_with_many_segments_p_is_normal_and_near_the_exact_one():
     draw = np.random.default_rng(3)
-    differences = draw.integers(-2, 3, FEW_SEGMENTS).tolist()
+    differences = draw.integers(-2, 3, MIN_NORMAL_SEGMENTS).tolist()
     differences[:12] = [1] * 12
     statistic, p = matched_pairs(differences)
     exact = matched_pairs(differences[:-1])[1]
     mean, deviation = np.mean(differences), np.std(differences, ddof=1)
-    assert statistic == pytest.approx(mean / deviation * math.sqrt(FEW_SEGMENTS))
+    assert statistic == pytest.approx(mean / deviation * math.sqrt(MIN_NORMAL_SEGMENTS))
     assert p == pytest.approx(math.erfc(abs(statistic) / math.sqrt(2)))
     assert 0.001 < p < 0.2
     assert p == pytest.approx(exact, rel=0.5)
@@ -137,7 +137,7 @@ def test_equal_systems_are_told_apart_in_5_of_100_test_sets():
     found = [compare(*simulated(draw, (0.1, 0.1), 40)) for _ in range(500)]
     assert 0.03 <= np.mean([c.p < 0.05 for c in found]) <= 0.07
     assert 0.93 <= np.mean([c.interval[0] <= 0 <= c.interval[1] for c in found]) <= 0.97
-    assert np.mean(["is real" in c.verdict for c in found]) <= 0.06
+    assert np.mean(["significantly better" in c.verdict for c in found]) <= 0.06
 
 
 def test_the_interval_of_the_difference_holds_the_true_one():
@@ -150,8 +150,8 @@ def test_the_interval_of_the_difference_holds_the_true_one():
 def test_a_large_difference_is_real_and_in_words():
     first, second = simulated(np.random.default_rng(0), (0.05, 0.2), 200)
     found = compare(first, second)
-    assert found.verdict == "The difference is real: the first is better (both tests, 95%)."
-    assert compare(second, first).verdict.startswith("The difference is real: the second is better")
+    assert found.verdict == "The first system is significantly better (both tests, 95%)."
+    assert compare(second, first).verdict.startswith("The second system is significantly better")
     assert compare(second, first).difference == -found.difference
     assert compare(second, first).p == pytest.approx(found.p)
     assert found.difference == pytest.approx(found.wer[1] - found.wer[0])
@@ -162,9 +162,9 @@ def test_no_difference_says_what_could_have_been_seen():
     first, second = simulated(np.random.default_rng(5), (0.1, 0.1), 100)
     found = compare(first, second)
     low, high = found.interval
-    assert f"from about {(high - low) / 2:.2%} on" in found.verdict
+    assert f"differences below about {(high - low) / 2:.2%} cannot" in found.verdict
     same = compare(first, first)
-    assert same.verdict == "No difference: both have as many errors in every utterance."
+    assert same.verdict.startswith("No difference: both systems have the same number of errors")
     assert (same.statistic, same.p, same.interval) == (0.0, 1.0, (0.0, 0.0))
 
 
@@ -176,14 +176,16 @@ def test_tests_that_disagree_leave_it_in_doubt():
     found = compare(system(*made, speakers=speakers), system(*better, speakers=speakers))
     assert found.resampled == "speakers"
     assert found.p < 0.001
-    assert found.verdict.startswith("In doubt: the matched-pairs test finds the second better")
+    assert found.verdict.startswith(
+        "Inconclusive: the matched-pairs test finds the second system better"
+    )
 
 
 def test_other_references_are_not_compared():
     first = system(("a", "a"), ("b", "b"))
-    with pytest.raises(UserError, match=r"not given the same references: '1' differs"):
+    with pytest.raises(UserError, match=r"do not have the same references: '1' differs"):
         compare(first, system(("a", "a"), ("c", "b")))
-    with pytest.raises(UserError, match=r"not given the same references: 2 and 1 utterances"):
+    with pytest.raises(UserError, match=r"do not have the same references: 2 and 1 utterances"):
         compare(first, first[:1])
     with pytest.raises(UserError, match="hold no word"):
         compare(system(("", "a")), system(("", "b")))

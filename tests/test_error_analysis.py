@@ -116,9 +116,11 @@ def test_duration_and_noise_are_measured_where_there_is_audio(tmp_path):
 
 
 def test_a_column_that_nobody_has_is_named():
-    with pytest.raises(UserError, match="--by accent: no utterance has it; there is age, sex, and"):
+    with pytest.raises(
+        UserError, match="no utterance has a column 'accent'; the columns are: age, sex;"
+    ):
         by_column([{"age": 3}, {"sex": "f"}], "accent")
-    with pytest.raises(UserError, match="--by snr: no utterance has it; there is no column"):
+    with pytest.raises(UserError, match="no utterance has a column 'snr'; the columns are: none;"):
         by_column([{}], "snr")
 
 

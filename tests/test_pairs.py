@@ -7,8 +7,8 @@ import pytest
 from asr.config import TextConfig
 from asr.errors import UserError
 from asr.recognition import writers
-from asr.scoring.pairs import empty, pair_files
-from asr.scoring.transcript_readers import cut_as, read_texts
+from asr.scoring.pairs import empty_texts, pair_files
+from asr.scoring.transcript_readers import read_texts, split_by_segments
 from asr.scoring.wer import Pair, score, write_results
 from asr.text.normalize import NORMALISATIONS
 from asr.transcript import Segment, Transcript, Word
@@ -110,7 +110,7 @@ def test_words_of_a_ctm_fall_into_the_segments_as_in_sclite(tmp_path):
     ]
     words = read_texts(written(tmp_path, "h.ctm", "\n".join(rows)), "hypothesis")
     segments = read_texts(written(tmp_path, "r.stm", STM), "reference")
-    assert [text.text for text in cut_as(words, segments).texts] == [
+    assert [text.text for text in split_by_segments(words, segments).texts] == [
         "one two",
         "gap three",
         "noise after",
@@ -118,10 +118,10 @@ def test_words_of_a_ctm_fall_into_the_segments_as_in_sclite(tmp_path):
     ]
     paired = pair_files(tmp_path / "r.stm", tmp_path / "h.ctm", TextConfig())
     assert score(paired.pairs).words.errors == 1
-    assert [str(f) for f in paired.findings] == [
-        "1 segments are not to be scored, as the stm says: f_A_5.000"
+    assert [str(f) for f in paired.issues] == [
+        "1 segments are excluded from scoring by the stm: f_A_5.000"
     ]
-    assert not paired.findings[0].fault
+    assert not paired.issues[0].is_error
     assert [pair.speaker for pair in paired.pairs] == ["anna", "ben", "anna"]
 
 
@@ -142,15 +142,23 @@ def test_what_asr_transcribe_writes_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        ("h.trn", "one two (u1)\none two\n", r"h\.trn:2: a line of a \.trn ends with \(id\)"),
+        ("h.trn", "one two (u1)\none two\n", r"h\.trn:2: a line of a \.trn must end with \(id\)"),
         ("h.ctm", "f A 0.1 one\n", r"h\.ctm:1: expected file, channel, start, duration, word"),
         ("h.ctm", "f A * * <ALT_BEGIN>\n", r"h\.ctm:1: expected"),
-        ("h.ctm", "f A 0 0 <ALT_BEGIN>\n", r"h\.ctm:1: alternatives \(<ALT_BEGIN>\) are not read"),
+        (
+            "h.ctm",
+            "f A 0 0 <ALT_BEGIN>\n",
+            r"h\.ctm:1: alternatives \(<ALT_BEGIN>\) are not supported",
+        ),
         ("h.stm", "f A anna 0.1 one\n", r"h\.stm:1: expected file, channel, speaker"),
         ("h.stm", "f A anna 2 1 one\n", r"h\.stm:1: the segment ends \(1\) before it starts \(2\)"),
         ("h.stm", "f A anna 0 1 { a / b }\n", r"h\.stm:1: alternatives"),
-        ("h.tsv", "id\twords\nu1\tone\n", r"no column for the hypothesis: name it hypothesis or"),
-        ("h.jsonl", '{"text": "one"}\n', r"h\.jsonl:1: no column 'id' \(or 'audio'\)"),
+        (
+            "h.tsv",
+            "id\twords\nu1\tone\n",
+            r"no column for the hypothesis: it must be named hypothesis or",
+        ),
+        ("h.jsonl", '{"text": "one"}\n', r"h\.jsonl:1: no column 'id' or 'audio'"),
         ("h.jsonl", "one\n", r"h\.jsonl:1: not valid JSON"),
     ],
 )
@@ -184,7 +192,7 @@ def test_files_are_paired_by_id_whatever_their_format_and_order(tmp_path):
     manifest = '{"id": "u1", "audio": "a", "text": "One, two!"}\n{"id": "u2", "audio": "b"}\n'
     found = paired(tmp_path, ("r.jsonl", manifest), ("h.txt", "u2\t\nu1\tone TWO\n"))
     assert found.pairs == [Pair("u1", "one two", "one two"), Pair("u2", "", "")]
-    assert [str(finding) for finding in found.findings] == [
+    assert [str(issue) for issue in found.issues] == [
         "1 references are empty: u2",
         "1 hypotheses are empty: u2",
     ]
@@ -231,7 +239,7 @@ def test_one_table_can_hold_both(tmp_path):
 
 def test_a_file_is_not_compared_with_itself(tmp_path):
     file = written(tmp_path, "r.tsv", "id\ttext\nu1\tone\n")
-    with pytest.raises(UserError, match=r"r\.tsv: holds one text for each utterance"):
+    with pytest.raises(UserError, match=r"r\.tsv: has one text for each utterance"):
         pair_files(file, file, TextConfig())
 
 
@@ -239,19 +247,19 @@ def test_references_without_a_hypothesis_are_deletions_and_named(tmp_path):
     full = "".join(f"u{i}\tx\n" for i in range(9))
     found = paired(tmp_path, ("r.txt", full), ("h.txt", "u0\tx\nu1\tx\n"))
     assert score(found.pairs).words.deletions == 7
-    missing = found.findings[0]
+    missing = found.issues[0]
     assert str(missing) == (
         "7 references have no hypothesis, scored as empty: u2, u3, u4, u5, u6, ..."
     )
-    assert missing.fault
+    assert missing.is_error
     assert missing.ids == tuple(f"u{i}" for i in range(2, 9))
 
 
 def test_hypotheses_without_a_reference_are_named(tmp_path):
     found = paired(tmp_path, ("r.txt", "u0\tx\n"), ("h.txt", "u0\tx\nu1\ty\n"))
     assert found.pairs == [Pair("u0", "x", "x")]
-    assert [str(f) for f in found.findings] == ["1 hypotheses have no reference, not scored: u1"]
-    assert found.findings[0].fault
+    assert [str(f) for f in found.issues] == ["1 hypotheses have no reference, not scored: u1"]
+    assert found.issues[0].is_error
 
 
 def test_the_first_counts_of_what_stands_twice(tmp_path):
@@ -261,21 +269,23 @@ def test_the_first_counts_of_what_stands_twice(tmp_path):
         ("h.txt", "u1\tone\nu2\ttwo\nu2\ttwo\nu2\tx\n"),
     )
     assert found.pairs == [Pair("u1", "one", "one"), Pair("u2", "two", "two")]
-    assert [str(f) for f in found.findings] == [
-        "1 references stand twice, the first counts: u1",
-        "1 hypotheses stand twice, the first counts: u2",
+    assert [str(f) for f in found.issues] == [
+        "1 references repeat an id, the first is scored: u1",
+        "1 hypotheses repeat an id, the first is scored: u2",
     ]
-    assert all(finding.fault for finding in found.findings)
+    assert all(issue.is_error for issue in found.issues)
 
 
 def test_files_with_nothing_in_common_are_an_error(tmp_path):
-    with pytest.raises(UserError, match=r"h\.txt: no id is in .*r\.txt too: v1, v2 here, u1 there"):
+    with pytest.raises(
+        UserError, match=r"h\.txt: none of its ids is in .*r\.txt: it has v1, v2, the other u1"
+    ):
         paired(tmp_path, ("r.txt", "u1\tone\n"), ("h.txt", "v1\tone\nv2\ttwo\nv3\t\n"))
 
 
 def test_empty_texts_are_told_after_normalization():
     made = [Pair("a", "", "x"), Pair("b", "x", ""), Pair("c", "x", "x")]
-    assert [(f.what, f.ids, f.fault) for f in empty(made)] == [
+    assert [(f.description, f.ids, f.is_error) for f in empty_texts(made)] == [
         ("references are empty", ("a",), False),
         ("hypotheses are empty", ("b",), False),
     ]

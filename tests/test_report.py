@@ -162,7 +162,9 @@ def test_recordings_that_are_gone_are_counted_and_named(scored, tmp_path):
     assert done.exit_code == 0 and f"2 {said}: r1, r3\n" in done.stderr
     page = data_of((scored / "report.html").read_text())
     assert [row["id"] for row in page["utterances"] if not row.get("source")] == ["r1", "r3"]
-    assert page["figures"]["findings"] == [{"what": said, "ids": ["r1", "r3"], "fault": False}]
+    assert page["figures"]["issues"] == [
+        {"description": said, "ids": ["r1", "r3"], "is_error": False}
+    ]
     quiet = CliRunner().invoke(app, ["score", str(scored)])
     assert "not found" not in quiet.stderr
 

@@ -49,10 +49,10 @@ def page(browser, tmp_path):
     ]
     words = [Word(w, 0.5 * i, 0.5 * i + 0.4, 0.9) for i, w in enumerate("on too tree for".split())]
     utterances = {"bad": Utterance("bad", str(tmp_path / "tone.wav"), duration_s=3.0)}
-    finding = {"what": f"hypotheses are {EVIL}", "ids": [EVIL], "fault": True}
+    issue = {"description": f"hypotheses are {EVIL}", "ids": [EVIL], "is_error": True}
     places = {f"s{n}": [i for i, p in enumerate(pairs) if p.speaker == f"s{n}"] for n in range(3)}
     by = {s: score([pairs[i] for i in at]).to_dict() for s, at in places.items()}
-    figures = score(pairs).to_dict() | {"findings": [finding], "by": {"speaker": by}}
+    figures = score(pairs).to_dict() | {"issues": [issue], "by": {"speaker": by}}
     groups = {"speaker": places}
     out = tmp_path / "out"
     path = write_report(out, "Report", pairs, figures, utterances, {"bad": words}, groups)
@@ -91,10 +91,10 @@ def test_rows_are_found_opened_and_played_by_keys(page):
     press(page, "ENTER")
     words = page.find_elements("css selector", ".details button.step")
     assert [" ".join(word.accessible_name.replace(" ,", ",").split()) for word in words] == [
-        "said one, heard on, confidence 90%",
-        "said two, heard too, confidence 90%",
-        "said three, heard tree, confidence 90%",
-        "said four, heard for, confidence 90%",
+        "reference one, hypothesis on, confidence 90%",
+        "reference two, hypothesis too, confidence 90%",
+        "reference three, hypothesis tree, confidence 90%",
+        "reference four, hypothesis for, confidence 90%",
         "deleted: five",
     ]
     press(page, "TAB", "TAB", "TAB")

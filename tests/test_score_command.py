@@ -70,7 +70,7 @@ def test_breakdowns_are_printed_and_written(files):
     assert written["by"]["age"]["40"]["wer"] == 0.0
     assert written["confusions"]["substitutions"] == [["cat", "bat", 1]]
     assert written["vocabulary"]["share"] == 0.125
-    assert written["findings"] == []
+    assert written["issues"] == []
     assert written["sources"][0].endswith("r.tsv (table, column text, 3 texts)")
 
 
@@ -90,7 +90,7 @@ def test_two_systems_are_compared_as_texts_or_as_folders(files):
     assert f"first: {files / 'a.txt'}\nsecond: {files / 'b.txt'}\n" in out
     assert "WER 25.00% first, 12.50% second: -12.50% (95% interval " in out
     assert "matched pairs: 2 segments with an error, W = -1.00, p = 1\n" in out
-    assert "No difference is shown: a set of this size" in out
+    assert "No significant difference: with a test set of this size" in out
     for name in "ab":
         run(files / "r.tsv", files / f"{name}.txt", "-o", files / name)
     status, folders, _ = run(files / "a", "--against", files / "b", "-o", files / "both")
@@ -98,25 +98,25 @@ def test_two_systems_are_compared_as_texts_or_as_folders(files):
     assert folders[folders.index("WER 25.00% first") :] == out[out.index("WER 25.00% first") :]
     written = json.loads((files / "both/score.json").read_text())["against"]
     assert written["difference"] == -0.125
-    assert written["verdict"].startswith("No difference is shown")
+    assert written["verdict"].startswith("No significant difference")
 
 
-def test_findings_are_named_and_faults_are_status_1(files):
+def test_issues_are_listed_and_errors_are_status_1(files):
     (files / "a.txt").write_text("u1\tthe bat sat\nu2\tthe dog\nu2\t\nu4\tx\n")
     status, out, err = run(files / "r.tsv", files / "a.txt", "-o", files / "out")
     assert status == 1
     assert "4 errors in 8 words" in out
     assert err == [
-        "1 hypotheses stand twice, the first counts: u2",
+        "1 hypotheses repeat an id, the first is scored: u2",
         "1 references have no hypothesis, scored as empty: u3",
         "1 hypotheses have no reference, not scored: u4",
         "1 hypotheses are empty: u3",
     ]
-    found = json.loads((files / "out/score.json").read_text())["findings"]
+    found = json.loads((files / "out/score.json").read_text())["issues"]
     assert found[1] == {
-        "what": "references have no hypothesis, scored as empty",
+        "description": "references have no hypothesis, scored as empty",
         "ids": ["u3"],
-        "fault": True,
+        "is_error": True,
     }
     (files / "a.txt").write_text("u1\tthe bat sat\nu2\t\nu3\ta bird sang\n")
     status, _, err = run(files / "r.tsv", files / "a.txt")
@@ -141,11 +141,11 @@ def test_a_model_is_compared_with_another_and_with_texts(model_file, test_set, t
     save_model(other, model)
     status, out, _ = run(model_file, test_set, "--against", other, "-o", tmp_path / "out")
     assert status == 0
-    assert "No difference: both have as many errors in every utterance." in out
+    assert "No difference: both systems have the same number of errors in every utterance." in out
     assert "normalization: recipe (lower case" in out
     status, out, _ = run(model_file, test_set, "--against", tmp_path / "out/hypotheses.jsonl")
     assert status == 0
-    assert "No difference: both have as many errors" in out
+    assert "No difference: both systems have the same number of errors" in out
     _, out, _ = run(other, test_set)
     assert "normalization: recipe (case kept" in out
     (tmp_path / "h.txt").write_text("bad cab\n" * 4)
@@ -162,5 +162,7 @@ def test_columns_of_a_manifest_and_what_is_measured_from_its_audio(model_file, t
     assert status == 0
     for label in ("1 to 2 s", "2 to 5 s", "5 to 10 s", " dB "):
         assert label in out
-    with pytest.raises(UserError, match="--by dialect: no utterance has it; there is audio"):
+    with pytest.raises(
+        UserError, match="no utterance has a column 'dialect'; the columns are: audio"
+    ):
         run(model_file, test_set, "--by", "dialect")

@@ -132,11 +132,11 @@ def hostile(model: Model, texts: list[str]) -> DevSet:
 def test_greedy_wins_when_nothing_is_better(model, with_lm):
     dev = hostile(model, ["abc de", "fgh ij"])
     found = tune(with_lm, dev)
-    assert found.chosen.decoder == GREEDY and found.place is None
+    assert found.chosen.decoder == GREEDY and found.weights is None
     after = apply(with_lm, found, "dev.tsv")
     assert after.ngram is None
     assert after.config.decoder == found.decoder and found.decoder.beam == 1
-    assert "greedy, as nothing was better: dev WER 0.00%" in after.card
+    assert "greedy decoding, no beam search was better: dev WER 0.00%" in after.card
 
 
 def test_without_a_language_model_only_the_bonus_and_the_beam_are_searched(model, made):
@@ -175,7 +175,7 @@ def test_ambiguous_emissions_are_settled_by_the_language_model(tiny_config, mode
 def test_the_card_has_one_line_of_the_last_tuning(tuned, with_lm):
     card = "# a\n\n- Trained on air.\n- Seed 0.\n\n    asr transcribe a.asr b.wav\n"
     once = apply(replace(with_lm, card=card), tuned, "dev.jsonl").card
-    line = f"- Decoder tuned on dev.jsonl (8 utterances): {tuned.gain}."
+    line = f"- Decoder tuned on dev.jsonl (8 utterances): {tuned.summary}."
     assert once == card.replace("- Seed 0.\n", f"- Seed 0.\n{line}\n")
     assert "beam" in line and "->" in line
     again = apply(replace(with_lm, card=once), tuned, "dev2.jsonl").card
@@ -207,13 +207,13 @@ def test_command(files, tuned):
     assert (files / "m.asr").read_bytes() == before
     assert f"greedy: {tuned.scores[0]}" in done.output
     assert f"chosen: {tuned.scores[1]}" in done.output
-    assert tuned.gain in done.output
+    assert tuned.summary in done.output
     after = load_model(files / "new.asr")
     assert after.config.decoder == tuned.decoder and after.ngram is not None
     assert (files / "new.tune.png").read_bytes().startswith(b"\x89PNG")
     # Without -o it is the model's own n-gram, and the file itself that changes.
     again = invoke(files / "new.asr", files / "dev.jsonl")
-    assert again.exit_code == 0 and tuned.gain in again.output
+    assert again.exit_code == 0 and tuned.summary in again.output
 
 
 def test_audio_that_cannot_be_read_is_scored_as_empty_and_said(files, dev):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from asr.errors import UserError
 from asr.scoring import wer as scoring
-from asr.scoring.wer import Counts, Pair, aligned, score, wer
+from asr.scoring.wer import EditCounts, Pair, aligned, score, wer
 
 texts = st.lists(st.sampled_from(["one", "two", "three", "à", "你"]), max_size=8).map(" ".join)
 pairs_of_texts = st.lists(st.tuples(texts, texts), min_size=1, max_size=6)
@@ -142,11 +142,11 @@ def test_counts_are_the_cheapest_edits(reference, hypothesis):
 @pytest.mark.parametrize(
     ("reference", "hypothesis", "expected"),
     [
-        ("", "", Counts(0, 0, 0, 0)),
-        ("", "one two", Counts(0, 0, 0, 2)),
-        ("one two", "", Counts(0, 0, 2, 0)),
-        ("one two", "one two", Counts(2, 0, 0, 0)),
-        ("one two three", "one four three five", Counts(2, 1, 0, 1)),
+        ("", "", EditCounts(0, 0, 0, 0)),
+        ("", "one two", EditCounts(0, 0, 0, 2)),
+        ("one two", "", EditCounts(0, 0, 2, 0)),
+        ("one two", "one two", EditCounts(2, 0, 0, 0)),
+        ("one two three", "one four three five", EditCounts(2, 1, 0, 1)),
     ],
 )
 def test_counts_by_hand(reference, hypothesis, expected):

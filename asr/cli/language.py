@@ -124,10 +124,10 @@ def tune(
     for name, score in zip(("greedy", "chosen"), found.scores, strict=True):
         result(f"{name}: {score}")
     model_file.save_model(output, apply(trained, found, dev.name))
-    result(f"{output}: {found.gain}")
+    result(f"{output}: {found.summary}")
     picture = output.with_suffix(".tune.png")
     try:
-        figures.tuning(picture, found.surface, found.place, found.scores[0].wer)
+        figures.tuning(picture, found.surface, found.weights, found.scores[0].wer)
         result(f"picture: {picture}")
     except UserError as error:  # the figures are there without it
         note(f"no picture: {error}")

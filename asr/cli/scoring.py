@@ -71,7 +71,7 @@ def score(
     from asr.scoring import error_analysis
     from asr.scoring import wer as scoring
     from asr.scoring.compare import compare
-    from asr.scoring.pairs import gone
+    from asr.scoring.pairs import missing_recordings
     from asr.text.normalize import NORMALISATIONS, describe
 
     models = [path for path in (reference, against) if path is not None and _is_model(path)]
@@ -121,7 +121,7 @@ def score(
         }
         details.setdefault("by", {})[column] = {k: s.to_dict() for k, s in scores.items()}
         _print_table(_groups(column, scores))
-    findings = paired.findings
+    issues = paired.issues
     if against is not None:
         other, more, _ = _pairs_of(against, references, recognizers, config)
         comparison = compare(paired.pairs, other.pairs)
@@ -129,11 +129,11 @@ def score(
         out.print(f"first: {system}\nsecond: {against}", highlight=False, markup=False)
         out.print(str(comparison), highlight=False, markup=False)
         failures = failures + more
-        findings = list(dict.fromkeys(findings + other.findings))
+        issues = list(dict.fromkeys(issues + other.issues))
     utterances, words = heard
     if output is not None and system not in recognizers:  # a model's own are listed with the reason
-        findings = findings + gone(utterances, words)
-    details["findings"] = [finding.to_dict() for finding in findings]
+        issues = issues + missing_recordings(utterances, words)
+    details["issues"] = [issue.to_dict() for issue in issues]
     if output is not None:
         from asr.scoring.report import write_report
 
@@ -142,11 +142,11 @@ def score(
         write_report(
             output, title, paired.pairs, result.to_dict() | details, utterances, words, groups
         )
-    for finding in findings:
-        style = "red" if finding.fault else "yellow"
-        err.print(Text(str(finding), style=style), highlight=False)
+    for issue in issues:
+        style = "red" if issue.is_error else "yellow"
+        err.print(Text(str(issue), style=style), highlight=False)
     list_failures(failures)
-    if any(finding.fault for finding in findings):
+    if any(issue.is_error for issue in issues):
         raise typer.Exit(1)
 
 
@@ -164,7 +164,7 @@ def _pairs_of(system: Path, references: Path, recognizers: dict, config) -> tupl
     id the utterances whose recordings are known, and the words whose times are known."""
     from asr.data import manifest
     from asr.scoring.evaluate import evaluate
-    from asr.scoring.pairs import Paired, empty, pair_files, recordings_in, words_in
+    from asr.scoring.pairs import Paired, empty_texts, pair_files, recordings, timed_words
     from asr.scoring.transcript_readers import columns_of
 
     if system in recognizers:
@@ -178,15 +178,15 @@ def _pairs_of(system: Path, references: Path, recognizers: dict, config) -> tupl
         columns = [columns_of(utterance) for utterance in utterances]
         sources = (str(references), str(system))
         failed = {failure.utterance.id for failure in evaluation.failures}  # listed with the reason
-        findings = empty(pair for pair in evaluation.pairs if pair.id not in failed)
+        issues = empty_texts(pair for pair in evaluation.pairs if pair.id not in failed)
         heard = {utterance.id: utterance for utterance in utterances}, evaluation.words
-        return Paired(evaluation.pairs, columns, findings, sources), evaluation.failures, heard
+        return Paired(evaluation.pairs, columns, issues, sources), evaluation.failures, heard
     if system.is_dir():
         references = system
     files = [path / HYPOTHESES if path.is_dir() else path for path in (references, system)]
     paired = pair_files(*files, config)
-    words = words_in(paired) if system.is_dir() else {}
-    return paired, [], (recordings_in(paired), words)
+    words = timed_words(paired) if system.is_dir() else {}
+    return paired, [], (recordings(paired), words)
 
 
 def _words_of(texts: list[Path], config) -> set[str]:

@@ -39,7 +39,7 @@ def language_model_stage(run: RunFolder) -> None:
         trials = itertools.count(1)
         found = tuning.tune(model, dev_set, lambda _: status.update(f"trial {next(trials)}"))
     model_file.save_model(run.tuned_file, tuning.apply(model, found, run.dev_manifest.name))
-    run.report("language model", f"{found.gain}; wrote {run.tuned_file}")
+    run.report("language model", f"{found.summary}; wrote {run.tuned_file}")
     run.stages.record("language model", inputs)
 
 

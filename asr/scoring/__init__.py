@@ -1,1 +1,1 @@
-"""Word error rates, their intervals, and where the errors are."""
+"""Word error rates, their confidence intervals, and error analysis."""

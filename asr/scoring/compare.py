@@ -1,4 +1,4 @@
-"""Two systems on the same references: is the difference real?"""
+"""Compare two systems on the same references: is the difference in WER significant?"""
 
 from __future__ import annotations
 
@@ -13,42 +13,48 @@ from asr.errors import UserError
 from asr.scoring.intervals import bootstrap_interval, resampling_groups
 from asr.scoring.wer import Pair, aligned
 
-BOUNDARY_WORDS = 2  # that both have right, in a row, end a segment: as NIST's sc_stats has it
-FEW_SEGMENTS = 50  # below, the sum of differences is not yet normal and is counted out
-LEVEL = 0.05
+BOUNDARY_WORDS = 2  # correct words in a row, in both systems, that end a segment (NIST sc_stats)
+MIN_NORMAL_SEGMENTS = 50  # with fewer segments the p-value is computed exactly
+ALPHA = 0.05  # significance level
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How the second system's WER differs from the first's; negative where it is better."""
+    """The WERs of two systems, their difference, and two significance tests.
+
+    The difference is WER_second - WER_first, negative when the second system is better.
+    """
 
     wer: tuple[float, float]
-    difference: float  # second less first, in shares of the reference words
+    difference: float
     interval: tuple[float, float]  # 95%, of the difference
     resampled: str  # what the bootstrap draws: "speakers" or "utterances"
-    segments: int  # of the matched-pairs test: those where either has an error
-    statistic: float  # W of Gillick and Cox; 0 where they are level
-    p: float  # of as large a difference between systems that are equally good
+    segments: int  # of the matched-pairs test: those in which either system has an error
+    statistic: float  # W of Gillick and Cox
+    p: float  # two-sided p-value of the matched-pairs test
 
     @property
     def verdict(self) -> str:
-        """Whether the difference is real, in a sentence."""
+        """The conclusion, in one sentence."""
         low, high = self.interval
-        apart, matched = low > 0 or high < 0, self.p < LEVEL
+        bootstrap, matched = low > 0 or high < 0, self.p < ALPHA
         better = "second" if self.difference < 0 else "first"
-        if apart and matched:
-            return f"The difference is real: the {better} is better (both tests, 95%)."
+        if bootstrap and matched:
+            return f"The {better} system is significantly better (both tests, 95%)."
         if self.interval == (0, 0):
-            return "No difference: both have as many errors in every utterance."
-        if not apart and not matched:
+            return "No difference: both systems have the same number of errors in every utterance."
+        if not bootstrap and not matched:
             return (
-                f"No difference is shown: a set of this size tells two systems apart from about "
-                f"{(high - low) / 2:.2%} on."
+                f"No significant difference: with a test set of this size, differences below about "
+                f"{(high - low) / 2:.2%} cannot be detected."
             )
-        says, denies = "the bootstrap", "the matched-pairs test"
+        significant, other = "the bootstrap", "the matched-pairs test"
         if matched:
-            says, denies = denies, says
-        return f"In doubt: {says} finds the {better} better, {denies} does not; use a larger set."
+            significant, other = other, significant
+        return (
+            f"Inconclusive: {significant} finds the {better} system better, {other} does not; "
+            "use a larger test set."
+        )
 
     def __str__(self) -> str:
         first, second = self.wer
@@ -72,21 +78,29 @@ def compare(first: Sequence[Pair], second: Sequence[Pair]) -> Comparison:
     """Paired bootstrap (Bisani and Ney 2004) and the matched-pairs sentence-segment word error test
     (MAPSSWE, Gillick and Cox 1989) of two systems, over words.
 
-    first, second: the same references in the same order. Raises `UserError` where they are not, and
-    where nothing is said in them.
+    first, second: pairs with the same references in the same order. Raises `UserError` when the
+    references differ or have no word.
     """
-    apart = [a.id for a, b in zip(first, second, strict=False) if _reference(a) != _reference(b)]
-    if apart or len(first) != len(second):
-        where = f"{apart[0]!r} differs" if apart else f"{len(first)} and {len(second)} utterances"
-        raise UserError(f"the two systems were not given the same references: {where}")
+    different = [
+        a.id
+        for a, b in zip(first, second, strict=False)
+        if (a.id, a.reference) != (b.id, b.reference)
+    ]
+    if different or len(first) != len(second):
+        reason = (
+            f"{different[0]!r} differs"
+            if different
+            else f"{len(first)} and {len(second)} utterances"
+        )
+        raise UserError(f"the two systems do not have the same references: {reason}")
     words = [len(pair.reference.split()) for pair in first]
     if not sum(words):
-        raise UserError("nothing to compare: the references hold no word")
+        raise UserError("nothing to compare: the references have no words")
     segments = [segment_errors(a, b) for a, b in zip(first, second, strict=True)]
-    errors = np.array([np.sum(found, 0) if found else (0, 0) for found in segments])  # (N, 2)
+    errors = np.array([np.sum(counts, 0) if counts else (0, 0) for counts in segments])  # (N, 2)
     differences = errors[:, 1] - errors[:, 0]
     groups, resampled = resampling_groups([p.id for p in first], [p.speaker for p in first])
-    statistic, p = matched_pairs([b - a for found in segments for a, b in found])
+    statistic, p = matched_pairs([b - a for counts in segments for a, b in counts])
     wer = errors.sum(0) / sum(words)
     return Comparison(
         wer=(float(wer[0]), float(wer[1])),
@@ -101,46 +115,43 @@ def compare(first: Sequence[Pair], second: Sequence[Pair]) -> Comparison:
     )
 
 
-def _reference(pair: Pair) -> tuple[str, str]:
-    return pair.id, pair.reference
-
-
 def segment_errors(first: Pair, second: Pair) -> list[tuple[int, int]]:
-    """Errors of both in each segment of an utterance where either has one.
+    """The errors (of the first, of the second system) in each segment that has any.
 
-    Two words in a row that both have right, with nothing inserted between, end a segment: beyond
-    them the errors of one segment say nothing of those of the next.
+    A segment ends where both systems have `BOUNDARY_WORDS` consecutive words right and insert
+    nothing between them; the errors of different segments are then assumed to be independent.
     """
-    found: list[tuple[int, int]] = []
+    segments: list[tuple[int, int]] = []
     errors = np.array([_errors_at(pair) for pair in (first, second)])  # (2, 2 * words + 1)
-    right = BOUNDARY_WORDS  # words that both have right since the last error
-    for place, (a, b) in enumerate(errors.T.tolist()):
+    correct = BOUNDARY_WORDS  # words since the last error, right in both systems
+    for position, (a, b) in enumerate(errors.T.tolist()):
         if a or b:
-            if right >= BOUNDARY_WORDS:
-                found.append((0, 0))
-            found[-1] = (found[-1][0] + a, found[-1][1] + b)
-            right = 0
-        elif place % 2:
-            right += 1
-    return found
+            if correct >= BOUNDARY_WORDS:
+                segments.append((0, 0))
+            segments[-1] = (segments[-1][0] + a, segments[-1][1] + b)
+            correct = 0
+        elif position % 2:
+            correct += 1
+    return segments
 
 
 def _errors_at(pair: Pair) -> list[int]:
-    """Errors before the first word, on it, before the second word, ... after the last."""
+    """Errors at each position: insertions at even positions, reference words at odd ones."""
     errors = [0]
-    for said, heard in aligned(pair.reference, pair.hypothesis):
-        if said is None:
+    for reference, hypothesis in aligned(pair.reference, pair.hypothesis):
+        if reference is None:
             errors[-1] += 1
         else:
-            errors += [int(said != heard), 0]
+            errors += [int(reference != hypothesis), 0]
     return errors
 
 
 def matched_pairs(differences: Sequence[int]) -> tuple[float, float]:
-    """W = mean / (deviation / sqrt(n)) of the segments' differences, and its two-sided p.
+    """W = mean(Z) / (std(Z) / sqrt(n)) of the segment differences Z, and its two-sided p-value.
 
-    p is that of the normal distribution from 50 segments on. With fewer it is exact: the share of
-    the 2^n ways to swap the systems in segments that give as large a sum.
+    With `MIN_NORMAL_SEGMENTS` segments or more, p = erfc(|W| / sqrt(2)). With fewer, p is that of
+    the exact sign-flip permutation test: P(|sum(s_i * Z_i)| >= |sum(Z_i)|) for independent random
+    signs s_i.
     """
     n, total = len(differences), sum(differences)
     if total == 0:
@@ -149,11 +160,11 @@ def matched_pairs(differences: Sequence[int]) -> tuple[float, float]:
     statistic = (
         total / n / (deviation / math.sqrt(n)) if deviation else math.copysign(math.inf, total)
     )
-    if n >= FEW_SEGMENTS:
+    if n >= MIN_NORMAL_SEGMENTS:
         return statistic, math.erfc(abs(statistic) / math.sqrt(2))
-    ways = np.ones(1)  # chances of the sums of |difference| that one system is given
+    # probabilities[k]: that the |Z_i| with a positive sign sum to k
+    probabilities = np.ones(1)
     for size in map(abs, differences):
-        ways = (np.pad(ways, (size, 0)) + np.pad(ways, (0, size))) / 2
-    reach = sum(map(abs, differences))
-    sums = 2 * np.arange(len(ways)) - reach  # (reach + 1,)
-    return statistic, float(min(1.0, ways[np.abs(sums) >= abs(total)].sum()))
+        probabilities = (np.pad(probabilities, (size, 0)) + np.pad(probabilities, (0, size))) / 2
+    sums = 2 * np.arange(len(probabilities)) - sum(map(abs, differences))  # of s_i * Z_i
+    return statistic, float(min(1.0, probabilities[np.abs(sums) >= abs(total)].sum()))

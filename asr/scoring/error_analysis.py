@@ -1,4 +1,4 @@
-"""Where the errors are: by column, by word, in words that training did not know."""
+"""Errors by word, by manifest column, and for words outside the training vocabulary."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from asr.scoring.wer import Pair, aligned
 
 EDGES = {"duration": (1, 2, 5, 10, 20, 30), "snr": (0, 5, 10, 15, 20, 30, 40)}  # s, dB
 UNITS = {"duration": "s", "snr": "dB"}
-MOST_NUMBERS = 12  # distinct numbers of a column that are groups of their own
-NAMES = ("speaker", "language")  # never numbers, though they may be written in digits
-RANGES = 5  # of alike numbers of utterances, where there are more
-UNKNOWN = "(none)"  # of utterances without the column
+MAX_DISTINCT = 12  # a numeric column with more distinct values is grouped into ranges
+CATEGORICAL = ("speaker", "language")  # never numeric, though the values may be digits
+RANGES = 5  # ranges of a numeric column, which hold equal numbers of utterances
+UNKNOWN = "(none)"  # label of utterances that lack the column
 
 
 @dataclass(frozen=True)
 class Confusions:
-    """How often which word was taken for which, left out, or put in; commonest first."""
+    """Counts of each substitution, deletion and insertion, the most frequent first."""
 
     substitutions: list[tuple[tuple[str, str], int]]  # (reference, hypothesis)
     deletions: list[tuple[str, int]]
@@ -43,17 +43,17 @@ class Confusions:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Reference words that are not among the known ones, and how the others fared."""
+    """Counts of the reference words, inside and outside of a vocabulary, and of their errors."""
 
-    words: int
+    words: int  # reference words, known and unknown
     errors: int  # known words that were substituted or deleted
-    unknown: int
-    unknown_errors: int
-    examples: tuple[str, ...]  # the commonest unknown words
+    unknown: int  # reference words outside the vocabulary
+    unknown_errors: int  # unknown words that were substituted or deleted
+    examples: tuple[str, ...]  # the most frequent unknown words
 
     @property
     def share(self) -> float:
-        """Of unknown words among those of the references."""
+        """The out-of-vocabulary rate, `unknown / words`."""
         return self.unknown / self.words if self.words else 0.0
 
     def __str__(self) -> str:
@@ -70,38 +70,32 @@ class Vocabulary:
 
 
 def confusions(pairs: Iterable[Pair], most: int) -> Confusions:
-    """The commonest errors of each kind, `most` of each; those as common in order of letters."""
-    counts: tuple[Counter, Counter, Counter] = Counter(), Counter(), Counter()
-    for pair in pairs:
-        for said, heard in aligned(pair.reference, pair.hypothesis):
-            if said is None:
-                counts[2][heard] += 1
-            elif heard is None:
-                counts[1][said] += 1
-            elif said != heard:
-                counts[0][said, heard] += 1
+    """The `most` most frequent errors of each kind; ties are sorted alphabetically."""
+    words = [w for pair in pairs for w in aligned(pair.reference, pair.hypothesis)]
+    counts = (
+        Counter((ref, hyp) for ref, hyp in words if None not in (ref, hyp) and ref != hyp),
+        Counter(ref for ref, hyp in words if hyp is None),
+        Counter(hyp for ref, hyp in words if ref is None),
+    )
     return Confusions(*(sorted(c.items(), key=lambda i: (-i[1], i[0]))[:most] for c in counts))
 
 
 def vocabulary(pairs: Iterable[Pair], known: Collection[str]) -> Vocabulary:
-    """What share of the reference words is unknown, and how many of both kinds are wrong.
+    """Count the reference words in and outside of `known`, and how many of each are wrong.
 
     Insertions belong to no reference word and are not counted.
     """
-    words, errors, unknown_errors = 0, 0, 0
-    unknown: Counter = Counter()
-    for pair in pairs:
-        for said, heard in aligned(pair.reference, pair.hypothesis):
-            if said is None:
-                continue
-            words += 1
-            if said in known:
-                errors += said != heard
-            else:
-                unknown[said] += 1
-                unknown_errors += said != heard
+    words = [w for pair in pairs for w in aligned(pair.reference, pair.hypothesis)]
+    words = [(ref, hyp) for ref, hyp in words if ref is not None]
+    unknown = Counter(ref for ref, _ in words if ref not in known)
     examples = sorted(unknown, key=lambda word: (-unknown[word], word))[:5]
-    return Vocabulary(words, errors, unknown.total(), unknown_errors, tuple(examples))
+    return Vocabulary(
+        words=len(words),
+        errors=sum(ref != hyp for ref, hyp in words if ref in known),
+        unknown=unknown.total(),
+        unknown_errors=sum(ref != hyp for ref, hyp in words if ref not in known),
+        examples=tuple(examples),
+    )
 
 
 def by_column(
@@ -109,68 +103,68 @@ def by_column(
     name: str,
     progress: Callable[[], None] = lambda: None,
 ) -> dict[str, list[int]]:
-    """For each value of a column, in the order of the values: the places of the utterances.
+    """Group utterances by the value of a column: {value: indices of the utterances}, sorted.
 
-    columns: (N,) what is told of each utterance. `duration` and `snr` are measured from the
-    audio where the column is not there, and counted in ranges. So is any column of more than 12
-    different numbers, in five ranges of alike numbers of utterances. Raises `UserError` when no
-    utterance has the column.
+    columns: (N,) the columns of each utterance. `duration` and `snr` are measured from the audio
+    when there is no such column, and are grouped into fixed ranges (`EDGES`). A numeric column with
+    more than `MAX_DISTINCT` distinct values is grouped into `RANGES` quantiles. Raises `UserError`
+    when no utterance has the column.
     """
     values = []
-    for column in columns:
-        values.append(_value(column, name))
+    for row in columns:
+        values.append(_value(row, name))
         progress()
     if all(value is None for value in values):
-        there = sorted({key for column in columns for key in column})
+        present = sorted({key for row in columns for key in row})
         raise UserError(
-            f"--by {name}: no utterance has it; there is {', '.join(there) or 'no column'}, and "
-            "duration and snr are measured where there is audio"
+            f"no utterance has a column {name!r}; the columns are: {', '.join(present) or 'none'}; "
+            "duration and snr are measured if there is audio"
         )
-    places = defaultdict(list)
-    for place, label in enumerate(_labels(values, name)):
-        places[label].append(place)
-    return {label[1]: places[label] for label in sorted(places)}
+    indices = defaultdict(list)
+    for index, label in enumerate(_labels(values, name)):
+        indices[label].append(index)
+    return {label[1]: indices[label] for label in sorted(indices)}
 
 
-def _value(column: dict[str, Any], name: str) -> Any:
-    """None where it is not known."""
-    if name in column or name not in EDGES:
-        return column.get(name)
-    if name == "duration" and "duration_s" in column:
-        return column["duration_s"]
-    if "audio" not in column:
+def _value(row: dict[str, Any], name: str) -> Any:
+    """The value of a column, measured from the audio if need be; None when it is unknown."""
+    if name in row or name not in EDGES:
+        return row.get(name)
+    if name == "duration" and "duration_s" in row:
+        return row["duration_s"]
+    if "audio" not in row:
         return None
-    start_s, duration_s = column.get("start_s", 0.0), column.get("duration_s")
+    start_s, duration_s = row.get("start_s", 0.0), row.get("duration_s")
     try:
-        info = audio.info(column["audio"])
+        info = audio.info(row["audio"])
         if name == "duration":
             return info.duration_s - start_s
-        samples = audio.read(column["audio"], info.rate_hz, start_s, duration_s)
-    except UserError:  # whoever transcribes it says so
+        samples = audio.read(row["audio"], info.rate_hz, start_s, duration_s)
+    except UserError:  # unreadable audio is reported where it is transcribed
         return None
     found = snr_db(samples, info.rate_hz)
     return None if math.isnan(found) else found
 
 
 def _labels(values: Sequence[Any], name: str) -> list[tuple[float, str]]:
-    """What each value is counted as, with its place in the table."""
+    """(N,) the sort key and the label of the group of each value."""
     numbers = [_number(value) for value in values]
     known = [number for number in numbers if number is not None]
-    if name in NAMES or len(known) < sum(value is not None for value in values):
+    if name in CATEGORICAL or len(known) < sum(value is not None for value in values):
         return [(0.0, str(v)) if v is not None else (math.inf, UNKNOWN) for v in values]
-    if name not in EDGES and len(set(known)) <= MOST_NUMBERS:
+    if name not in EDGES and len(set(known)) <= MAX_DISTINCT:
         return [
             (n, str(v)) if n is not None else (math.inf, UNKNOWN)
             for n, v in zip(numbers, values, strict=True)
         ]
-    shares = np.arange(1, RANGES) / RANGES
-    edges = [float(e) for e in EDGES.get(name, np.unique(np.quantile(known, shares)))]
+    quantiles = np.quantile(known, np.arange(1, RANGES) / RANGES)
+    edges = [float(edge) for edge in EDGES.get(name, np.unique(quantiles))]
     unit = f" {UNITS[name]}" if name in UNITS else ""
     texts = [f"below {edges[0]:g}{unit}"]
     texts += [f"{low:g} to {high:g}{unit}" for low, high in pairwise(edges)]
     texts.append(f"{edges[-1]:g}{unit} and more")
-    places = [None if n is None else bisect(edges, n) for n in numbers]
-    return [(math.inf, UNKNOWN) if place is None else (place, texts[place]) for place in places]
+    bins = [None if n is None else bisect(edges, n) for n in numbers]
+    return [(math.inf, UNKNOWN) if i is None else (i, texts[i]) for i in bins]
 
 
 def _number(value: Any) -> float | None:

@@ -1,4 +1,4 @@
-"""A recognizer on a manifest -> score. Validation in training and `asr score` are this function."""
+"""Score a recognizer on utterances. Validation during training and `asr score` both call this."""
 
 from __future__ import annotations
 
@@ -16,10 +16,15 @@ from asr.transcript import Word
 
 @dataclass(frozen=True)
 class Evaluation:
+    """The result of `evaluate`.
+
+    failures: utterances whose audio cannot be read; they are scored with an empty hypothesis.
+    words: the normalized hypothesis words of each utterance, by id, with their times in the file.
+    """
+
     score: Score
     pairs: list[Pair]
-    failures: list[Failure]  # unreadable audio: scored as if nothing had been heard
-    # By id: what was heard, normalized, with times in the file; not gathered from other processes
+    failures: list[Failure]
     words: dict[str, list[Word]] = field(default_factory=dict)
 
 
@@ -29,21 +34,22 @@ def evaluate(
     progress: Callable[[], None] = lambda: None,
     text: TextConfig | None = None,
 ) -> Evaluation:
-    """Transcribe every utterance and compare it with its text.
+    """Transcribe every utterance and compare the transcript with its reference text.
 
-    text: how both are normalized; as in training when not given.
+    progress: called after each utterance; text: how reference and hypothesis are normalized, by
+    default as the model's training texts were.
     """
     text = text or recognizer.config.text
     pairs, failures, words = [], [], {}
     for utterance, result in transcribe_many(recognizer, utterances):
         progress()
-        heard = ""
+        hypothesis = ""
         if isinstance(result, Failure):
             failures.append(result)
         else:
-            heard = normalize(result.text, text)
-            spoken = [replace(word, text=normalize(word.text, text)) for word in result.words]
-            words[utterance.id] = [word for word in spoken if word.text]
-        said = normalize(utterance.text or "", text)
-        pairs.append(Pair(utterance.id, said, heard, utterance.speaker))
+            hypothesis = normalize(result.text, text)
+            normalized = [replace(word, text=normalize(word.text, text)) for word in result.words]
+            words[utterance.id] = [word for word in normalized if word.text]
+        reference = normalize(utterance.text or "", text)
+        pairs.append(Pair(utterance.id, reference, hypothesis, utterance.speaker))
     return Evaluation(score(pairs), pairs, failures, words)

@@ -1,4 +1,4 @@
-"""How far a rate measured on a few utterances may be from the true one: bootstrap intervals."""
+"""Confidence intervals of error rates, by the bootstrap over speakers or utterances."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from statistics import NormalDist
 
 import numpy as np
 
-RESAMPLES = 2000  # of the bootstrap at least: an end moves by about 0.02 of the interval's width
-BEYOND = 50  # resamples beyond each end, so that expanded ends move as little
-MOST_RESAMPLES = 20_000
-LEAST_SPEAKERS = 5  # fewer say too little about speakers to tell how far they differ
+# With 2000 resamples the standard error of an endpoint is about 0.02 of the interval's width.
+MIN_RESAMPLES = 2000
+MIN_TAIL_RESAMPLES = 50  # expected number of resamples outside of each endpoint
+MAX_RESAMPLES = 20_000
+MIN_SPEAKERS = 5  # with fewer, the variance between speakers cannot be estimated
 
 
 def resampling_groups(
     ids: Sequence[str], speakers: Sequence[str | None]
 ) -> tuple[Sequence[str], str]:
-    """What the bootstrap draws whole, for each utterance, and its name: "speakers" or "utterances".
+    """The resampling unit of each utterance, and its name: "speakers" or "utterances".
 
-    Speakers where every utterance has one and there are at least five: utterances of one speaker go
-    wrong together. Otherwise utterances, and the interval says nothing of other speakers.
+    Errors of one speaker are correlated, so speakers are resampled if every utterance has one and
+    there are at least `MIN_SPEAKERS`. Otherwise utterances are, and the interval does not cover the
+    variation between speakers.
     """
-    if None not in speakers and len(set(speakers)) >= LEAST_SPEAKERS:
+    if None not in speakers and len(set(speakers)) >= MIN_SPEAKERS:
         return speakers, "speakers"
     return ids, "utterances"
 
@@ -30,15 +32,13 @@ def resampling_groups(
 def bootstrap_interval(
     errors: Sequence[int], words: Sequence[int], groups: Sequence[str], level: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile interval of errors / words when whole groups are drawn with replacement.
+    """Expanded percentile interval of sum(errors) / sum(words), resampling whole groups.
 
-    Its level is expanded (Hesterberg 2015, "What teachers should know about the bootstrap"): plain
-    percentiles of few groups are too near each other, by sqrt((G - 1) / G) and as the normal
-    distribution is narrower than Student's t. errors, words: (N,) counts of each utterance;
-    groups: (N,) what it belongs to.
+    errors, words: (N,) counts of each utterance; groups: (N,) the group of each utterance. With few
+    groups the plain percentile interval is too narrow; its tails are adjusted by `expanded_tail`.
 
-    Where there is no error at all every resample has none. The upper end is then that of Clopper
-    and Pearson (1934), as if words went wrong independently: 3.7 / words at 95%.
+    Without any error the interval is [0, 1 - (alpha / 2)^(1 / words)], alpha = 1 - level, the exact
+    binomial one (Clopper and Pearson 1934). Its upper end is about 3.7 / words at 95%.
     """
     if not sum(words):
         rate = float("inf") if sum(errors) else 0.0
@@ -51,32 +51,34 @@ def bootstrap_interval(
     draw = np.random.default_rng(0)
     n = len(errors_of)
     tail = expanded_tail((1 - level) / 2, n)
-    resamples = int(min(max(RESAMPLES, BEYOND / max(tail, 1e-9)), MOST_RESAMPLES))
-    at_once = max(1, (1 << 20) // n)  # resamples, so that memory does not grow with the groups
+    resamples = max(MIN_RESAMPLES, MIN_TAIL_RESAMPLES / max(tail, 1e-9))
+    resamples = int(min(resamples, MAX_RESAMPLES))
+    block = max(1, (1 << 20) // n)  # resamples drawn at a time, to bound the memory
     rates = []
-    for first in range(0, resamples, at_once):
-        drawn = draw.integers(n, size=(min(at_once, resamples - first), n))
+    for first in range(0, resamples, block):
+        drawn = draw.integers(n, size=(min(block, resamples - first), n))
         rates.append(errors_of[drawn].sum(1) / np.maximum(words_of[drawn].sum(1), 1))
     low, high = np.quantile(np.concatenate(rates), [tail, 1 - tail])
     return float(low), float(high)
 
 
 def expanded_tail(tail: float, groups: int) -> float:
-    """The share of bootstrap means of so many groups to cut off at each end, for `tail` of them.
+    """The tail probability alpha' = Phi(-sqrt(G / (G - 1)) * t_{1 - alpha, G - 1}) for G groups.
 
-    tail: of the interval that is meant, 0.025 for 95%.
+    alpha is `tail`, 0.025 for a 95% interval. The percentile interval with alpha' has the coverage
+    of a t interval (Hesterberg 2015, "What Teachers Should Know About the Bootstrap").
     """
     if groups < 2:
         return tail
-    reach = student_quantile(1 - tail, groups - 1) * math.sqrt(groups / (groups - 1))
-    return NormalDist().cdf(-reach)
+    z = student_quantile(1 - tail, groups - 1) * math.sqrt(groups / (groups - 1))
+    return NormalDist().cdf(-z)
 
 
 def student_quantile(p: float, freedom: int) -> float:
-    """Quantile of Student's t, by its expansion in 1 / freedom (Fisher and Cornish 1960).
+    """Quantile of Student's t with `freedom` degrees of freedom (Fisher and Cornish 1960).
 
-    To four terms, as in Abramowitz and Stegun 26.7.5: at p = 0.975 too small by 0.7% for 2 degrees
-    of freedom, by less than 0.01% from 6 on.
+    The series in 1 / freedom of Abramowitz and Stegun 26.7.5, up to the fourth power. At p = 0.975
+    it is too small by 0.7% for 2 degrees of freedom and by less than 0.01% for 6 or more.
     """
     z = NormalDist().inv_cdf(p)
     terms = (

@@ -1,4 +1,4 @@
-"""References and hypotheses joined by id; what does not fit is counted and named."""
+"""References and hypotheses joined by utterance id; every mismatch is counted and listed."""
 
 from __future__ import annotations
 
@@ -14,28 +14,31 @@ from pydantic import TypeAdapter, ValidationError
 from asr.config import TextConfig
 from asr.data.manifest import Utterance
 from asr.errors import UserError
-from asr.scoring.transcript_readers import IGNORED, Text, Texts, cut_as, read_texts
+from asr.scoring.transcript_readers import IGNORED, Text, TextFile, read_texts, split_by_segments
 from asr.scoring.wer import Pair
 from asr.text.normalize import normalize
 from asr.transcript import Word
 
-NAMED = 5  # ids in a line
+MAX_IDS_SHOWN = 5  # in one message
 _WORDS = TypeAdapter(list[Word])
 
 
 @dataclass(frozen=True)
 class PairingIssue:
-    """Utterances that somebody who reads the figure should know of."""
+    """Utterances that a reader of the score should know about, and why.
 
-    what: str
+    is_error: the score is not the one that was asked for, so the command exits with status 1.
+    """
+
+    description: str
     ids: tuple[str, ...]
-    fault: bool  # the figure is not what was asked for: exit status 1
+    is_error: bool
 
     def __str__(self) -> str:
-        return f"{len(self.ids)} {self.what}: {_named(self.ids)}"
+        return f"{len(self.ids)} {self.description}: {_first_ids(self.ids)}"
 
     def to_dict(self) -> dict[str, Any]:
-        return {"what": self.what, "ids": self.ids, "fault": self.fault}
+        return {"description": self.description, "ids": self.ids, "is_error": self.is_error}
 
 
 @dataclass(frozen=True)
@@ -43,69 +46,74 @@ class Paired:
     """Every reference with its hypothesis, in the order of the references."""
 
     pairs: list[Pair]
-    columns: list[dict[str, Any]]  # of each pair: what the references' file tells of it
-    findings: list[PairingIssue]
-    sources: tuple[str, str]  # the files, in words
+    columns: list[dict[str, Any]]  # for each pair, the other columns of the references' file
+    issues: list[PairingIssue]
+    sources: tuple[str, str]  # descriptions of both files
 
 
 def pair_files(references: str | Path, hypotheses: str | Path, config: TextConfig) -> Paired:
-    """Join two files (or one table that holds both) by id, normalized.
+    """Join two files (or one table that holds both) by id, and normalize the texts.
 
-    A reference without a hypothesis is scored as if nothing had been recognized; leaving it out
-    would flatter the figure. Files without ids are joined by line. Raises `UserError` when the
-    files have nothing in common.
+    A reference without a hypothesis is scored against an empty hypothesis; leaving it out would
+    lower the error rate. Files without ids are joined line by line. Raises `UserError` when the
+    files have no id in common.
     """
-    said, heard = read_texts(references, "reference"), read_texts(hypotheses, "hypothesis")
-    if said.path == heard.path and said.column == heard.column:
-        raise UserError(f"{said.path}: holds one text for each utterance; name a file to compare")
-    if heard.words and said.format == "stm":
-        heard = cut_as(heard, said)
-    elif said.numbered or heard.numbered:
-        said, heard = _by_line(said, heard)
-    findings = []
-    known, twice = _by_id(said.texts)
-    findings.append(PairingIssue("references stand twice, the first counts", twice, True))
-    found, twice = _by_id(heard.texts)
-    findings.append(PairingIssue("hypotheses stand twice, the first counts", twice, True))
-    if not known.keys() & found.keys():
+    ref_file = read_texts(references, "reference")
+    hyp_file = read_texts(hypotheses, "hypothesis")
+    if ref_file.path == hyp_file.path and ref_file.column == hyp_file.column:
         raise UserError(
-            f"{heard.path}: no id is in {said.path} too: {_named(list(found)[:2])} here, "
-            f"{_named(list(known)[:2])} there"
+            f"{ref_file.path}: has one text for each utterance; name a file to compare it with"
         )
-    ignored = tuple(id for id, text in known.items() if text.text == IGNORED)
-    findings.append(PairingIssue("segments are not to be scored, as the stm says", ignored, False))
-    missing = tuple(id for id in known if id not in found and id not in ignored)
-    findings.append(PairingIssue("references have no hypothesis, scored as empty", missing, True))
-    alone = tuple(id for id in found if id not in known)
-    findings.append(PairingIssue("hypotheses have no reference, not scored", alone, True))
+    if hyp_file.words and ref_file.format == "stm":
+        hyp_file = split_by_segments(hyp_file, ref_file)
+    elif ref_file.numbered or hyp_file.numbered:
+        ref_file, hyp_file = _by_line(ref_file, hyp_file)
+    reference_of, repeated_references = _by_id(ref_file.texts)
+    hypothesis_of, repeated_hypotheses = _by_id(hyp_file.texts)
+    if not reference_of.keys() & hypothesis_of.keys():
+        raise UserError(
+            f"{hyp_file.path}: none of its ids is in {ref_file.path}: it has "
+            f"{_first_ids(list(hypothesis_of)[:2])}, the other {_first_ids(list(reference_of)[:2])}"
+        )
+    ignored = tuple(id for id, text in reference_of.items() if text.text == IGNORED)
+    missing = tuple(id for id in reference_of if id not in hypothesis_of and id not in ignored)
+    unmatched = tuple(id for id in hypothesis_of if id not in reference_of)
     pairs, columns = [], []
-    for id, text in known.items():
+    for id, text in reference_of.items():
         if id in ignored:
             continue
-        hypothesis = found[id].text if id in found else ""
+        hypothesis = hypothesis_of[id].text if id in hypothesis_of else ""
         pair = Pair(id, normalize(text.text, config), normalize(hypothesis, config), text.speaker)
         pairs.append(pair)
         columns.append(text.columns)
-    findings += empty(pairs)
-    return Paired(pairs, columns, [f for f in findings if f.ids], (str(said), str(heard)))
+    issues = [
+        PairingIssue("references repeat an id, the first is scored", repeated_references, True),
+        PairingIssue("hypotheses repeat an id, the first is scored", repeated_hypotheses, True),
+        PairingIssue("segments are excluded from scoring by the stm", ignored, False),
+        PairingIssue("references have no hypothesis, scored as empty", missing, True),
+        PairingIssue("hypotheses have no reference, not scored", unmatched, True),
+        *empty_texts(pairs),
+    ]
+    return Paired(pairs, columns, [i for i in issues if i.ids], (str(ref_file), str(hyp_file)))
 
 
-def words_in(paired: Paired) -> dict[str, list[Word]]:
-    """By id: the words with times that `asr score --to` wrote beside the texts, where it did."""
-    found = {}
+def timed_words(paired: Paired) -> dict[str, list[Word]]:
+    """The hypothesis words with times that `write_results` stored, by id, where there are any."""
+    words_of = {}
     for pair, columns in zip(paired.pairs, paired.columns, strict=True):
-        if "words" in columns:
-            try:
-                words = _WORDS.validate_python(columns["words"])
-            except ValidationError:  # somebody's own column of this name
-                continue
-            if all(0 <= w.start_s <= w.end_s < math.inf and 0 <= w.confidence <= 1 for w in words):
-                found[pair.id] = words
-    return found
+        if "words" not in columns:
+            continue
+        try:
+            words = _WORDS.validate_python(columns["words"])
+        except ValidationError:  # an unrelated column that has the same name
+            continue
+        if all(0 <= w.start_s <= w.end_s < math.inf and 0 <= w.confidence <= 1 for w in words):
+            words_of[pair.id] = words
+    return words_of
 
 
-def recordings_in(paired: Paired) -> dict[str, Utterance]:
-    """By id: where the recordings are, of the pairs whose references tell it."""
+def recordings(paired: Paired) -> dict[str, Utterance]:
+    """The recordings of the pairs, by id, where the references' file names them."""
     return {
         pair.id: Utterance(pair.id, row["audio"], row.get("start_s", 0.0), row.get("duration_s"))
         for pair, row in zip(paired.pairs, paired.columns, strict=True)
@@ -113,55 +121,61 @@ def recordings_in(paired: Paired) -> dict[str, Utterance]:
     }
 
 
-def gone(utterances: Mapping[str, Utterance], words: Collection[str]) -> list[PairingIssue]:
-    """Recordings that are not where they were when they were heard.
+def missing_recordings(
+    utterances: Mapping[str, Utterance], recognized: Collection[str]
+) -> list[PairingIssue]:
+    """Recordings that no longer exist where they were when the hypotheses were made.
 
-    words: ids of what was heard by a model, which had a recording even where none is told.
+    recognized: ids of the utterances with word times. A model transcribed them, so each had a
+    recording, even if the table does not name it.
     """
-    lost = [u.id for u in utterances.values() if not os.path.isfile(u.audio)]
-    lost += [id for id in words if id not in utterances]
-    finding = PairingIssue(
-        "recordings were not found, the report is without them", tuple(lost), False
+    missing = [u.id for u in utterances.values() if not os.path.isfile(u.audio)]
+    missing += [id for id in recognized if id not in utterances]
+    issue = PairingIssue(
+        "recordings were not found, the report is without them", tuple(missing), False
     )
-    return [finding] if lost else []
+    return [issue] if missing else []
 
 
-def empty(pairs: Iterable[Pair]) -> list[PairingIssue]:
-    """References and hypotheses with nothing in them, once normalized."""
+def empty_texts(pairs: Iterable[Pair]) -> list[PairingIssue]:
+    """References and hypotheses that are empty after normalization."""
     pairs = list(pairs)
-    found = (
+    issues = (
         PairingIssue("references are empty", tuple(p.id for p in pairs if not p.reference), False),
         PairingIssue("hypotheses are empty", tuple(p.id for p in pairs if not p.hypothesis), False),
     )
-    return [finding for finding in found if finding.ids]
+    return [issue for issue in issues if issue.ids]
 
 
 def _by_id(texts: Sequence[Text]) -> tuple[dict[str, Text], tuple[str, ...]]:
-    """The first text of each id, and the ids that stand again."""
+    """The first text of each id, and the ids that occur more than once."""
     first: dict[str, Text] = {}
-    twice = [text.id for text in texts if first.setdefault(text.id, text) is not text]
-    return first, tuple(dict.fromkeys(twice))
+    repeated = [text.id for text in texts if first.setdefault(text.id, text) is not text]
+    return first, tuple(dict.fromkeys(repeated))
 
 
-def _by_line(said: Texts, heard: Texts) -> tuple[Texts, Texts]:
-    """Two files of which one has no ids, or a Kaldi text without its name, told by the other's."""
-    plain, other = (heard, said) if heard.numbered else (said, heard)
+def _by_line(ref_file: TextFile, hyp_file: TextFile) -> tuple[TextFile, TextFile]:
+    """Give the file that has no ids those of the other file, line by line.
+
+    If every line begins with an id of the other file, the file is read as a Kaldi text instead.
+    """
+    plain, other = (hyp_file, ref_file) if hyp_file.numbered else (ref_file, hyp_file)
     if not other.numbered:
         split = [text.text.split(maxsplit=1) for text in plain.texts]
         ids = {text.id for text in other.texts}
         if all(fields and fields[0] in ids for fields in split):
             texts = [Text(id, rest[0] if rest else "") for id, *rest in split]
             plain = replace(plain, format="Kaldi text", texts=texts, numbered=False)
-            return (said, plain) if plain.path == heard.path else (plain, heard)
-    if len(said.texts) != len(heard.texts):
+            return (ref_file, plain) if plain.path == hyp_file.path else (plain, hyp_file)
+    if len(ref_file.texts) != len(hyp_file.texts):
         raise UserError(
             f"{plain.path}: has no ids and {len(plain.texts)} lines; {other.path} has "
             f"{len(other.texts)} texts, so they cannot be joined line by line"
         )
     numbered = [Text(text.id, by.text) for text, by in zip(other.texts, plain.texts, strict=True)]
     plain = replace(plain, texts=numbered)
-    return (said, plain) if heard.numbered else (plain, heard)
+    return (ref_file, plain) if hyp_file.numbered else (plain, hyp_file)
 
 
-def _named(ids: Sequence[str]) -> str:
-    return ", ".join(ids[:NAMED]) + (", ..." if len(ids) > NAMED else "")
+def _first_ids(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:MAX_IDS_SHOWN]) + (", ..." if len(ids) > MAX_IDS_SHOWN else "")

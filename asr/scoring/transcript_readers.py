@@ -1,4 +1,4 @@
-"""Files of texts to score: tables, plain lines, Kaldi's `text`, NIST's trn, ctm and stm."""
+"""Readers of transcript files: tables, plain text, Kaldi's `text`, NIST's trn, ctm and stm."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from asr.data.manifest import Utterance
 from asr.errors import UserError
 
 Role = Literal["reference", "hypothesis"]
-Fields = list[tuple[int, list[str]]]  # number of a line and what stands in it
+Fields = list[tuple[int, list[str]]]  # line number and whitespace-separated fields of each line
 
-# Where a table may have the text; NeMo writes what it recognized as pred_text beside text.
+# The column that has the text, by preference; NeMo writes hypotheses to pred_text, beside text.
 TEXT_COLUMNS = {
     "reference": ("reference", "text"),
     "hypothesis": ("hypothesis", "pred_text", "text"),
 }
 ALL_TEXT_COLUMNS = {name for names in TEXT_COLUMNS.values() for name in names}
-IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"  # the text of such a segment, in an stm
-ALTERNATIVES = {"{", "}", "/", "@"}  # of an stm; in a ctm <ALT_BEGIN> and its like
+IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"  # the text of an stm segment that is not scored
+ALTERNATIVES = {"{", "}", "/", "@"}  # mark alternatives in an stm; a ctm has <ALT_BEGIN> etc.
 
 
 @dataclass(frozen=True)
 class Text:
-    """What was said in an utterance, or what was recognized."""
+    """The reference or the hypothesis of one utterance."""
 
     id: str
     text: str
-    columns: dict[str, Any] = field(default_factory=dict)  # what else the file tells of it
+    columns: dict[str, Any] = field(default_factory=dict)  # the other columns of the file
 
     @property
     def speaker(self) -> str | None:
@@ -55,14 +55,14 @@ class TimedWord:
 
 
 @dataclass(frozen=True)
-class Texts:
-    """A file of texts in its order. Ids may stand twice: whoever joins files names them."""
+class TextFile:
+    """The texts of a file, in the order of the file. Repeated ids are kept."""
 
     path: Path
-    format: str  # in words
+    format: str  # description for messages
     texts: list[Text]
-    column: str | None = None  # of a table: where the texts stand
-    numbered: bool = False  # ids are numbers of lines, because there are no others
+    column: str | None = None  # the column of a table that has the texts
+    numbered: bool = False  # the file has no ids, so the ids are line numbers
     words: tuple[TimedWord, ...] = ()  # of a ctm
 
     def __str__(self) -> str:
@@ -70,16 +70,17 @@ class Texts:
         return f"{self.path} ({self.format}{where}, {len(self.texts)} texts)"
 
 
-def read_texts(path: str | Path, role: Role) -> Texts:
-    """Read references or hypotheses; the format is told by the name, otherwise by the content.
+def read_texts(path: str | Path, role: Role) -> TextFile:
+    """Read references or hypotheses. The format follows from the suffix, else from the content.
 
-    .jsonl, .tsv, .csv: a table with `id` (or `audio`) and one of TEXT_COLUMNS: manifests, our
-    transcripts, what `asr score --to` wrote. .trn, .ctm, .stm: NIST's, as sclite reads them. A file
-    named `text`, or with no suffix: Kaldi's, an id before each text. Anything else: lines that all
-    have a tab have an id before it; lines that all look like a ctm or stm are one; otherwise each
-    line is a text and its number the id.
+    - .jsonl, .tsv, .csv: a table with a column `id` (or `audio`) and one of `TEXT_COLUMNS`, such as
+      a manifest, transcripts, or hypotheses.jsonl of a scored system.
+    - .trn, .ctm, .stm: the formats of NIST's sclite.
+    - No suffix: Kaldi's `text`, where each line begins with an id.
+    - Otherwise, if every line has a tab, the id is before it; if every line fits ctm or stm, the
+      file is read as that; if not, each line is a text and its line number is the id.
 
-    Raises `UserError` that names file and line where something does not fit.
+    Raises `UserError` with the file and line of anything malformed.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -91,20 +92,20 @@ def read_texts(path: str | Path, role: Role) -> Texts:
     if any(line.strip() for _, line in lines):
         if all("\t" in line for _, line in lines):
             split = [(n, *line.partition("\t")[::2]) for n, line in lines]
-            return Texts(path, "id, tab, text", [Text(id, text) for _, id, text in split])
+            return TextFile(path, "id, tab, text", [Text(id, text) for _, id, text in split])
         if not suffix:
             split = [line.split(maxsplit=1) for _, line in lines if line.strip()]
             texts = [Text(id, rest[0] if rest else "") for id, *rest in split]
-            return Texts(path, "Kaldi text", texts)
+            return TextFile(path, "Kaldi text", texts)
         for fits, read in ((_is_ctm, _ctm), (_is_stm, _stm)):
             if all(fits(found) for _, found in _fields(lines)):
                 return read(path, _fields(lines))
     texts = [Text(str(number), line) for number, line in lines]
-    return Texts(path, "plain text, a line an utterance", texts, numbered=True)
+    return TextFile(path, "plain text, one utterance per line", texts, numbered=True)
 
 
 def columns_of(utterance: Utterance) -> dict[str, Any]:
-    """What the manifest tells of an utterance, besides its text."""
+    """The manifest columns of an utterance that are known, except for its id and text."""
     known = {
         "audio": utterance.audio,
         "start_s": utterance.start_s,
@@ -115,41 +116,42 @@ def columns_of(utterance: Utterance) -> dict[str, Any]:
     return {key: value for key, value in known.items() if value is not None} | utterance.extra
 
 
-def cut_as(words: Texts, segments: Texts) -> Texts:
-    """The words of a ctm as one text for each segment of an stm, by time.
+def split_by_segments(ctm: TextFile, stm: TextFile) -> TextFile:
+    """The words of a ctm, joined into one text for each segment of an stm by their times.
 
-    As sclite has it: a word belongs to the first segment of its file and channel that ends after
-    its middle, or to the last one; so none is lost between segments. Raises `UserError` when a file
-    of the ctm has no segment.
+    As in sclite, a word belongs to the first segment of its file and channel that ends after the
+    middle of the word, or to the last segment if there is none; so no word is lost. Raises
+    `UserError` when the stm has no segment for a file of the ctm.
     """
-    places: dict[tuple[str, str], list[tuple[float, list[str]]]] = {}
+    # By (file, channel): the end and the words of each segment.
+    segments: dict[tuple[str, str], list[tuple[float, list[str]]]] = {}
     texts = []
-    for segment in segments.texts:
+    for segment in stm.texts:
         c = segment.columns
-        found: list[str] = []
-        places.setdefault((c["file"], c["channel"]), []).append(
-            (c["start_s"] + c["duration_s"], found)
+        words: list[str] = []
+        segments.setdefault((c["file"], c["channel"]), []).append(
+            (c["start_s"] + c["duration_s"], words)
         )
-        texts.append((segment.id, found))
-    for ends in places.values():
-        ends.sort(key=lambda place: place[0])
-    for word in words.words:
-        ends = places.get((word.file, word.channel))
+        texts.append((segment.id, words))
+    for ends in segments.values():
+        ends.sort(key=lambda segment: segment[0])
+    for word in ctm.words:
+        ends = segments.get((word.file, word.channel))
         if ends is None:
             raise UserError(
-                f"{words.path}: file {word.file!r}, channel {word.channel!r} has no segment in "
-                f"{segments.path}"
+                f"{ctm.path}: file {word.file!r}, channel {word.channel!r} has no segment in "
+                f"{stm.path}"
             )
-        after = (found for end_s, found in ends if word.middle_s < end_s)
+        after = (words for end_s, words in ends if word.middle_s < end_s)
         next(after, ends[-1][1]).append(word.text)
-    joined = [Text(id, " ".join(found)) for id, found in texts]
-    return Texts(words.path, "ctm, cut at the segments of the stm", joined)
+    joined = [Text(id, " ".join(words)) for id, words in texts]
+    return TextFile(ctm.path, "ctm, split by the segments of the stm", joined)
 
 
-# ---- one reader a format -------------------------------------------------------------------------
+# ---- one reader per format -----------------------------------------------------------------------
 
 
-def _table(path: Path, role: Role) -> Texts:
+def _table(path: Path, role: Role) -> TextFile:
     if not path.exists():
         raise UserError(f"{path}: no such file")
     rows = manifest.rows(path)
@@ -157,7 +159,7 @@ def _table(path: Path, role: Role) -> Texts:
     column = next((name for name in TEXT_COLUMNS[role] if name in present), None)
     if column is None:
         raise UserError(
-            f"{path}: no column for the {role}: name it {' or '.join(TEXT_COLUMNS[role])}"
+            f"{path}: no column for the {role}: it must be named {' or '.join(TEXT_COLUMNS[role])}"
         )
     texts = []
     for line, row in rows:
@@ -167,52 +169,52 @@ def _table(path: Path, role: Role) -> Texts:
         elif "id" in row:
             id, columns = str(row["id"]), {key: row[key] for key in row if key != "id"}
         else:
-            raise UserError(f"{path}:{line}: no column 'id' (or 'audio')")
+            raise UserError(f"{path}:{line}: no column 'id' or 'audio'; add one")
         others = {key: columns[key] for key in columns if key not in ALL_TEXT_COLUMNS}
         texts.append(Text(id, str(row.get(column) or ""), others))
-    return Texts(path, "table", texts, column)
+    return TextFile(path, "table", texts, column)
 
 
-def _trn(path: Path, lines: Fields) -> Texts:
+def _trn(path: Path, lines: Fields) -> TextFile:
     texts = []
     for number, found in lines:
         if not (found[-1].startswith("(") and found[-1].endswith(")")):
-            raise UserError(f"{path}:{number}: a line of a .trn ends with (id)")
+            raise UserError(f"{path}:{number}: a line of a .trn must end with (id)")
         texts.append(Text(found[-1][1:-1], " ".join(found[:-1])))
-    return Texts(path, "trn", texts)
+    return TextFile(path, "trn", texts)
 
 
 def _is_ctm(found: list[str]) -> bool:
     return len(found) in (5, 6) and all(_number(value) is not None for value in found[2:4])
 
 
-def _ctm(path: Path, lines: Fields) -> Texts:
+def _ctm(path: Path, lines: Fields) -> TextFile:
     words = []
     for number, found in lines:
         if not _is_ctm(found):
             raise UserError(
-                f"{path}:{number}: expected file, channel, start, duration, word and perhaps a "
+                f"{path}:{number}: expected file, channel, start, duration, word and optionally a "
                 "confidence"
             )
         file, channel, start, duration, word = found[:5]
         if word.startswith("<ALT"):
-            raise UserError(f"{path}:{number}: alternatives ({word}) are not read; keep one")
+            raise UserError(f"{path}:{number}: alternatives ({word}) are not supported; keep one")
         words.append(TimedWord(file, channel, float(start), float(duration), word))
     words.sort(key=lambda word: (word.file, word.channel, word.start_s))
     channels = {(word.file, word.channel) for word in words}
-    alone = {file for file, _ in channels if sum(file == other for other, _ in channels) == 1}
+    mono = {file for file, _ in channels if sum(file == other for other, _ in channels) == 1}
     texts = []
-    for (file, channel), spoken in groupby(words, lambda word: (word.file, word.channel)):
-        id = file if file in alone else f"{file}_{channel}"
-        texts.append(Text(id, " ".join(word.text for word in spoken)))
-    return Texts(path, "ctm", texts, words=tuple(words))
+    for (file, channel), group in groupby(words, lambda word: (word.file, word.channel)):
+        id = file if file in mono else f"{file}_{channel}"
+        texts.append(Text(id, " ".join(word.text for word in group)))
+    return TextFile(path, "ctm", texts, words=tuple(words))
 
 
 def _is_stm(found: list[str]) -> bool:
     return len(found) >= 5 and all(_number(value) is not None for value in found[3:5])
 
 
-def _stm(path: Path, lines: Fields) -> Texts:
+def _stm(path: Path, lines: Fields) -> TextFile:
     texts = []
     for number, found in lines:
         if not _is_stm(found):
@@ -225,13 +227,15 @@ def _stm(path: Path, lines: Fields) -> Texts:
         if words and words[0].startswith("<") and words[0].endswith(">"):
             columns["label"] = words.pop(0)[1:-1]
         if ALTERNATIVES & set(words):
-            raise UserError(f"{path}:{number}: alternatives {{ a / b }} are not read; keep one")
+            raise UserError(
+                f"{path}:{number}: alternatives {{ a / b }} are not supported; keep one"
+            )
         id = f"{file}_{channel}_{columns['start_s']:.3f}"
         texts.append(Text(id, " ".join(words), columns))
-    return Texts(path, "stm", texts)
+    return TextFile(path, "stm", texts)
 
 
-_NIST: dict[str, Callable[[Path, Fields], Texts]] = {".trn": _trn, ".ctm": _ctm, ".stm": _stm}
+_NIST: dict[str, Callable[[Path, Fields], TextFile]] = {".trn": _trn, ".ctm": _ctm, ".stm": _stm}
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -245,7 +249,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _fields(lines: list[tuple[int, str]]) -> Fields:
-    """Without blank lines and comments."""
+    """The fields of each line, without blank lines and comments."""
     return [(n, line.split()) for n, line in lines if line.strip() and not line.startswith(";;")]
 
 

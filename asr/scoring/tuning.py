@@ -1,4 +1,4 @@
-"""Decoder settings that make the fewest errors on a dev set, searched over emissions made once."""
+"""Tune decoder settings on a dev set, whose emissions are computed once."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from asr.lm.ngram import NGram
 from asr.model.model_file import Model
 from asr.recognition.recognizer import DEFAULT_BEAM, Recognizer, build_decoder
 from asr.recognition.transcribe import Failure, emissions_of_many
-from asr.scoring.wer import NOTHING, Counts, Pair, Score, character_counts, score, word_counts
+from asr.scoring.wer import NO_EDITS, EditCounts, Pair, Score, character_counts, score, word_counts
 from asr.text.normalize import normalize
 from asr.transcript import Hypothesis
 
 BEAMS = (16, 50, 100)
-# Where the search begins, coarsely, and how far it then steps from the best: half the way each
-# time. It follows the best out of this rectangle.
+# The search begins with this grid and continues from its best point by hill climbing, with smaller
+# and smaller steps in (lm_weight, word_bonus). It may leave the grid's rectangle.
 LM_WEIGHTS = (0.0, 0.4, 0.8, 1.2, 1.6)
 WORD_BONUSES = (-2.0, 0.0, 2.0, 4.0)
 STEPS = ((0.2, 1.0), (0.1, 0.5))
@@ -36,9 +36,10 @@ GREEDY = DecoderConfig(beam=1)
 
 
 class DevSet:
-    """Emissions of a dev set, kept in a temporary file that the system drops with the object.
+    """Emissions and reference texts of a dev set.
 
-    The file is mapped into memory, so that a large set costs no more of it than there is.
+    The emissions lie in a memory-mapped temporary file, which the operating system deletes with
+    the object, so a dev set may be larger than memory.
     """
 
     def __init__(
@@ -47,9 +48,10 @@ class DevSet:
         utterances: Iterable[Utterance],
         progress: Callable[[], None] = lambda: None,
     ):
-        """Read and emit every utterance; one that cannot be read counts as if nothing were heard.
+        """Compute the emissions of every utterance; `progress` is called after each.
 
-        `progress` is called after each utterance.
+        Utterances that cannot be read are listed in `failures` and have no frames. Raises
+        `UserError` when no utterance has a text.
         """
         text = recognizer.config.text
         self.frame_s, self.text = recognizer.frame_s, text
@@ -71,28 +73,30 @@ class DevSet:
                 raise UserError("nothing to tune on: no utterance has a text")
             file.flush()
             frames = [rows for rows, _ in shapes]
-            # An empty file cannot be mapped.
+            # An empty file cannot be mapped into memory.
             whole = np.memmap(file, np.float32, "r") if sum(frames) else np.zeros(0, np.float32)
         whole = np.asarray(whole).reshape(-1, len(recognizer.tokenizer.pieces))
         self.rows = np.split(whole, np.cumsum(frames)[:-1])  # [(T_i, V)]
 
     def decode(self, model: Model, settings: DecoderConfig) -> list[Hypothesis]:
-        """The likeliest text of every utterance by these settings, on all cores."""
+        """The best hypothesis of every utterance with these settings; all cores are used."""
         config = model.config.model_copy(update={"decoder": settings})
         decoder = build_decoder(replace(model, config=config))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             found = pool.map(lambda row: decoder.decode(row, self.frame_s)[0], self.rows)
             return list(found)
 
-    def heard(self, hypotheses: Iterable[Hypothesis]) -> list[str]:
+    def normalized(self, hypotheses: Iterable[Hypothesis]) -> list[str]:
+        """The texts of the hypotheses, normalized as the references are."""
         return [normalize(hypothesis.text, self.text) for hypothesis in hypotheses]
 
-    def pairs(self, heard: Sequence[str]) -> list[Pair]:
-        rows = zip(self.utterances, self.references, heard, strict=True)
-        return [Pair(u.id, said, text, u.speaker) for u, said, text in rows]
+    def pairs(self, texts: Sequence[str]) -> list[Pair]:
+        """The references, each with one of the normalized hypothesis texts."""
+        rows = zip(self.utterances, self.references, texts, strict=True)
+        return [Pair(u.id, reference, text, u.speaker) for u, reference, text in rows]
 
     def outcomes(self, hypotheses: Iterable[Hypothesis]) -> tuple[list[float], list[bool]]:
-        """Confidences of the words, and whether each is right."""
+        """The confidence of each hypothesis word, and whether the word is correct."""
         texts = partial(normalize, config=self.text)
         words = [[replace(w, text=texts(w.text)) for w in h.words] for h in hypotheses]
         kept = [[word for word in one if word.text] for one in words]
@@ -101,16 +105,16 @@ class DevSet:
 
 @dataclass(frozen=True)
 class Trial:
-    """Settings, and the errors that they make."""
+    """Decoder settings and their errors on the dev set."""
 
     decoder: DecoderConfig
-    words: Counts
-    characters: Counts
+    words: EditCounts
+    characters: EditCounts
     hypotheses: tuple[str, ...]
 
     @property
     def rank(self) -> tuple[int, int]:
-        """Lower is better: words first; characters tell apart what words cannot."""
+        """The sort key, lower is better: word errors, with character errors to break ties."""
         return self.words.errors, self.characters.errors
 
     @property
@@ -124,43 +128,43 @@ class Trial:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What `tune` finds."""
+    """The result of `tune`."""
 
     chosen: Trial
     trials: list[Trial]  # all, in the order of the search; the first is greedy
     scores: tuple[Score, Score]  # on the dev set: greedy, chosen
-    unknown: int  # words of the dev texts that the language model lacks
-    confidence: tuple[float, float]  # scale and shift that calibrate the choice on the dev set
+    unknown: int  # words of the dev texts that are outside the language model's vocabulary
+    confidence: tuple[float, float]  # scale and shift that calibrate the word confidences
 
     @property
     def decoder(self) -> DecoderConfig:
-        """What is chosen, calibration and all."""
+        """The chosen settings, with the calibration of the confidences."""
         scale, shift = self.confidence
         changes = {"confidence_scale": scale, "confidence_shift": shift}
         return self.chosen.decoder.model_copy(update=changes)
 
     @property
     def surface(self) -> list[tuple[float, float, float]]:
-        """(lm_weight, word_bonus, WER), the best of the beams and scores of unknown words there."""
+        """(lm_weight, word_bonus, WER): the lowest WER of all trials with these two settings."""
         best: dict[tuple[float, float], float] = {}
         for trial in self.trials[1:]:
-            at = trial.decoder.lm_weight, trial.decoder.word_bonus
-            best[at] = min(trial.wer, best.get(at, trial.wer))
-        return [(*at, wer) for at, wer in best.items()]
+            point = trial.decoder.lm_weight, trial.decoder.word_bonus
+            best[point] = min(trial.wer, best.get(point, trial.wer))
+        return [(*point, wer) for point, wer in best.items()]
 
     @property
-    def place(self) -> tuple[float, float] | None:
-        """lm_weight and word_bonus of the choice; None where it is greedy."""
+    def weights(self) -> tuple[float, float] | None:
+        """The chosen (lm_weight, word_bonus); None when greedy decoding was chosen."""
         c = self.chosen.decoder
         return (c.lm_weight, c.word_bonus) if c.beam > 1 else None
 
     @property
-    def gain(self) -> str:
-        """One line for people."""
+    def summary(self) -> str:
+        """The chosen settings and the dev WER before and after, in one line."""
         before, after = self.scores
         c = self.chosen.decoder
         if c.beam == 1:
-            return f"greedy, as nothing was better: dev WER {before.wer:.2%}"
+            return f"greedy decoding, no beam search was better: dev WER {before.wer:.2%}"
         weights = f"lm_weight {c.lm_weight:g}, word_bonus {c.word_bonus:g}"
         return f"beam {c.beam}, {weights}: dev WER {before.wer:.2%} -> {after.wer:.2%}"
 
@@ -170,24 +174,29 @@ def tune(
 ) -> Tuning:
     """Search beam, lm_weight, word_bonus and unknown_score of `model` and its n-gram.
 
-    A coarse grid over weight and bonus first, then neighbors of the best at ever smaller steps;
-    then the score of unknown words where the dev texts have some; then the smallest beam that
-    loses nothing. Greedy decoding is chosen where nothing makes fewer word errors. The figures of
-    the dev set flatter what was chosen on it: quote those of another set. Last, word confidences
-    are calibrated. `on_trial` is called with each trial.
+    The steps are:
+
+    1. a coarse grid over lm_weight and word_bonus, refined by hill climbing with smaller steps;
+    2. the score of unknown words, if the dev texts have any;
+    3. the smallest beam that has the fewest word errors;
+    4. greedy decoding instead, unless the beam search has fewer word errors;
+    5. calibration of the word confidences.
+
+    `on_trial` is called with each trial. The WER on the dev set is optimistic, because the settings
+    were chosen on it; report the WER on another set.
     """
     search = _Search(model, dev, on_trial)
     greedy = search.trial(GREEDY)
     unknown = unknown_words(model.ngram, dev.references)
     best = search.grid()
     for steps in STEPS:
-        best = search.climb(best, *steps)
+        best = search.hill_climb(best, *steps)
     if unknown:
         settings = [best.decoder.model_copy(update={"unknown_score": s}) for s in UNKNOWN_SCORES]
         better = min([best, *map(search.trial, settings)], key=lambda trial: trial.rank)
         if better is not best:
             for steps in STEPS:
-                better = search.climb(better, *steps)
+                better = search.hill_climb(better, *steps)
             best = better
     n_best = best.decoder.n_best
     settings = [best.decoder.model_copy(update={"beam": max(b, n_best)}) for b in BEAMS]
@@ -203,7 +212,7 @@ def tune(
 
 
 class _Search:
-    """Trials of one model on one dev set; none is made twice."""
+    """Trials of one model on one dev set; repeated settings are not decoded again."""
 
     def __init__(self, model: Model, dev: DevSet, on_trial: Callable[[Trial], None]):
         self.model, self.dev, self.on_trial = model, dev, on_trial
@@ -213,13 +222,13 @@ class _Search:
 
     def trial(self, settings: DecoderConfig) -> Trial:
         if settings not in self.tried:
-            heard = self.dev.heard(self.dev.decode(self.model, settings))
-            pairs = list(zip(self.dev.references, heard, strict=True))
+            texts = self.dev.normalized(self.dev.decode(self.model, settings))
+            pairs = list(zip(self.dev.references, texts, strict=True))
             words, characters = (
-                sum((count(said, text) for said, text in pairs), NOTHING)
+                sum((count(reference, text) for reference, text in pairs), NO_EDITS)
                 for count in (word_counts, character_counts)
             )
-            self.tried[settings] = Trial(settings, words, characters, tuple(heard))
+            self.tried[settings] = Trial(settings, words, characters, tuple(texts))
             self.on_trial(self.tried[settings])
         return self.tried[settings]
 
@@ -232,24 +241,23 @@ class _Search:
         weights = LM_WEIGHTS if self.model.ngram is not None else (self.start.lm_weight,)
         return self.best_of(itertools.product(weights, WORD_BONUSES), self.start)
 
-    def climb(self, at: Trial, weight_step: float, bonus_step: float) -> Trial:
-        """Go on to the best neighbor until none is better."""
+    def hill_climb(self, current: Trial, weight_step: float, bonus_step: float) -> Trial:
+        """Move to the best neighbor until no neighbor is better."""
+        moves = (0, -1, 1)  # the current point first, so that ties are resolved in its favor
         while True:
-            c = at.decoder
-            weights, bonuses = [c.lm_weight], [round(c.word_bonus + i * bonus_step, 3) for i in _AT]
+            c = current.decoder
+            weights = [c.lm_weight]
+            bonuses = [round(c.word_bonus + i * bonus_step, 3) for i in moves]
             if self.model.ngram is not None:
-                weights = [max(0.0, round(c.lm_weight + i * weight_step, 3)) for i in _AT]
+                weights = [max(0.0, round(c.lm_weight + i * weight_step, 3)) for i in moves]
             best = self.best_of(itertools.product(weights, bonuses), c)
-            if best.rank >= at.rank:
-                return at
-            at = best
-
-
-_AT = (0, -1, 1)  # where equals are found, the first wins: stay
+            if best.rank >= current.rank:
+                return current
+            current = best
 
 
 def unknown_words(ngram: NGram | None, texts: Iterable[str]) -> int:
-    """How many words of the texts a model on words lacks; one on tokens knows all."""
+    """The number of words outside a word n-gram's vocabulary; a token n-gram covers all words."""
     if ngram is None or ngram.unit == "tokens":
         return 0
     labels = ngram.labels(word for text in texts for word in text.split())
@@ -260,9 +268,12 @@ CARD_LINE = "- Decoder tuned on "
 
 
 def apply(model: Model, tuning: Tuning, dev_name: str) -> Model:
-    """The model with the chosen settings, its n-gram where they use it, and a line in its card."""
+    """The model with the chosen settings, recorded in its model card.
+
+    Its n-gram is removed when greedy decoding was chosen.
+    """
     settings = tuning.decoder
-    line = f"{CARD_LINE}{dev_name} ({tuning.scores[0].utterances} utterances): {tuning.gain}."
+    line = f"{CARD_LINE}{dev_name} ({tuning.scores[0].utterances} utterances): {tuning.summary}."
     return replace(
         model,
         config=model.config.model_copy(update={"decoder": settings}),
@@ -272,7 +283,7 @@ def apply(model: Model, tuning: Tuning, dev_name: str) -> Model:
 
 
 def _with_line(card: str, line: str) -> str:
-    """The card with `line` after its list, in place of what an earlier tuning wrote."""
+    """The card with `line` at the end of its list, replacing the line of an earlier tuning."""
     lines = [old for old in card.splitlines() if not old.startswith(CARD_LINE)]
     listed = [i for i, old in enumerate(lines) if old.startswith("- ")]
     lines.insert(listed[-1] + 1 if listed else len(lines), line)

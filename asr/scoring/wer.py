@@ -19,12 +19,13 @@ from asr.errors import UserError
 from asr.scoring.intervals import bootstrap_interval, resampling_groups
 from asr.transcript import Word
 
-Step = tuple[str | None, str | None]  # a word of the reference and what was recognized for it
+# A reference word and the hypothesis word aligned with it; None for an insertion or a deletion.
+AlignedWords = tuple[str | None, str | None]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A reference and what was recognized, both normalized."""
+    """The reference and the hypothesis of one utterance, both normalized."""
 
     id: str
     reference: str
@@ -33,8 +34,8 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Counts:
-    """Edits that turn the reference into the hypothesis, in words or in characters."""
+class EditCounts:
+    """Counts of the edits that turn a reference into its hypothesis, in words or in characters."""
 
     hits: int
     substitutions: int
@@ -47,31 +48,34 @@ class Counts:
 
     @property
     def reference(self) -> int:
-        """Words (or characters) of the reference."""
+        """The number of words (or characters) in the reference, N."""
         return self.hits + self.substitutions + self.deletions
 
     @property
     def error_rate(self) -> float:
-        """WER (or CER): errors over what was said; above 1 where much was inserted."""
-        if self.reference == 0:  # nothing was said: any word is one too many
+        """WER (or CER) = (S + D + I) / N, which exceeds 1 when there are many insertions.
+
+        With an empty reference it is 0 without insertions and infinite with them.
+        """
+        if self.reference == 0:
             return math.inf if self.errors else 0.0
         return self.errors / self.reference
 
     @property
     def match_error_rate(self) -> float:
-        """MER: the share of wrong steps in the alignment, in [0, 1] (Morris et al. 2004)."""
+        """MER = (S + D + I) / (H + S + D + I), in [0, 1] (Morris et al. 2004)."""
         return self.errors / (self.hits + self.errors) if self.errors else 0.0
 
     @property
     def information_lost(self) -> float:
-        """WIL: 1 - H/N_said * H/N_heard, in [0, 1] (Morris et al. 2004)."""
-        heard = self.hits + self.substitutions + self.insertions
-        if self.reference == heard == 0:
+        """WIL = 1 - H^2 / (N_ref * N_hyp), in [0, 1] (Morris et al. 2004)."""
+        hypothesis = self.hits + self.substitutions + self.insertions
+        if self.reference == hypothesis == 0:
             return 0.0
-        return 1 - self.hits**2 / (self.reference * heard) if self.hits else 1.0
+        return 1 - self.hits**2 / (self.reference * hypothesis) if self.hits else 1.0
 
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(
+    def __add__(self, other: EditCounts) -> EditCounts:
+        return EditCounts(
             self.hits + other.hits,
             self.substitutions + other.substitutions,
             self.deletions + other.deletions,
@@ -79,20 +83,20 @@ class Counts:
         )
 
 
-NOTHING = Counts(0, 0, 0, 0)
+NO_EDITS = EditCounts(0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
 class Score:
-    """What `score` finds. Rates are shares: 0.05 is 5%."""
+    """The result of `score`. Rates are fractions: 0.05 is 5%."""
 
     wer: float
     interval: tuple[float, float]  # 95%
     resampled: str  # what the bootstrap draws: "speakers" or "utterances"
     cer: float
     cer_interval: tuple[float, float]  # 95%
-    words: Counts
-    characters: Counts
+    words: EditCounts
+    characters: EditCounts
     utterances: int
     wrong: int  # utterances with at least one error
 
@@ -125,7 +129,7 @@ class Score:
 
 
 def _or_none(rate: float) -> float | None:
-    """JSON has no infinity: what was inserted where nothing is said has no rate there."""
+    """JSON has no infinity, so an infinite rate is written as null."""
     return rate if math.isfinite(rate) else None
 
 
@@ -153,7 +157,7 @@ def cer(references: str | Sequence[str], hypotheses: str | Sequence[str]) -> flo
 
 
 def _error_rate(
-    count: Callable[[str, str], Counts],
+    count: Callable[[str, str], EditCounts],
     references: str | Sequence[str],
     hypotheses: str | Sequence[str],
 ) -> float:
@@ -164,41 +168,41 @@ def _error_rate(
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references, {len(hypotheses)} hypotheses")
     pairs = zip(references, hypotheses, strict=True)
-    return sum((count(*pair) for pair in pairs), NOTHING).error_rate
+    return sum((count(*pair) for pair in pairs), NO_EDITS).error_rate
 
 
-def word_counts(reference: str, hypothesis: str) -> Counts:
-    """Edits of the cheapest alignment of two texts' words."""
+def word_counts(reference: str, hypothesis: str) -> EditCounts:
+    """Edit counts of a minimum-cost (Levenshtein) alignment of the words of two texts."""
     found = jiwer.process_words(reference, hypothesis)
-    return Counts(found.hits, found.substitutions, found.deletions, found.insertions)
+    return EditCounts(found.hits, found.substitutions, found.deletions, found.insertions)
 
 
-def character_counts(reference: str, hypothesis: str) -> Counts:
-    """The same in characters, gaps between words counted."""
+def character_counts(reference: str, hypothesis: str) -> EditCounts:
+    """Edit counts of a minimum-cost alignment of the characters, spaces included."""
     found = jiwer.process_characters(reference, hypothesis)
-    return Counts(found.hits, found.substitutions, found.deletions, found.insertions)
+    return EditCounts(found.hits, found.substitutions, found.deletions, found.insertions)
 
 
-def aligned(reference: str, hypothesis: str) -> list[Step]:
-    """The cheapest alignment, word by word; None stands where a word was inserted or deleted.
+def aligned(reference: str, hypothesis: str) -> list[AlignedWords]:
+    """A minimum-cost alignment, word by word, with None for an inserted or deleted word.
 
     >>> aligned("one two three", "one three four")
     [('one', 'one'), ('two', None), ('three', 'three'), (None, 'four')]
     """
     found = jiwer.process_words(reference, hypothesis)
-    said, heard = found.references[0], found.hypotheses[0]
-    steps: list[Step] = []
+    reference_words, hypothesis_words = found.references[0], found.hypotheses[0]
+    words: list[AlignedWords] = []
     for chunk in found.alignments[0]:
-        left = said[chunk.ref_start_idx : chunk.ref_end_idx]
-        right = heard[chunk.hyp_start_idx : chunk.hyp_end_idx]
-        steps += zip_longest(left, right)
-    return steps
+        left = reference_words[chunk.ref_start_idx : chunk.ref_end_idx]
+        right = hypothesis_words[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        words += zip_longest(left, right)
+    return words
 
 
 def score(pairs: Iterable[Pair]) -> Score:
     """WER and CER of normalized pairs, with 95% bootstrap intervals (Bisani and Ney 2004).
 
-    Raises `UserError` when there is none.
+    Raises `UserError` when there is no pair.
     """
     pairs = list(pairs)
     if not pairs:
@@ -210,7 +214,7 @@ def score(pairs: Iterable[Pair]) -> Score:
         bootstrap_interval([c.errors for c in counts], [c.reference for c in counts], groups)
         for counts in (words, characters)
     ]
-    all_words, all_characters = sum(words, NOTHING), sum(characters, NOTHING)
+    all_words, all_characters = sum(words, NO_EDITS), sum(characters, NO_EDITS)
     return Score(
         wer=all_words.error_rate,
         interval=intervals[0],
@@ -232,17 +236,17 @@ def write_results(
     words: Mapping[str, Sequence[Word]] | None = None,
     utterances: Mapping[str, Utterance] | None = None,
 ) -> None:
-    """`score.json` (and `details` in it) and `hypotheses.jsonl` (both texts of every utterance).
+    """Write `score.json` (`result` and `details`) and `hypotheses.jsonl` (both texts of each pair).
 
-    words: of the hypotheses, by id, where their times are known: a column `words`, each as in a
-    transcript's JSON. utterances: by id, where their recordings are known: columns as in a manifest
-    in `folder`, so that what is made of the folder later finds them again.
+    words: the hypothesis words with their times, by utterance id; they are written to the column
+    `words` in the format of a transcript's JSON. utterances: the recordings, by id; they are
+    written as manifest columns relative to `folder`, so that a later command finds the audio.
     """
     lines = []
     for pair in pairs:
         row: dict[str, Any] = dict(vars(pair))
         if utterances and pair.id in utterances:
-            row |= _place(utterances[pair.id], folder)
+            row |= _audio_columns(utterances[pair.id], folder)
         if words and pair.id in words:
             row["words"] = [asdict(word) for word in words[pair.id]]
         lines.append(json.dumps(row, ensure_ascii=False))
@@ -251,8 +255,8 @@ def write_results(
     files.write(folder / "score.json", json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
 
 
-def _place(utterance: Utterance, folder: Path) -> dict[str, Any]:
-    """Nothing where a table cannot name it: inside an archive, or with a name that is no text."""
+def _audio_columns(utterance: Utterance, folder: Path) -> dict[str, Any]:
+    """Manifest columns of the audio; empty when it lies in an archive or its name is not UTF-8."""
     if not isinstance(utterance.audio, str):
         return {}
     row = manifest.place(utterance, folder)

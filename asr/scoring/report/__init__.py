@@ -1,7 +1,7 @@
-"""A score as one HTML page that needs nothing else, and the same as JSON.
+"""A score as one self-contained HTML page, and as JSON.
 
-The page is `page.html` with style, script and data put in. Audio of the utterances with most errors
-lies inside it as Ogg Opus; that of the others is linked where the file is.
+The page is `page.html` with its style, script and data inserted. The audio of the utterances with
+the most errors is embedded as Ogg Opus; the page links to the audio files of the others.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from asr.scoring.error_analysis import confusions
 from asr.scoring.wer import Pair, aligned, word_counts
 from asr.transcript import Word
 
-EMBEDDED = 40  # utterances whose audio is inside the page, those with most errors
-EMBEDDED_S = 30.0  # of each at most
-RATE_HZ = 16000  # Opus knows 8, 12, 16, 24 and 48 kHz
-BINS = 10  # of confidence
-CONFUSIONS = 20  # of each kind, the commonest
+EMBEDDED = 40  # utterances whose audio is embedded, those with the most errors
+EMBEDDED_S = 30.0  # of audio per embedded utterance, at most
+RATE_HZ = 16000  # Opus supports 8, 12, 16, 24 and 48 kHz
+BINS = 10  # of the calibration
+CONFUSIONS = 20  # errors of each kind that are listed
 HTML, JSON = "report.html", "report.json"
 
 
@@ -47,16 +47,16 @@ def write_report(
 ) -> Path:
     """Write report.html and report.json into `folder`; returns the page's path.
 
-    figures: what score.json holds; utterances: where the audio of each pair is, by id; words: those
-    of each hypothesis with their times in the file and confidences, by id; groups: of each column
-    that figures["by"] has, the places of the pairs that have a value.
+    figures: the content of score.json; utterances: the recording of each pair, by id; words: the
+    words of each hypothesis with their times in the file and confidences, by id; groups: for each
+    column of figures["by"], the indices of the pairs that have each value.
     """
     utterances, words = utterances or {}, words or {}
     rows = [_row(pair, utterances.get(pair.id), words.get(pair.id)) for pair in pairs]
-    for column, places_of in (groups or {}).items():
-        for label, places in places_of.items():
-            for place in places:
-                rows[place]["groups"][column] = label
+    for column, indices_of in (groups or {}).items():
+        for label, indices in indices_of.items():
+            for index in indices:
+                rows[index]["groups"][column] = label
     data = {
         "title": title,
         "figures": dict(figures),
@@ -78,9 +78,9 @@ def write_report(
 
 
 def page(title: str, data: Mapping[str, Any]) -> str:
-    """The page with its data inside; nothing in the data is read as HTML."""
+    """The page with its data inserted; the data cannot inject HTML."""
     parts = resources.files(__package__)
-    # In a script element only "</" and "<!--" could end or change what is read.
+    # In a script element only "</" and "<!--" are special, so it is enough to escape "<".
     safe = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
     text = (parts / "page.html").read_text(encoding="utf-8")
     for name, value in (
@@ -94,16 +94,20 @@ def page(title: str, data: Mapping[str, Any]) -> str:
 
 
 def _row(pair: Pair, utterance: Utterance | None, words: Sequence[Word] | None) -> dict[str, Any]:
-    """steps: (said, heard, start_s, end_s, confidence), None for what there is not."""
+    """The data of one utterance.
+
+    steps: [reference, hypothesis, start_s, end_s, confidence] of each aligned word, with None for
+    what is missing or unknown.
+    """
     counts = word_counts(pair.reference, pair.hypothesis)
-    heard = pair.hypothesis.split()
-    timed = words is not None and [word.text for word in words] == heard
-    place = iter(words if timed else ())
+    timed = words is not None and [word.text for word in words] == pair.hypothesis.split()
+    remaining = iter(words if timed else ())
     steps = []
-    for said, found in aligned(pair.reference, pair.hypothesis):
-        word = next(place) if timed and found is not None else None
+    for reference, hypothesis in aligned(pair.reference, pair.hypothesis):
+        word = next(remaining) if timed and hypothesis is not None else None
         times = [round(word.start_s, 3), round(word.end_s, 3)] if word else [None, None]
-        steps.append([said, found, *times, round(word.confidence, 4) if word else None])
+        confidence = round(word.confidence, 4) if word else None
+        steps.append([reference, hypothesis, *times, confidence])
     rate = counts.error_rate
     return {
         "id": pair.id,
@@ -113,48 +117,51 @@ def _row(pair: Pair, utterance: Utterance | None, words: Sequence[Word] | None) 
         "words": counts.reference,
         "duration_s": None if utterance is None else utterance.duration_s,
         "start_s": 0.0 if utterance is None else utterance.start_s,
-        "source_start_s": 0.0,  # of the file's times, where the sound of the page begins
-        "source_end_s": None,  # and where it ends at the latest; None: with the file
-        "groups": {},  # its value in each column of figures["by"]
+        "source_start_s": 0.0,  # time in the file at which the audio source begins
+        "source_end_s": None,  # time in the file at which it ends; None: at the end of the file
+        "groups": {},  # the utterance's value in each column of figures["by"]
         "steps": steps,
     }
 
 
 def calibration(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """How often words of a confidence are right, in `BINS` bins, and the expected calibration error
-    (Naeini et al. 2015); None without confidences."""
-    found = [
+    """Accuracy by confidence in `BINS` bins, and the expected calibration error; None without words
+    that have a confidence.
+
+    ECE = sum over bins b of n_b / n * |mean confidence_b - accuracy_b| (Naeini et al. 2015).
+    """
+    words = [
         (step[4], step[0] == step[1])
         for row in rows
         for step in row["steps"]
         if step[4] is not None
     ]
-    if not found:
+    if not words:
         return None
-    confidence, right = np.array([c for c, _ in found]), np.array([r for _, r in found])
-    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    confidence, correct = np.array([c for c, _ in words]), np.array([r for _, r in words])
+    bin_of = np.minimum((confidence * BINS).astype(int), BINS - 1)
     bins, ece = [], 0.0
     for i in range(BINS):
-        here = place == i
-        if not here.any():
+        inside = bin_of == i
+        if not inside.any():
             continue
-        said, was = float(confidence[here].mean()), float(right[here].mean())
-        ece += abs(said - was) * here.mean()
-        bins.append({"words": int(here.sum()), "confidence": said, "right": was})
-    return {"bins": bins, "expected_error": float(ece), "words": len(found)}
+        mean, accuracy = float(confidence[inside].mean()), float(correct[inside].mean())
+        ece += abs(mean - accuracy) * inside.mean()
+        bins.append({"words": int(inside.sum()), "confidence": mean, "right": accuracy})
+    return {"bins": bins, "expected_error": float(ece), "words": len(words)}
 
 
 def _link(utterance: Utterance, folder: Path) -> str | None:
-    """The file from where the page is; None where it is gone or lies inside an archive."""
+    """The audio file's URL relative to the page; None if it is missing or inside an archive."""
     if not isinstance(utterance.audio, str) or not os.path.exists(utterance.audio):
         return None
     path = os.path.relpath(os.path.abspath(utterance.audio), os.path.abspath(folder))
-    place = f"#t={utterance.start_s:g}" if utterance.start_s else ""  # where the player begins
-    return quote(path.replace(os.sep, "/"), errors="surrogateescape") + place
+    fragment = f"#t={utterance.start_s:g}" if utterance.start_s else ""  # the player begins there
+    return quote(path.replace(os.sep, "/"), errors="surrogateescape") + fragment
 
 
 def _embed(utterance: Utterance) -> str | None:
-    """Its audio as a data URI; None where it cannot be read: that is listed elsewhere."""
+    """The audio as a data URI; None if it cannot be read, which the caller reports."""
     duration_s = min(utterance.duration_s or EMBEDDED_S, EMBEDDED_S)
     try:
         samples = audio.read(utterance.audio, RATE_HZ, utterance.start_s, duration_s)

@@ -3,7 +3,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const PER_PAGE = 50;
 const byId = (id) => document.getElementById(id);
 
-// Everything from outside goes in as text, never as HTML.
+// Data is inserted as text, never as HTML.
 function make(tag, attributes, ...children) {
   const svg = ["svg", "rect", "line", "circle", "text", "title", "path"].includes(tag);
   const element = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag)
@@ -32,13 +32,13 @@ for (const [name, value] of [
   ["normalization", f.normalization],
 ]) if (value !== undefined) byId("figures").append(make("div", {}, make("dt", {}, name), make("dd", {}, String(value))));
 
-const notes = (f.findings || []).map((found) => [found.fault, `${found.ids.length} ${found.what}: `
-  + found.ids.slice(0, 5).join(", ") + (found.ids.length > 5 ? ", …" : "")]);
-if (f.against) notes.push([false, `Against ${f.against.sources[1]}: ${f.against.verdict}`]);
+const notes = (f.issues || []).map((issue) => [issue.is_error, `${issue.ids.length} ${issue.description}: `
+  + issue.ids.slice(0, 5).join(", ") + (issue.ids.length > 5 ? ", …" : "")]);
+if (f.against) notes.push([false, `Compared with ${f.against.sources[1]}: ${f.against.verdict}`]);
 if (f.vocabulary) notes.push([false, `${percent(f.vocabulary.share)} of the reference words are out of vocabulary; `
   + `${f.vocabulary.unknown_errors} of those ${f.vocabulary.unknown} words are wrong.`]);
-for (const [fault, text] of notes)
-  byId("notes").append(make("li", { class: fault ? "fault" : null }, (fault ? "Attention: " : "") + text));
+for (const [isError, text] of notes)
+  byId("notes").append(make("li", { class: isError ? "fault" : null }, (isError ? "Attention: " : "") + text));
 
 function bars(title, caption, bins, unit) {
   const width = 360, height = 150, left = 34, bottom = 24;
@@ -62,7 +62,7 @@ const edges = [0, 0.1, 0.2, 0.3, 0.5, 0.75, 1];
 const counted = edges.map((_, i) => rates.filter((u) => i === 0 ? u.wer === 0
   : u.wer > edges[i - 1] && u.wer <= edges[i]).length);
 counted.push(rates.filter((u) => u.wer > 1).length);
-bars("Utterances by their WER", "How many utterances have which share of errors.",
+bars("Utterances by WER", "The number of utterances in each range of WER.",
   counted.map((value, i) => ({ value, shown: value + " utterances",
     label: i === 0 ? "0" : i === edges.length ? ">100" : "≤" + Math.round(100 * edges[i]) })), (n) => String(Math.round(n)));
 
@@ -70,10 +70,10 @@ const timed = data.utterances.filter((u) => u.duration_s !== null);
 if (timed.length > 1) {
   const limits = [1, 2, 3, 5, 8, 12, 20, Infinity];
   const groups = limits.map((limit, i) => timed.filter((u) => u.duration_s <= limit && u.duration_s > (limits[i - 1] || 0)));
-  bars("Utterances by duration", "How many utterances have so many seconds.",
+  bars("Utterances by duration", "The number of utterances in each range of duration, in seconds.",
     groups.map((group, i) => ({ value: group.length, shown: group.length + " utterances",
       label: limits[i] === Infinity ? ">20" : "≤" + limits[i] })), (n) => String(Math.round(n)));
-  bars("WER by duration", "Errors over words said, of utterances of so many seconds.",
+  bars("WER by duration", "The WER of the utterances in each range of duration, in seconds.",
     groups.map((group, i) => {
       const words = group.reduce((n, u) => n + u.words, 0);
       const errors = group.reduce((n, u) => n + u.errors, 0);
@@ -85,7 +85,7 @@ if (timed.length > 1) {
 if (data.calibration) {
   const size = 180, left = 46, bottom = 24, span = size - left - 6;
   const svg = make("svg", { viewBox: `0 0 ${2 * size} ${size}`, role: "img", "aria-label":
-    "Confidence: " + data.calibration.bins.map((b) => `of words at ${percent(b.confidence, 0)} ${percent(b.right, 0)} are right`).join(", ") });
+    "Confidence: " + data.calibration.bins.map((b) => `of words with confidence ${percent(b.confidence, 0)}, ${percent(b.right, 0)} are correct`).join("; ") });
   const x = (share) => left + share * (2 * size - left - 6), y = (share) => size - bottom - share * (span - 0);
   svg.append(make("line", { class: "axis", x1: x(0), x2: x(1), y1: y(0), y2: y(0) }),
     make("line", { class: "axis", x1: x(0), x2: x(0), y1: y(0), y2: y(1) }),
@@ -96,9 +96,9 @@ if (data.calibration) {
   const most = Math.max(...data.calibration.bins.map((bin) => bin.words));
   for (const bin of data.calibration.bins) svg.append(make("circle", { class: "bar", cx: x(bin.confidence), cy: y(bin.right),
     r: 3 + 7 * Math.sqrt(bin.words / most) }, make("title", {},
-    `${bin.words} words at ${percent(bin.confidence, 1)}: ${percent(bin.right, 1)} right`)));
+    `${bin.words} words with confidence ${percent(bin.confidence, 1)}: ${percent(bin.right, 1)} are correct`)));
   byId("pictures").append(make("figure", {}, make("h3", {}, "Confidence"), svg, make("figcaption", {},
-    `Across: how sure the model was; up: how many of those words are right. On the dashed line it knows. Expected calibration error ${percent(data.calibration.expected_error, 1)}.`)));
+    `Horizontal: word confidence; vertical: the fraction of those words that are correct. A perfectly calibrated model lies on the dashed line. Expected calibration error ${percent(data.calibration.expected_error, 1)}.`)));
 }
 
 function table(title, heads, rows) {
@@ -107,7 +107,7 @@ function table(title, heads, rows) {
     ...(rows[0][0] instanceof Node ? {} : { tabindex: "0", role: "region", "aria-label": title }) }, make("table", {}, make("thead", {}, make("tr", {}, ...heads.map((head, i) => make("th", { scope: "col", class: i ? "n" : "" }, head)))),
     make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell, i) => make("td", { class: i ? "n" : "" }, cell instanceof Node ? cell : String(cell))))))))));
 }
-// A press lists the utterances that have this error, or are of this group.
+// A click lists the utterances that have this error or belong to this group.
 const only = (name, has) => make("button", { type: "button", class: "row only", on: { click: () => {
   chosen = { name, has };
   byId("find").value = "";
@@ -115,12 +115,12 @@ const only = (name, has) => make("button", { type: "button", class: "row only", 
   byId("utterances").scrollIntoView();
   focusRow(0);
 } } }, name);
-const errorButton = (said, heard) => only(named(said, heard), (u) => u.steps.some((step) => step[0] === said && step[1] === heard));
-const named = (said, heard) => said === null ? heard : heard === null ? said : said + " → " + heard;
+const errorButton = (ref, hyp) => only(errorName(ref, hyp), (u) => u.steps.some((step) => step[0] === ref && step[1] === hyp));
+const errorName = (ref, hyp) => ref === null ? hyp : hyp === null ? ref : ref + " → " + hyp;
 const wrong = data.confusions;
-table("Substituted", ["said → heard", "times"], wrong.substitutions.map(([a, b, n]) => [errorButton(a, b), n]));
-table("Deleted", ["word", "times"], wrong.deletions.map(([a, n]) => [errorButton(a, null), n]));
-table("Inserted", ["word", "times"], wrong.insertions.map(([b, n]) => [errorButton(null, b), n]));
+table("Substituted", ["reference → hypothesis", "count"], wrong.substitutions.map(([a, b, n]) => [errorButton(a, b), n]));
+table("Deleted", ["word", "count"], wrong.deletions.map(([a, n]) => [errorButton(a, null), n]));
+table("Inserted", ["word", "count"], wrong.insertions.map(([b, n]) => [errorButton(null, b), n]));
 for (const [column, groups] of Object.entries(f.by || {}))
   table("By " + column, [column, "words", "WER", "95% interval", "CER"], Object.entries(groups).map(([label, s]) =>
     [only(label, (u) => u.groups[column] === label), s.words.reference, percent(s.wer), interval(s.wer_interval_95), percent(s.cer)]));
@@ -133,7 +133,7 @@ const COLUMNS = [
   ["wer", "WER", (u) => (u.wer === null ? Infinity : u.wer), "n"],
   ["duration_s", "seconds", (u) => u.duration_s || 0, "n hide"],
 ];
-const heard = (u) => u.steps.map((step) => step[1]).filter(Boolean).join(" ");
+const hypothesis = (u) => u.steps.map((step) => step[1]).filter(Boolean).join(" ");
 const texts = data.utterances.map((u) =>
   (u.id + " " + (u.speaker || "") + " " + u.steps.map((s) => (s[0] || "") + " " + (s[1] || "")).join(" ")).toLowerCase());
 let sorted = "errors", descending = true, first = 0, shown = [], chosen = null;
@@ -166,14 +166,14 @@ function draw() {
       sorted = name;
       choose();
       head.querySelector(`[data-sort="${name}"]`).focus();
-    } } }, label))), make("th", { scope: "col", class: "preview" }, "heard"));
+    } } }, label))), make("th", { scope: "col", class: "preview" }, "hypothesis"));
   document.querySelector("#list tbody").replaceChildren(...shown.slice(first, first + PER_PAGE).map((i) => line(data.utterances[i])));
   const last = Math.min(shown.length, first + PER_PAGE);
   byId("count").textContent = shown.length
-    ? `${first + 1} to ${last} of ${shown.length} utterances` : "No utterance has that.";
+    ? `${first + 1} to ${last} of ${shown.length} utterances` : "No utterance matches.";
   const go = (to) => () => { first = to; draw(); focusRow(0); };
   byId("pages").replaceChildren(
-    make("button", { type: "button", disabled: first === 0 ? "" : null, on: { click: go(Math.max(0, first - PER_PAGE)) } }, "Before"),
+    make("button", { type: "button", disabled: first === 0 ? "" : null, on: { click: go(Math.max(0, first - PER_PAGE)) } }, "Previous"),
     make("button", { type: "button", disabled: last >= shown.length ? "" : null, on: { click: go(first + PER_PAGE) } }, "Next"));
 }
 
@@ -183,7 +183,7 @@ function line(u) {
     make("td", { class: "n" }, String(u.errors)), make("td", { class: "n" }, String(u.words)),
     make("td", { class: "n" }, percent(u.wer, 1)),
     make("td", { class: "n hide" }, u.duration_s === null ? "" : u.duration_s.toFixed(1)),
-    make("td", { class: "preview" }, heard(u)));
+    make("td", { class: "preview" }, hypothesis(u)));
   button.addEventListener("click", () => {
     const open = button.getAttribute("aria-expanded") === "true";
     button.setAttribute("aria-expanded", String(!open));
@@ -208,29 +208,29 @@ function details(u) {
       ? "This browser cannot play the recording." : "The recording cannot be played from " + decodeURI(u.source) + ".");
   }
   const timed = u.steps.some((step) => step[2] !== null);
-  const steps = make("div", { class: "steps" }, ...u.steps.map(([said, found, start, end, confidence]) => {
-    const kind = said === found ? "ok" : said === null ? "ins" : found === null ? "del" : "sub";
-    const spoken = { ok: said, ins: "inserted: " + found, del: "deleted: " + said, sub: `said ${said}, heard ${found}` }[kind];
+  const steps = make("div", { class: "steps" }, ...u.steps.map(([ref, hyp, start, end, confidence]) => {
+    const kind = ref === hyp ? "ok" : ref === null ? "ins" : hyp === null ? "del" : "sub";
+    const title = { ok: ref, ins: "inserted: " + hyp, del: "deleted: " + ref, sub: `reference ${ref}, hypothesis ${hyp}` }[kind];
     const sure = confidence === null ? "" : `, confidence ${percent(confidence, 0)}`;
-    // What was left out has no time: it is where the word before it ends.
+    // A deleted word has no time; it is played from the end of the word before it.
     const from = start !== null ? start : timed ? before : null;
     before = end === null ? before : end;
     const plays = player !== null && from !== null && (u.source_end_s === null || from < u.source_end_s);
-    const tell = (text) => make("span", { class: "unseen" }, text);  // for who hears the page
+    const spoken = (text) => make("span", { class: "unseen" }, text);  // read by screen readers
     const nothing = () => make("span", { "aria-hidden": "true" }, "–");
     const inside = {
-      ok: () => [make("span", {}, said)],
-      sub: () => [make("span", {}, tell("said "), said, tell(",")), make("span", {}, tell("heard "), found)],
-      del: () => [make("span", {}, tell("deleted: "), said), nothing()],
-      ins: () => [nothing(), make("span", {}, tell("inserted: "), found)],
+      ok: () => [make("span", {}, ref)],
+      sub: () => [make("span", {}, spoken("reference "), ref, spoken(",")), make("span", {}, spoken("hypothesis "), hyp)],
+      del: () => [make("span", {}, spoken("deleted: "), ref), nothing()],
+      ins: () => [nothing(), make("span", {}, spoken("inserted: "), hyp)],
     }[kind]();
     const word = make(plays ? "button" : "span", { class: "step " + kind, type: plays ? "button" : null,
-      title: spoken + sure,
+      title: title + sure,
       "data-start": start, "data-end": end }, ...inside,
-      sure ? tell(sure) : null, confidence === null ? null : make("i", { style: `opacity: ${0.08 + 0.92 * confidence}` }));
+      sure ? spoken(sure) : null, confidence === null ? null : make("i", { style: `opacity: ${0.08 + 0.92 * confidence}` }));
     if (plays) word.addEventListener("click", () => {
       player.currentTime = Math.max(0, from - u.source_start_s - 0.05);
-      player.play().catch(() => {});  // the player's own error event tells
+      player.play().catch(() => {});  // the player's error event reports the failure
     });
     return word;
   }));
@@ -242,7 +242,7 @@ function focusRow(at) {
   if (!rows.length) byId("find").focus();
   else rows[Math.max(0, Math.min(rows.length - 1, at))].focus();
 }
-// Arrows walk the words of an open row as they walk the rows; Escape leaves them.
+// The left and right arrows move between the words of an open row; Escape returns to the row.
 function walkWords(event, word) {
   const words = [...word.parentElement.querySelectorAll("button.step")];
   const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
