@@ -187,5 +187,5 @@ def test_other_references_are_not_compared():
         compare(first, system(("a", "a"), ("c", "b")))
     with pytest.raises(UserError, match=r"do not have the same references: 2 and 1 utterances"):
         compare(first, first[:1])
-    with pytest.raises(UserError, match="hold no word"):
+    with pytest.raises(UserError, match="have no words"):
         compare(system(("", "a")), system(("", "b")))
