@@ -193,7 +193,7 @@ def test_where_no_cluster_is_is_said_at_once(tmp_path, address, complaint):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'asr[ray]'")
     began = time.monotonic()
     with (
-        pytest.raises(UserError, match=f"--address {address}: {complaint}"),
+        pytest.raises(UserError, match=f"address {address}: {complaint}"),
         connected(address, tmp_path / "ray.log"),
     ):
         pass

@@ -15,9 +15,10 @@ import av
 import numpy as np
 import pytest
 import soundfile
+import yaml
 
 import asr
-from asr import cli
+from asr import cli, config
 from asr.data import manifest
 from asr.data.manifest import Utterance
 from asr.diagnostics import doctor
@@ -277,23 +278,179 @@ def test_a_users_mistake_is_one_line_and_status_2(
     assert needle in line
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["transcribe"], ["score", "--nonsense"]])
-def test_wrong_usage_is_status_2(run, arguments):
-    assert run(*arguments)[0] == 2
+COMMANDS = [command.callback.__name__ for command in cli.app.registered_commands]
+RESULTS = {"run", "train", "prepare", "shard", "lm", "tune", "transcribe", "align", "score", "show"}
 
 
 @pytest.mark.parametrize(
-    "command",
-    [command.name or command.callback.__name__ for command in cli.app.registered_commands],
+    ("arguments", "needle"),
+    [
+        (["nonsense"], "No such command 'nonsense'"),
+        (["scor"], "Did you mean 'score'"),
+        (["transcribe"], "Missing argument"),
+        (["lm", "text"], "Missing option '--output' / '-o'"),
+        (["prepare", "recordings", "data"], "Missing option '--output' / '-o'"),
+        (["transcribe", "m.asr", "--formt", "txt"], "--format"),
+        (["transcribe", "m.asr", "a.wav", "--format", "doc"], "'doc' is not one of"),
+        (["transcribe", "m.asr", "a.wav", "--to", "texts"], "No such option: --to"),
+        (["score", "m.asr", "--confusions", "many"], "Invalid value for '--confusions'"),
+        (["shard", "m.jsonl", "-o", "s", "--shard-mb", "0"], "0"),
+        (["bench", "m.asr", "-q", "--verbos"], "--verbose"),
+    ],
 )
-def test_each_command_has_help(run, command):
-    status, out, _ = run(command, "--help")
-    assert status == 0
-    assert "Usage" in out
+def test_wrong_usage_is_status_2_and_names_what_is_near(run, arguments, needle):
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, "")
+    shown = " ".join(" ".join(err).replace("│", " ").split())
+    assert needle in shown
+    assert f"asr {arguments[0]} -h" in shown or "asr -h" in shown
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_each_command_has_help_of_one_screen_with_an_example(run, monkeypatch, command, flag):
+    monkeypatch.setenv("COLUMNS", "100")
+    status, out, err = run(*command.split(), flag)
+    assert (status, err) == (0, [])
+    assert "Usage: asr" in out
+    assert len(out.rstrip().splitlines()) <= 42
+    if command:
+        assert re.search(rf"^ *\$ asr {command}\b", out, re.M)
+    assert all(word in out for word in ("--verbose", "-v", "--quiet", "-q", "--help", "-h"))
+    assert ("--output" in out and "-o" in out) == (command in RESULTS)
+
+
+def test_help_sorts_the_commands_into_panels(run):
+    _, out, _ = run("-h")
+    places = [out.index(f" {panel} ─") for panel in cli.PANELS]
+    assert list(cli.PANELS) == ["Data", "Train", "Recognize", "Measure", "System"]
+    assert places == sorted(places)
+    assert all(re.search(rf"│ {command} +", out) for command in COMMANDS)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands_options_and_choices(shell):
+    def completed(line):
+        words = line.split(" ")
+        environment = {
+            "_ASR_COMPLETE": f"complete_{shell}",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(words) - 1),
+            "_TYPER_COMPLETE_ARGS": line,
+            "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        }
+        code = "import sys; sys.argv = ['asr']; from asr.cli import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env=os.environ | environment,
+        )
+        assert done.stderr == ""
+        return done.stdout
+
+    assert "transcribe" in completed("asr tr")
+    assert "--output" in completed("asr score --ou")
+    assert "TextGrid" in completed("asr transcribe m.asr a.wav --format Te")
+    assert "--runs" not in completed("asr run --r")
 
 
 def test_version(run):
     assert run("--version") == (0, f"asr {asr.__version__}\n", [])
+
+
+# ---- how much is said ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_quiet_keeps_results_and_errors(run, tmp_path, model_file, place):
+    soundfile.write(tmp_path / "a.wav", tone()[::2], 8000)
+    asked = ["transcribe", model_file, tmp_path / "a.wav", tmp_path / "none.wav"]
+
+    def said(*flags):
+        asr.audio.io._said.clear()  # another rate is said once in a process
+        return run(*(*flags, *asked) if place == "before" else (*asked, *flags))
+
+    status, texts, usual = said()
+    assert status == 1
+    assert any("resampled" in line for line in usual)
+    status, out, quiet = said("-q")
+    assert (status, out) == (1, texts)
+    assert quiet == [line for line in usual if "resampled" not in line] != []
+    status, out, verbose = said("-v")
+    assert (status, out) == (1, texts)
+    assert any(f"{model_file}: loaded in " in line for line in verbose)
+    assert set(usual) < set(verbose)
+
+
+def test_verbose_says_where_an_error_arose(run):
+    usual = run("transcribe", "none.asr", "a.wav")
+    status, out, err = run("-v", "transcribe", "none.asr", "a.wav")
+    assert (status, out, err[-1]) == (2, "", usual[2][0])
+    assert "Traceback" in err[0]
+    assert any("model_file.py" in line for line in err)
+    assert run("-q", "transcribe", "none.asr", "a.wav") == usual
+    status, _, err = run("-v", "transcribe", "none.asr", "a.wav", "-q")
+    assert status == 2
+    assert "--quiet and --verbose contradict each other" in err[-1]
+
+
+# ---- config --------------------------------------------------------------------------------------
+
+
+def test_config_prints_every_setting_as_a_recipe_of_the_defaults(run, tmp_path):
+    status, text, err = run("config")
+    assert (status, err) == (0, [])
+    (tmp_path / "all.yaml").write_text(text)
+    assert config.load(tmp_path / "all.yaml") == config.Config(name="NAME")
+    printed = yaml.safe_load(text)
+    for section, field in config.Config.model_fields.items():
+        assert section in printed
+        for name in getattr(field.annotation, "model_fields", {}):
+            assert name in printed[section], name
+    assert "# integer >= 1\n" in text and "one of adamw, sgd" in text
+
+
+def test_config_of_a_section_a_setting_and_a_recipe(run, tmp_path, model_file):
+    status, text, _ = run("config", "train.ema")
+    assert (status, yaml.safe_load(text)) == (0, {"train": {"ema": 0.0}})
+    _, text, _ = run("config", "spec_augment")
+    assert yaml.safe_load(text) == {
+        "spec_augment": config.SpecAugmentConfig().model_dump(mode="json")
+    }
+    (tmp_path / "recipe.yaml").write_text("name: mine\ntrain: {ema: 0.9}\n")
+    for recipe in (tmp_path, tmp_path / "recipe.yaml"):
+        _, text, _ = run("config", "train.ema", "--recipe", recipe)
+        assert yaml.safe_load(text) == {"train": {"ema": 0.9}}
+        assert "default 0.0" in text
+    _, text, _ = run("config", "--recipe", model_file)
+    (tmp_path / "model.yaml").write_text(text)
+    assert config.load(tmp_path / "model.yaml") == load(model_file, "cpu").config
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [("train.epoch", "train.epochs"), ("epochs", "train.epochs"), ("modle", "model")],
+)
+def test_config_names_the_setting_that_was_meant(run, key, near):
+    line = f"asr: {key}: no such setting; did you mean {near}?"
+    assert run("config", key) == (2, "", [line])
+    assert run("config", "qqqq") == (2, "", ["asr: qqqq: no such setting"])
+
+
+# ---- align ---------------------------------------------------------------------------------------
+
+
+def test_align_without_a_text_says_what_to_give(run, tmp_path, model_file, recordings):
+    for asked in (recordings / "r0.wav", recordings):
+        status, out, err = run("align", model_file, asked, "-o", tmp_path / "out")
+        assert (status, out) == (2, "")
+        (line,) = err
+        assert line == (
+            f"asr: {asked}: no text to align it with; give a text file after the recording, or a "
+            "manifest whose rows have texts"
+        )
+    assert not (tmp_path / "out").exists()
 
 
 # ---- transcribe ----------------------------------------------------------------------------------
@@ -530,12 +687,7 @@ def test_nothing_below_knows_the_command_line():
         outer = {module.partition(".")[0] for module in needed}
         assert not [module for module in needed if f"{module}.".startswith("asr.cli.")], name
         assert not outer & {"typer", "click"}, name
-        if name not in (
-            "asr.pipeline.run",
-            "asr.training.loop",
-            "asr.training.monitor",
-            "asr.data.download",
-        ):
+        if not name.startswith(("asr.pipeline.", "asr.training.", "asr.data.download")):
             assert "rich" not in outer, name
 
 

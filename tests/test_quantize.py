@@ -51,7 +51,9 @@ def test_the_threads_of_others_stay_as_they_are(quantized, recordings):
 
 def test_what_it_cannot_do_is_said(model_file):
     model = load_model(model_file)
-    with pytest.raises(UserError, match="--quantize is for a CPU, not cuda: give --device cpu"):
+    with pytest.raises(
+        UserError, match="int8 weights run on a CPU, not on cuda: choose the device cpu"
+    ):
         quantize(model.acoustic, torch.device("cuda"))
     with pytest.raises(UserError, match="gru stays float32"):
         quantize(torch.nn.GRU(2, 2), torch.device("cpu"))

@@ -53,9 +53,9 @@ class Silero:
 
     def __init__(self, rate_hz: int):
         if not silero_is_here():
-            raise UserError("--vad silero: pip install silero-vad onnxruntime, or use --vad energy")
+            raise UserError("vad silero: pip install silero-vad onnxruntime, or choose energy")
         if not self.hears(rate_hz):
-            raise UserError(f"--vad silero: hears 8 and 16 kHz, not {rate_hz} Hz; use energy")
+            raise UserError(f"vad silero: hears 8 and 16 kHz, not {rate_hz} Hz; choose energy")
         import onnxruntime
 
         options = onnxruntime.SessionOptions()

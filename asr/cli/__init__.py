@@ -20,6 +20,7 @@ from asr.cli.language import lm, tune
 from asr.cli.options import command
 from asr.cli.pictures import show
 from asr.cli.scoring import score
+from asr.cli.settings import config
 from asr.cli.system import bench, doctor
 from asr.cli.training import run, train
 from asr.cli.transcription import transcribe
@@ -56,7 +57,10 @@ PANELS = {
         show: ["asr show talk.wav --model model.asr", "asr show talk.wav -o pictures"],
         bench: ["asr bench model.asr talk.wav"],
     },
-    "System": {doctor: ["asr doctor"]},
+    "System": {
+        config: ["asr config train", "asr config train.ema --recipe recipes/digits"],
+        doctor: ["asr doctor"],
+    },
 }
 
 app = typer.Typer(
@@ -102,7 +106,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[LogLines()])
     set_messages()
     try:
-        app()
+        app(prog_name="asr")
     except (UserError, Failed) as error:
         if messages.verbose:
             err.print_exception()

@@ -22,9 +22,7 @@ def require_ray() -> None:
     try:
         import ray.data  # noqa: F401
     except ImportError as error:
-        raise UserError(
-            f"--engine ray: Ray is not installed ({error}): pip install 'asr[ray]'"
-        ) from None
+        raise UserError(f"Ray is not installed ({error}): pip install 'asr[ray]'") from None
 
 
 @contextmanager
@@ -56,7 +54,7 @@ def connected(address: str | None, messages: Path) -> Iterator[None]:
             if address is None:
                 raise Failed(f"Ray could not be started here: {reason}") from None
             raise UserError(
-                f"--address {address}: does not let this in: {reason}; where the cluster has a "
+                f"address {address}: refuses the connection: {reason}; if the cluster has a "
                 "token, it is needed here too, with RAY_AUTH_MODE=token"
             ) from None
         try:
@@ -71,12 +69,12 @@ def _knock(address: str) -> None:
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or "/" in host:
         raise UserError(
-            f"--address {address}: write HOST:PORT or auto; this must be a machine of the cluster"
+            f"address {address}: write HOST:PORT or auto; this must be a machine of the cluster"
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
     except (OSError, OverflowError) as error:
-        raise UserError(f"--address {address}: no Ray cluster answers: {error}") from None
+        raise UserError(f"address {address}: no Ray cluster answers: {error}") from None
 
 
 class _Sorted:

@@ -22,11 +22,11 @@ def quantize(acoustic: nn.Module, device: torch.device) -> nn.Module:
     quantize, and where it has no kernels for this machine.
     """
     if device.type != "cpu":
-        raise UserError(f"--quantize is for a CPU, not {device.type}: give --device cpu")
+        raise UserError(f"int8 weights run on a CPU, not on {device.type}: choose the device cpu")
     if any(isinstance(module, nn.GRU) for module in acoustic.modules()):
-        raise UserError("--quantize: model.rnn gru stays float32 in PyTorch; train with lstm")
+        raise UserError("int8 weights: model.rnn gru stays float32 in PyTorch; train with lstm")
     if torch.backends.quantized.engine == "none":
-        raise UserError("--quantize: this build of PyTorch has no int8 kernels for this machine")
+        raise UserError("int8 weights: this build of PyTorch has no int8 kernels for this machine")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it is to move to torchao, which has no LSTM yet
         return torch.ao.quantization.quantize_dynamic(

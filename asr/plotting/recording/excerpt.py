@@ -96,7 +96,7 @@ def read(
     if duration_s is None and found.duration_s - start_s > LONGEST_S:
         duration_s = LONGEST_S
         logger.info(
-            "%s: %.0f s long, shown are %g s from %g s; --start and --duration choose others",
+            "%s: lasts %.0f s, of which %g s from %g s are shown; give a start or a duration",
             *(path, found.duration_s, duration_s, start_s),
         )
     rate_hz = config.features.rate_hz if config else int(np.clip(found.rate_hz, *RATES_HZ))
