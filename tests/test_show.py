@@ -124,8 +124,8 @@ def test_mel_bands_are_labelled_with_the_hertz_they_hold(excerpt):
     for hertz in (250, 500, 1000, 4000):
         time_s = np.arange(RATE_HZ) / RATE_HZ
         tone = np.sin(2 * np.pi * hertz * time_s).astype(np.float32)
-        heard = Excerpt("tone", tone, 0.0, excerpt.features).log_mel
-        assert labels[hertz] == pytest.approx(heard[50].argmax(), abs=1.01)
+        recognized = Excerpt("tone", tone, 0.0, excerpt.features).log_mel
+        assert labels[hertz] == pytest.approx(recognized[50].argmax(), abs=1.01)
 
 
 def test_the_mel_filters_are_those_of_the_features(excerpt):
@@ -219,34 +219,37 @@ def test_emissions_show_probabilities_and_the_words_under_them(speech, recognize
 
 
 def test_the_path_of_the_alignment_reads_as_the_text(speech, recognizer):
-    heard = model.hear(speech, recognizer)
+    recognized = model.recognize(speech, recognizer)
     trellis = draw("alignment", speech, recognizer).figure.axes[1]
     _, rows = trellis.lines[-1].get_data()
-    states = 2 * len(heard.alignment.tokens) - np.asarray(rows)  # from the top
+    states = 2 * len(recognized.alignment.tokens) - np.asarray(rows)  # from the top
     assert (np.diff(states) >= 0).all() and (np.diff(states) <= 2).all()
-    tokens = [BLANK if state % 2 == 0 else heard.alignment.tokens[state // 2] for state in states]
+    tokens = [
+        BLANK if state % 2 == 0 else recognized.alignment.tokens[state // 2] for state in states
+    ]
     read = [token for token, _ in groupby(tokens) if token != BLANK]
-    assert read == list(heard.hypothesis.tokens)
-    score = sum(row[token] for row, token in zip(heard.log_probs, tokens, strict=True))
-    assert score == pytest.approx(heard.alignment.score, abs=1e-3)
+    assert read == list(recognized.hypothesis.tokens)
+    score = sum(row[token] for row, token in zip(recognized.log_probs, tokens, strict=True))
+    assert score == pytest.approx(recognized.alignment.score, abs=1e-3)
     probabilities = image_of(trellis)[::-1]  # (states, T), the first at the top
     of_states = np.full(len(probabilities), BLANK)
-    of_states[1::2] = heard.hypothesis.tokens
-    expected = np.exp(heard.log_probs[:, of_states]).T
+    of_states[1::2] = recognized.hypothesis.tokens
+    expected = np.exp(recognized.log_probs[:, of_states]).T
     np.testing.assert_allclose(probabilities, expected, rtol=1e-5, atol=1e-30)
 
 
 def test_the_probability_of_the_text_is_the_sum_over_its_paths(recognizer):
     samples = noise(0.2, seed=4)
-    heard = model.hear(Excerpt("a", samples, 0.0, recognizer.config.features), recognizer)
-    assert heard.hypothesis.tokens
-    tokens = {BLANK, *heard.hypothesis.tokens}
+    recognized = model.recognize(Excerpt("a", samples, 0.0, recognizer.config.features), recognizer)
+    assert recognized.hypothesis.tokens
+    tokens = {BLANK, *recognized.hypothesis.tokens}
     total = sum(
-        math.exp(sum(row[token] for row, token in zip(heard.log_probs, path, strict=True)))
-        for path in product(tokens, repeat=len(heard.log_probs))
-        if tuple(token for token, _ in groupby(path) if token != BLANK) == heard.hypothesis.tokens
+        math.exp(sum(row[token] for row, token in zip(recognized.log_probs, path, strict=True)))
+        for path in product(tokens, repeat=len(recognized.log_probs))
+        if tuple(token for token, _ in groupby(path) if token != BLANK)
+        == recognized.hypothesis.tokens
     )
-    assert heard.total == pytest.approx(total, rel=1e-3)
+    assert recognized.total == pytest.approx(total, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", OF_SOUND + OF_MODEL)
@@ -267,7 +270,7 @@ def test_files_are_png_or_svg_by_their_suffix_and_the_same_each_time(excerpt, tm
         assert files[0].read_bytes() == files[1].read_bytes()
     assert Image.open(tmp_path / "0.png").size[0] > 800
     assert "<svg" in (tmp_path / "0.svg").read_text()
-    with pytest.raises(UserError, match=r"a\.jpg: pictures are written as \.png or \.svg"):
+    with pytest.raises(UserError, match=r"a\.jpg: unknown format of a plot"):
         figures.save(tmp_path / "a.jpg", draw("log-mel", excerpt).figure)
 
 
@@ -322,7 +325,7 @@ def test_without_a_model_there_are_the_pictures_of_the_sound():
     [
         (["--what", "cnn", "-o", "a.png"], "cnn: shows what a model does; add --model"),
         (["--what", "spectrum"], "spectrum: not in a terminal; add -o spectrum.png"),
-        (["-o", "a.jpg"], "a.jpg: pictures are written as .png or .svg"),
+        (["-o", "a.jpg"], "a.jpg: unknown format of a plot; name it .png or .svg"),
         (["--what", "mel", "--what", "log-mel", "-o", "a.png"], "one file for 2 pictures"),
         (["--start", "5"], "no samples between 5 s and the end"),
     ],
@@ -344,7 +347,7 @@ def test_without_matplotlib_the_terminal_still_works_and_files_say_how(
     assert done.exit_code == 0 and "8000 Hz" in done.stdout
     error = show(tones, "-o", tmp_path / "a.png").exception
     assert isinstance(error, UserError)
-    assert str(error) == "pictures need matplotlib: pip install 'asr[plots]'"
+    assert str(error) == "plots need matplotlib: pip install 'asr[plots]'"
     assert not (tmp_path / "a.png").exists()
 
 

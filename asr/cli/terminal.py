@@ -11,7 +11,7 @@ from rich.text import Text
 
 from asr.plotting.recording import drawing
 from asr.plotting.recording.excerpt import Excerpt
-from asr.plotting.recording.model import Heard, colors, hear
+from asr.plotting.recording.model import Recognition, recognize, token_colors
 from asr.recognition.recognizer import Recognizer
 from asr.text.tokenizer import BLANK
 
@@ -23,34 +23,36 @@ RAMP = np.array([(0, 0, 4), (81, 18, 124), (183, 55, 121), (252, 137, 97), (252,
 
 
 def view(
-    name: str, stretch: Excerpt, recognizer: Recognizer | None, width: int, color: bool
+    name: str, excerpt: Excerpt, recognizer: Recognizer | None, width: int, color: bool
 ) -> Text:
     """One of `IN_TERMINAL`, `width` characters wide; without colors in shades."""
     columns = max(20, width - MARGIN)
-    heard = None
+    recognized = None
     if name == "emissions":
-        heard = hear(stretch, recognizer)
-        tokens = [BLANK, *colors(heard)]
-        levels = np.repeat(np.exp(heard.log_probs[:, tokens]).T, 2, axis=0)  # (2 lines, T)
-        labels = [heard.name(token)[: MARGIN - 1] for token in tokens]
+        recognized = recognize(excerpt, recognizer)
+        tokens = [BLANK, *token_colors(recognized)]
+        levels = np.repeat(np.exp(recognized.log_probs[:, tokens]).T, 2, axis=0)  # (2 lines, T)
+        labels = [recognized.name(token)[: MARGIN - 1] for token in tokens]
     elif name == "waveform":
-        levels = _envelope(stretch.samples, columns)
+        levels = _envelope(excerpt.samples, columns)
         labels = [""] * LINES
     else:
-        rows = stretch.spectrogram if name == "spectrogram" else stretch.log_mel  # (T, F)
-        levels = 1 + drawing.under(rows).T[::-1] / drawing.SHOWN_DB  # (F, T), the highest first
+        rows = excerpt.spectrogram if name == "spectrogram" else excerpt.log_mel  # (T, F)
+        levels = (
+            1 + drawing.relative_db(rows).T[::-1] / drawing.DYNAMIC_RANGE_DB
+        )  # (F, T), the highest first
         levels = fit(levels.clip(0, 1), 2 * LINES, axis=0)
-        low_hz, high_hz = stretch.mel_range_hz if name == "log-mel" else (0, stretch.rate_hz / 2)
+        low_hz, high_hz = excerpt.mel_range_hz if name == "log-mel" else (0, excerpt.rate_hz / 2)
         labels = [f"{high_hz:.0f} Hz", *[""] * (LINES - 2), f"{low_hz:.0f} Hz"]
     picture = Text()
     for number, label in enumerate(labels):
         picture.append(f"{label:>{MARGIN - 1}} ")
         _append_line(picture, fit(levels[2 * number : 2 * number + 2], columns, axis=1), color)
         picture.append("\n")
-    if heard is not None:
-        for line in _words(heard, columns):
+    if recognized is not None:
+        for line in _words(recognized, columns):
             picture.append(" " * MARGIN + line + "\n")
-    start, end = f"{stretch.start_s:.2f} s", f"{stretch.end_s:.2f} s"
+    start, end = f"{excerpt.start_s:.2f} s", f"{excerpt.end_s:.2f} s"
     picture.append(" " * MARGIN + start + end.rjust(columns - len(start)))
     return picture
 
@@ -88,10 +90,10 @@ def _ramp(level: float) -> Color:
     return Color.from_rgb(*(int(np.interp(at, range(len(RAMP)), part)) for part in RAMP.T))
 
 
-def _words(heard: Heard, columns: int) -> list[str]:
+def _words(recognized: Recognition, columns: int) -> list[str]:
     """The words, each where it begins or after the one before; where they do not fit, as text."""
     line = ""
-    for word in heard.hypothesis.words:
-        at = int(word.start_s / heard.frame_s / len(heard.log_probs) * columns)
+    for word in recognized.hypothesis.words:
+        at = int(word.start_s / recognized.frame_s / len(recognized.log_probs) * columns)
         line = line.ljust(at) + (" " if line and len(line) >= at else "") + word.text
-    return [line] if len(line) <= columns else textwrap.wrap(heard.hypothesis.text, columns)
+    return [line] if len(line) <= columns else textwrap.wrap(recognized.hypothesis.text, columns)

@@ -1,5 +1,6 @@
-"""What all pictures share, and those of figures. Drawn by matplotlib, which is an extra:
-`pip install 'asr[plots]'`.
+"""Plots of tuning and of training runs, and what all plots share.
+
+They need matplotlib, which is an extra: `pip install 'asr[plots]'`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 KINDS = ("png", "svg")
 DPI = 130
-COLOURS = 128  # of a PNG
+COLORS = 128  # in the palette of a PNG
 
 
 def tuning(
@@ -28,10 +29,11 @@ def tuning(
     chosen: tuple[float, float] | None,
     greedy: float,
 ) -> None:
-    """Dev WER over lm_weight and word_bonus, as a PNG.
+    """Plot the dev WER over lm_weight and word_bonus, and save it as PNG or SVG.
 
-    points: (lm_weight, word_bonus, WER) of each trial at one beam; chosen: where the choice lies,
-    None for greedy; greedy: its WER. Raises `UserError` where matplotlib is not installed.
+    points: (lm_weight, word_bonus, WER) of the trials; chosen: the chosen (lm_weight, word_bonus),
+    None for greedy decoding; greedy: the WER of greedy decoding. Raises `UserError` when
+    matplotlib is not installed.
     """
     figure = blank(8, 5)
     axes = figure.subplots()
@@ -39,7 +41,7 @@ def tuning(
     wers = 100 * wers
     axes.set_xlabel("word_bonus")
     axes.set_title(f"greedy {100 * greedy:.2f}%, lowest {wers.min():.2f}%")
-    if np.ptp(weights) == 0:  # without a language model there is but the bonus
+    if np.ptp(weights) == 0:  # without a language model only the bonus varies
         order = np.argsort(bonuses)
         axes.plot(bonuses[order], wers[order], "o-")
         axes.axhline(100 * greedy, color="grey", linestyle="--", label="greedy")
@@ -48,7 +50,7 @@ def tuning(
             axes.axvline(chosen[1], color="red", label="chosen")
         axes.legend()
     else:
-        # Far from the best all is bad: the colors are for what is near it.
+        # The color scale is limited to the better trials, so that they can be told apart.
         worst = max(np.quantile(wers, 0.75), wers.min() + 0.1)
         shades = {"vmin": wers.min(), "vmax": worst, "cmap": "viridis_r"}
         levels = np.linspace(wers.min(), worst, 21)
@@ -75,9 +77,9 @@ def tuning(
 
 
 def curves(path: str | Path, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """How a training run went, as a PNG: loss, error rates, learning rate, gradient norm.
+    """Plot loss, error rates, learning rate and gradient norm of a training run, as PNG or SVG.
 
-    rows: of its metrics.jsonl. Raises `UserError` where matplotlib is not installed.
+    rows: the rows of metrics.jsonl. Raises `UserError` when matplotlib is not installed.
     """
     figure = blank(11, 7)
     from matplotlib.ticker import MaxNLocator
@@ -92,7 +94,7 @@ def curves(path: str | Path, name: str, rows: Sequence[Mapping[str, Any]]) -> No
         pale = {"color": "tab:blue", "alpha": 0.35, "linewidth": 1, "marker": _marker(values)}
         axes.plot(steps, values, **pale, label="as logged")
         axes.plot(steps, _smooth(values), color="tab:blue", label="smoothed")
-        if (values > 0).all():  # a reward for entropy can take the loss below zero
+        if (values > 0).all():  # with entropy regularization the loss may be negative
             axes.set_yscale("log")
             _plain_numbers(axes.yaxis)
         axes.set_title(title)
@@ -114,7 +116,7 @@ def curves(path: str | Path, name: str, rows: Sequence[Mapping[str, Any]]) -> No
     errors.set_title("errors on the dev set, %")
     validations = [row for row in rows if row.get("dev/wer") is not None]
     if validations:
-        # As the training chooses: by WER, then CER, the later of equals.
+        # The same choice as in training: the lowest WER, then CER, then the latest.
         best = min(reversed(validations), key=lambda row: (row["dev/wer"], row["dev/cer"]))
         errors.axvline(best["step"], color="grey", linestyle="--", linewidth=1, zorder=0)
         errors.set_title(
@@ -133,19 +135,19 @@ def curves(path: str | Path, name: str, rows: Sequence[Mapping[str, Any]]) -> No
 
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """The steps at which a figure is known, and its values, both (N,)."""
+    """The steps at which a metric was logged, and its values, both (N,)."""
     known = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
     steps, values = np.array(known, float).reshape(-1, 2).T
     return steps, values
 
 
 def _marker(values: np.ndarray) -> str:
-    """Dots while there are few enough to be told apart."""
+    """The marker of a curve: a dot per value when there are fewer than 50 values."""
     return "." if len(values) < 50 else ""
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    """(N,) means over a 25th of the values, half of it before and half after, where they exist."""
+    """(N,) centered moving average over 1/25 of the values; the window is truncated at the ends."""
     at, half = np.arange(len(values)), len(values) // 50
     first, last = np.maximum(at - half, 0), np.minimum(at + half, len(values) - 1)
     sums = np.concatenate([[0.0], np.cumsum(values)])
@@ -153,7 +155,7 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 
 def _plain_numbers(axis) -> None:
-    """On a logarithmic axis, and enough of them where it spans less than a power of ten."""
+    """Label a logarithmic axis with plain numbers at 1, 2, 3 and 5 times the powers of ten."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
@@ -162,18 +164,18 @@ def _plain_numbers(axis) -> None:
 
 
 def blank(width_inches: float, height_inches: float) -> Figure:
-    """An empty figure. Raises `UserError` where matplotlib is not installed."""
+    """An empty figure. Raises `UserError` when matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure  # without pyplot: no display, no global state
     except ModuleNotFoundError:
-        raise UserError("pictures need matplotlib: pip install 'asr[plots]'") from None
+        raise UserError("plots need matplotlib: pip install 'asr[plots]'") from None
     return Figure(figsize=(width_inches, height_inches))
 
 
 def save(path: str | Path, figure: Figure) -> None:
-    """Write a figure as PNG or SVG, by the suffix; equal figures become equal files."""
+    """Write a figure as PNG or SVG, by the suffix; equal figures give equal bytes."""
     from matplotlib import rc_context
-    from PIL import Image  # matplotlib needs it too
+    from PIL import Image  # a dependency of matplotlib
 
     kind = kind_of(path)
     drawn, written = io.BytesIO(), io.BytesIO()
@@ -182,16 +184,16 @@ def save(path: str | Path, figure: Figure) -> None:
         figure.savefig(drawn, format=kind, dpi=DPI, bbox_inches="tight", metadata=metadata)
     if kind == "svg":
         written = drawn
-    else:  # a palette is not seen, and makes a third of the size
-        Image.open(drawn).convert("RGB").quantize(COLOURS, kmeans=1).save(
+    else:  # a palette reduces the size to a third, with no visible difference
+        Image.open(drawn).convert("RGB").quantize(COLORS, kmeans=1).save(
             written, "png", optimize=True
         )
     files.write(path, written.getvalue())
 
 
 def kind_of(path: str | Path) -> str:
-    """png or svg, by the suffix; raises `UserError` for any other."""
+    """The format of a plot, png or svg, by the suffix; raises `UserError` for any other suffix."""
     kind = Path(path).suffix.lower().removeprefix(".")
     if kind not in KINDS:
-        raise UserError(f"{path}: pictures are written as .png or .svg")
+        raise UserError(f"{path}: unknown format of a plot; name it .png or .svg")
     return kind

@@ -1,4 +1,4 @@
-"""Pictures of one recording on its way from sound to text, for people to look at."""
+"""Pictures of one recording at each stage of recognition, from the waveform to the text."""
 
 OF_SOUND = ("waveform", "spectrum", "spectrogram", "mel", "log-mel", "augment", "spec-augment")
 OF_MODEL = ("cnn", "emissions", "alignment")

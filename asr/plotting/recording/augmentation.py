@@ -1,4 +1,4 @@
-"""Pictures of what augmentation does in training: to the waveform, and to the features."""
+"""Pictures of augmentation in training: of the waveform and of the features."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from asr.plotting.recording import drawing
 from asr.plotting.recording.drawing import Picture
 from asr.plotting.recording.excerpt import DB, Excerpt, as_batch
 
-SEED = 37  # the same draws in every picture
+SEED = 37  # fixed, so that pictures are reproducible
 
 
 def augment(excerpt: Excerpt) -> Picture:
-    """Each kind of waveform augmentation alone, beside the original: waveform and log-mel."""
+    """Waveform and log-mel of the original and of each kind of waveform augmentation alone."""
     config, samples = excerpt.augment, torch.from_numpy(excerpt.samples)
-    made = {"original": samples}
+    augmented = {"original": samples}
     for factor in [factor for factor in config.speed if factor != 1][:1]:
-        made[f"speed {factor:g}"] = change_speed(samples, factor, excerpt.rate_hz)
+        augmented[f"speed {factor:g}"] = change_speed(samples, factor, excerpt.rate_hz)
     for step in WaveformAugment(config, excerpt.rate_hz).steps:
         draw = torch.Generator().manual_seed(SEED)
-        made[type(step).__name__.lower()] = step(samples, draw)
-    shown = {name: replace(excerpt, samples=one.numpy()) for name, one in made.items()}
-    figure, rows = drawing.stacked([1.0] * len(shown), columns=2)
-    longest_s = max(one.end_s for one in shown.values())
-    peak = 1.05 * max(1e-4, *(np.abs(one.samples).max() for one in shown.values()))
+        augmented[type(step).__name__.lower()] = step(samples, draw)
+    versions = {name: replace(excerpt, samples=one.numpy()) for name, one in augmented.items()}
+    figure, rows = drawing.stacked([1.0] * len(versions), columns=2)
+    longest_s = max(one.end_s for one in versions.values())
+    peak = 1.05 * max(1e-4, *(np.abs(one.samples).max() for one in versions.values()))
     loudest = excerpt.log_mel.max()
     facts = []
-    for (name, one), (left, right) in zip(shown.items(), rows, strict=True):
+    for (name, one), (left, right) in zip(versions.items(), rows, strict=True):
         length_s = one.end_s - one.start_s
         power, before = (np.square(each.samples).mean() + 1e-20 for each in (one, excerpt))
         level = DB * np.log(power / before)
@@ -52,7 +52,7 @@ def augment(excerpt: Excerpt) -> Picture:
 
 
 def spec_augment(excerpt: Excerpt) -> Picture:
-    """What the model gets in training: features normalized by utterance, then with holes."""
+    """The model's input in training: features normalized per utterance, then with SpecAugment."""
     config = excerpt.features.model_copy(update={"cmvn": "utterance"})
     features, frames = Features(config).eval()(*as_batch(excerpt.samples))
     with torch.random.fork_rng(devices=[]):
@@ -60,10 +60,10 @@ def spec_augment(excerpt: Excerpt) -> Picture:
         masked = SpecAugment(excerpt.spec_augment)(features, frames)
     figure, (before, after) = drawing.stacked([1.8, 1.8])
     for axes, rows in ((before, features), (after, masked)):
-        drawing.deviations(axes, excerpt, rows[0].numpy(), excerpt.hop_s)
+        drawing.normalized(axes, excerpt, rows[0].numpy(), excerpt.hop_s)
         drawing.label(axes, y=drawing.bins_name(config.kind))
     drawing.title(before, "normalized: each bin has mean 0 and standard deviation 1")
-    drawing.title(after, "with SpecAugment: hidden stretches of time and bands of frequency")
+    drawing.title(after, "with SpecAugment: masked spans of time and bands of frequency")
     drawing.label(after, "seconds")
-    hidden = (masked != features).float().mean().item()
-    return Picture(figure, f"SpecAugment hides {hidden:.0%} of {features[0].numel()} numbers")
+    masked_share = (masked != features).float().mean().item()
+    return Picture(figure, f"SpecAugment masks {masked_share:.0%} of {features[0].numel()} values")

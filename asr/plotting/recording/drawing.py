@@ -1,4 +1,4 @@
-"""What the pictures of a recording have in common: colors, axes, and how time runs in them."""
+"""What the pictures of a recording have in common: colors, axes and time scales."""
 
 from __future__ import annotations
 
@@ -16,25 +16,28 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 WIDTH = 8.0  # inches
-SHOWN_DB = 70.0  # what lies further under the loudest point is as dark as silence
-IMAGE = "magma"  # of sound: dark is quiet, bright is loud
-MARKED_HZ = (100, 250, 500, 1000, 2000, 4000, 8000, 16000)  # along an axis of mel bands
-FEW_HZ = (250, 1000, 2000, 4000)  # along a short one
+DYNAMIC_RANGE_DB = 70.0  # lower levels have the color of silence
+IMAGE = "magma"  # color map of power: dark is quiet, bright is loud
+MARKED_HZ = (100, 250, 500, 1000, 2000, 4000, 8000, 16000)  # ticks of an axis of mel bands
+FEW_HZ = (250, 1000, 2000, 4000)  # ticks of a short axis
 WAVE, MARK, SECOND, QUIET = "#1f5a8c", "#d55e00", "#009e73", "#8a8a8a"
-# Okabe and Ito's colors, which the color-blind tell apart; for tokens, in order of appearance.
+# Okabe and Ito's palette, which is safe for the color-blind; for tokens, in order of appearance.
 TOKENS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195")
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure and its facts, in one line."""
+    """A figure, and a caption of one line with its main numbers."""
 
     figure: Figure
     caption: str
 
 
 def stacked(heights: list[float], columns: int = 1, share_x: bool = True) -> tuple[Figure, list]:
-    """A figure of axes one above the other, of so many inches each; with columns, rows of axes."""
+    """A figure of axes one above the other, and the axes; with several columns, rows of axes.
+
+    heights: of each row, in inches.
+    """
     figure = figures.blank(WIDTH, sum(heights))
     figure.set_layout_engine("constrained")
     sharex = "col" if share_x else False
@@ -47,7 +50,7 @@ def stacked(heights: list[float], columns: int = 1, share_x: bool = True) -> tup
 
 
 def mosaic(names: list[list[str]], heights: list[float]) -> tuple[Figure, dict[str, Axes]]:
-    """`stacked` for axes by name; one that is named several times in a row is as wide."""
+    """Like `stacked`, with axes by name; a name that is repeated in a row spans those columns."""
     figure = figures.blank(WIDTH, sum(heights))
     figure.set_layout_engine("constrained")
     axes = figure.subplot_mosaic(names, height_ratios=heights)
@@ -88,14 +91,15 @@ def image(
     centered: bool = True,
     **options,
 ) -> AxesImage:
-    """(T, F) with time to the right and low bins below.
+    """Draw rows (T, F) as an image, with time to the right and low bins at the bottom.
 
-    edges: what stands at the bottom and the top, the bins' own numbers when not given; centered:
-    the first frame is centered on the start, as those of features are, and does not begin there.
+    edges: the values at the bottom and the top of the vertical axis, by default bin numbers;
+    centered: the first frame is centered on the start, as feature frames are, rather than
+    beginning there.
     """
     bottom, top = edges or (-0.5, rows.shape[1] - 0.5)
     left = excerpt.start_s - frame_s / 2 * centered
-    shown = axes.imshow(
+    drawn = axes.imshow(
         rows.T,
         origin="lower",
         aspect="auto",
@@ -104,13 +108,13 @@ def image(
         **{"cmap": IMAGE} | options,
     )
     axes.set_xlim(excerpt.start_s, excerpt.end_s)
-    return shown
+    return drawn
 
 
-def under(rows: np.ndarray, loudest: float | None = None) -> np.ndarray:
-    """Decibels under the loudest point; where nothing differs, as in digital silence, all dark."""
+def relative_db(rows: np.ndarray, loudest: float | None = None) -> np.ndarray:
+    """Decibels relative to the loudest point; a constant input, digital silence, is all dark."""
     if loudest is None:
-        loudest = rows.max() if np.ptp(rows) > 0 else rows.max() + SHOWN_DB
+        loudest = rows.max() if np.ptp(rows) > 0 else rows.max() + DYNAMIC_RANGE_DB
     return rows - loudest
 
 
@@ -122,20 +126,21 @@ def decibels(
     loudest: float | None = None,
     scale: bool = True,
 ) -> None:
-    """`image` of power in dB under the loudest point (its own, when none is given)."""
-    shown = image(axes, excerpt, under(rows, loudest), excerpt.hop_s, edges, vmin=-SHOWN_DB, vmax=0)
+    """`image` of power in dB relative to `loudest`, by default the loudest point of `rows`."""
+    levels = relative_db(rows, loudest)
+    drawn = image(axes, excerpt, levels, excerpt.hop_s, edges, vmin=-DYNAMIC_RANGE_DB, vmax=0)
     if scale:
-        colour_bar(axes, shown, "power, dB")
+        color_bar(axes, drawn, "power, dB")
 
 
-def deviations(axes: Axes, excerpt: Excerpt, rows: np.ndarray, frame_s: float) -> None:
-    """`image` of normalized features: 0, the mean, is white."""
-    shown = image(axes, excerpt, rows, frame_s, cmap="RdBu_r", vmin=-3, vmax=3)
-    colour_bar(axes, shown, "deviations")
+def normalized(axes: Axes, excerpt: Excerpt, rows: np.ndarray, frame_s: float) -> None:
+    """`image` of features with mean 0 and standard deviation 1; the mean is white."""
+    drawn = image(axes, excerpt, rows, frame_s, cmap="RdBu_r", vmin=-3, vmax=3)
+    color_bar(axes, drawn, "standard deviations")
 
 
-def colour_bar(axes: Axes, shown: AxesImage, name: str, **options) -> None:
-    bar = axes.figure.colorbar(shown, ax=axes, pad=0.01, fraction=0.05, aspect=15, **options)
+def color_bar(axes: Axes, drawn: AxesImage, name: str, **options) -> None:
+    bar = axes.figure.colorbar(drawn, ax=axes, pad=0.01, fraction=0.05, aspect=15, **options)
     bar.set_label(name, fontsize=8.5)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
@@ -144,7 +149,7 @@ def colour_bar(axes: Axes, shown: AxesImage, name: str, **options) -> None:
 def steps(
     axes: Axes, values: np.ndarray, edges: np.ndarray, color: str, shade: float, name: str
 ) -> None:
-    """A value for each frame (T,) between its edges (T + 1,), filled down to 0."""
+    """A step curve of one value per frame, filled down to 0: values (T,), edges (T + 1,)."""
     axes.stairs(values, edges, color=color, linewidth=1.2, label=name)
     axes.stairs(values, edges, fill=True, color=color, alpha=shade, linewidth=0)
 
@@ -154,18 +159,18 @@ def bins_name(kind: str) -> str:
 
 
 def mel(hertz: np.ndarray | float) -> np.ndarray:
-    """Hertz -> mel, by O'Shaughnessy's formula (1987), as the features have it."""
+    """mel = 2595 * log10(1 + hertz / 700), as in the features (O'Shaughnessy 1987)."""
     return 2595 * np.log10(1 + np.asarray(hertz) / 700)
 
 
 def band_of(excerpt: Excerpt, hertz: np.ndarray) -> np.ndarray:
-    """Where frequencies lie among the mel bands: 0.0 is the centre of the first."""
+    """Frequencies -> fractional indices of mel bands; 0.0 is the center of the first band."""
     low, high = mel(excerpt.mel_range_hz)
     return (mel(hertz) - low) / (high - low) * (excerpt.features.n_mels + 1) - 1
 
 
 def mel_axis(axes: Axes, excerpt: Excerpt, marked_hz: tuple[int, ...] = MARKED_HZ) -> None:
-    """Hertz beside an image of mel bands."""
+    """Label the vertical axis of an image of mel bands in hertz."""
     low_hz, high_hz = excerpt.mel_range_hz
     marked = [hertz for hertz in marked_hz if low_hz <= hertz <= high_hz]
     axes.set_yticks(band_of(excerpt, np.array(marked, float)), [f"{hertz:g}" for hertz in marked])

@@ -1,4 +1,4 @@
-"""The stretch of a recording that is drawn, with how it is seen: rate, features, augmentation."""
+"""The part of a recording that is drawn, and the settings: rate, features, augmentation."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from asr.model.features import Features
 
 logger = logging.getLogger(__name__)
 
-LONGEST_S = 30.0  # what a picture can hold; of a longer file its beginning is shown
-RATES_HZ = (4000, 96000)  # what `FeatureConfig` allows
-DB = 10 / np.log(10)  # decibels in a natural log unit of power
-# Without a model there is no training to show: every kind of augmentation, once.
+LONGEST_S = 30.0  # of a longer file only the beginning is drawn
+RATES_HZ = (4000, 96000)  # the limits of `FeatureConfig`
+DB = 10 / np.log(10)  # decibels = DB * ln(power)
+# Without a model, every kind of augmentation is drawn.
 ALL_KINDS = AugmentConfig(speed=[0.9], reverb_p=1, noise_p=1, telephone_p=1, codec_p=1, gain_db=10)
 USUAL_MASKS = SpecAugmentConfig()
 
 
 @dataclass(frozen=True)
 class Excerpt:
-    """Samples of one channel, and the settings that their pictures are made with."""
+    """Samples of one channel, and the settings of their pictures."""
 
     name: str
     samples: np.ndarray  # (N,) float32
@@ -49,7 +49,7 @@ class Excerpt:
 
     @property
     def times_s(self) -> np.ndarray:
-        """(N,) when each sample was taken, in seconds of the file."""
+        """(N,) the time of each sample, in seconds from the start of the file."""
         return self.start_s + np.arange(len(self.samples)) / self.rate_hz
 
     @property
@@ -58,7 +58,7 @@ class Excerpt:
 
     @cached_property
     def spectrogram(self) -> np.ndarray:
-        """(T, bins) power in dB, a row every `hop_s`."""
+        """(T, bins) power in dB, one row every `hop_s`."""
         return self._decibels("spectrogram")
 
     @cached_property
@@ -71,7 +71,7 @@ class Excerpt:
         return (DB * raw)[0].numpy()
 
     def module(self, kind: str) -> Features:
-        """These features before CMVN, as this or another kind."""
+        """The feature extractor of a kind with these settings, without CMVN."""
         return Features(self.features.model_copy(update={"kind": kind, "cmvn": "none"})).eval()
 
 
@@ -87,10 +87,10 @@ def read(
     start_s: float = 0.0,
     duration_s: float | None = None,
 ) -> Excerpt:
-    """A file as a model with this configuration hears it; without one, at the file's own rate.
+    """Read a file at the rate of a model's configuration, or at its own rate without one.
 
-    At most `LONGEST_S` when no duration is given; it is said when that leaves something out.
-    Raises `UserError` when the file cannot be read.
+    Without a duration, at most `LONGEST_S` is read; a message is logged when that shortens the
+    file. Raises `UserError` when the file cannot be read.
     """
     found = audio.info(path)
     if duration_s is None and found.duration_s - start_s > LONGEST_S:

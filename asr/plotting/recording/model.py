@@ -1,4 +1,4 @@
-"""Pictures of what a model makes of a recording: CNN feature maps, emissions, CTC alignment."""
+"""Pictures of a recording inside a model: CNN feature maps, emissions, CTC alignment."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from asr.transcript import Hypothesis
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLUMNS = 4  # feature maps of each convolution
-SEEN = 0.1  # a token that is likelier than this in some frame has a line of its own
+COLUMNS = 4  # feature maps drawn of each convolution
+MIN_PEAK = 0.1  # a token with a higher probability in some frame has a curve of its own
 FAINT = 1e-5  # probabilities below this are drawn as 0
-MOST_LABELS = 41  # states of CTC that can be named beside a picture
+MAX_LABELS = 41  # the number of CTC states up to which they are labeled
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What the recognizer heard in an excerpt, with the CTC path of its text."""
+class Recognition:
+    """The emissions and the best hypothesis of an excerpt, with the CTC path of its text."""
 
     log_probs: np.ndarray  # (T, V)
     hypothesis: Hypothesis
@@ -41,12 +41,12 @@ class Heard:
 
     @property
     def total(self) -> float:
-        """The probability of the text: of all its paths together, as the CTC loss has it."""
+        """The probability of the text, P = exp(-CTC loss), which sums over all its paths."""
         tokens = np.array(self.hypothesis.tokens, np.int64)
         return math.exp(-ctc_loss(*as_batch(self.log_probs), *as_batch(tokens)).item())
 
     def spans(self) -> list[tuple[int, int, int]]:
-        """First frame, frame after the last, and token, of each token of the text."""
+        """(first frame, frame after the last, token) for each token of the text."""
         found = self.alignment
         return list(
             zip(found.starts.tolist(), found.ends.tolist(), found.tokens.tolist(), strict=True)
@@ -56,23 +56,23 @@ class Heard:
         return "blank" if token == BLANK else self.pieces[token]
 
 
-def hear(excerpt: Excerpt, recognizer: Recognizer) -> Heard:
+def recognize(excerpt: Excerpt, recognizer: Recognizer) -> Recognition:
     (log_probs,) = recognizer.emissions([excerpt.samples]).rows()
     hypothesis = recognizer.decode(log_probs)[0]
     alignment = align(log_probs, hypothesis.tokens)
     pieces = recognizer.tokenizer.pieces
-    return Heard(log_probs, hypothesis, alignment, recognizer.frame_s, pieces)
+    return Recognition(log_probs, hypothesis, alignment, recognizer.frame_s, pieces)
 
 
 def cnn(excerpt: Excerpt, recognizer: Recognizer) -> Picture:
-    """The model's input, and of each convolution the channels that vary most in this excerpt."""
+    """The model's input, and the channels of each convolution that vary most in this excerpt."""
     maps = feature_maps(excerpt, recognizer)
     features, _ = recognizer.features.eval()(
         *(tensor.to(recognizer.device) for tensor in as_batch(excerpt.samples))
     )
     names = [[f"{layer} {i}" for i in range(COLUMNS)] for layer in range(len(maps))]
     figure, axes = drawing.mosaic([["input"] * COLUMNS, *names], [1.7] + [1.3] * len(maps))
-    drawing.deviations(axes["input"], excerpt, features[0].cpu().numpy(), excerpt.hop_s)
+    drawing.normalized(axes["input"], excerpt, features[0].cpu().numpy(), excerpt.hop_s)
     drawing.title(axes["input"], "the input: normalized features")
     drawing.label(axes["input"], y=drawing.bins_name(excerpt.features.kind))
     frame_s, facts = excerpt.hop_s, []
@@ -80,7 +80,7 @@ def cnn(excerpt: Excerpt, recognizer: Recognizer) -> Picture:
     for layer, (found, convolution) in enumerate(zip(maps, convolutions, strict=True)):
         frame_s *= convolution.stride[0]
         brightest = np.quantile(found, 0.995)
-        for i, channel in enumerate(_telling(found)):
+        for i, channel in enumerate(_distinct_channels(found)):
             one = axes[f"{layer} {i}"]
             drawing.image(
                 one, excerpt, found[channel], frame_s, cmap="viridis", vmin=0, vmax=brightest
@@ -98,26 +98,29 @@ def cnn(excerpt: Excerpt, recognizer: Recognizer) -> Picture:
     return Picture(figure, "; ".join(facts))
 
 
-def _telling(maps: np.ndarray) -> list[int]:
-    """`COLUMNS` channels of (C, T, F) that vary much, each unlike those before it."""
+def _distinct_channels(maps: np.ndarray) -> list[int]:
+    """Choose `COLUMNS` channels of maps (C, T, F) greedily, by std * (1 - r^2).
+
+    r is the largest absolute correlation with a channel that was chosen before.
+    """
     flat = maps.reshape(len(maps), -1)
-    spread = flat.std(axis=1)
-    unit = (flat - flat.mean(axis=1, keepdims=True)) / (spread[:, None] + 1e-9)
-    alike = np.abs(unit @ unit.T) / flat.shape[1]  # (C, C) correlations
-    chosen = [int(spread.argmax())]
+    deviation = flat.std(axis=1)
+    unit = (flat - flat.mean(axis=1, keepdims=True)) / (deviation[:, None] + 1e-9)
+    correlation = np.abs(unit @ unit.T) / flat.shape[1]  # (C, C)
+    chosen = [int(deviation.argmax())]
     while len(chosen) < min(COLUMNS, len(maps)):
-        worth = spread * (1 - alike[:, chosen].max(axis=1) ** 2)
-        worth[chosen] = -1
-        chosen.append(int(worth.argmax()))
+        value = deviation * (1 - correlation[:, chosen].max(axis=1) ** 2)
+        value[chosen] = -1
+        chosen.append(int(value.argmax()))
     return chosen
 
 
 def feature_maps(excerpt: Excerpt, recognizer: Recognizer) -> list[np.ndarray]:
-    """(C, T', F') of each convolution, as the next layer gets it."""
+    """(C, T', F') outputs of each convolution, after its nonlinearity."""
     acoustic, maps = recognizer.acoustic, []
 
     def keep(layer: nn.Module, inputs: tuple, out: torch.Tensor) -> None:
-        if isinstance(layer, FrameNorm):  # (B, T', C, F'), and clipped from above too
+        if isinstance(layer, FrameNorm):  # out: (B, T', C, F'), followed by a clipped ReLU
             out = out.transpose(1, 2).clamp(max=CLIP)
         maps.append(out[0].relu().cpu().numpy())
 
@@ -133,79 +136,82 @@ def feature_maps(excerpt: Excerpt, recognizer: Recognizer) -> list[np.ndarray]:
 
 
 def emissions(excerpt: Excerpt, recognizer: Recognizer) -> Picture:
-    """The probability of each token in each frame, and the words that come of it."""
-    heard = hear(excerpt, recognizer)
+    """The probability of each token in each frame, and the recognized words."""
+    recognized = recognize(excerpt, recognizer)
     figure, (sound, lines, words) = drawing.stacked([1.3, 2.2, 0.65])
     _sound_above(sound, excerpt)
-    probs = np.exp(heard.log_probs)  # (T, V)
-    edges_s = excerpt.start_s + heard.frame_s * np.arange(len(probs) + 1)
-    for token, color in {BLANK: QUIET, **colors(heard)}.items():
+    probs = np.exp(recognized.log_probs)  # (T, V)
+    edges_s = excerpt.start_s + recognized.frame_s * np.arange(len(probs) + 1)
+    for token, color in {BLANK: QUIET, **token_colors(recognized)}.items():
         shade = 0.15 if token == BLANK else 0.45
-        drawing.steps(lines, probs[:, token], edges_s, color, shade, heard.name(token))
-    for start, end, token in heard.spans():
+        drawing.steps(lines, probs[:, token], edges_s, color, shade, recognized.name(token))
+    for start, end, token in recognized.spans():
         at = start + int(probs[start:end, token].argmax())
         lines.annotate(
-            *(heard.name(token), (edges_s[at : at + 2].mean(), probs[at, token]), (0, 4)),
+            *(recognized.name(token), (edges_s[at : at + 2].mean(), probs[at, token]), (0, 4)),
             textcoords="offset points",
             ha="center",
             fontsize=8,
-            color=colors(heard)[token],
+            color=token_colors(recognized)[token],
         )
     lines.set_ylim(0, 1.15)
     lines.set_yticks([0, 0.5, 1])
-    drawing.title(lines, f"what the model says every {1000 * heard.frame_s:g} ms (grey: blank)")
+    drawing.title(
+        lines, f"token probabilities every {1000 * recognized.frame_s:g} ms (gray: blank)"
+    )
     drawing.label(lines, y="probability")
-    word_row(words, excerpt, heard)
-    text = heard.hypothesis.text
+    word_row(words, excerpt, recognized)
+    text = recognized.hypothesis.text
     return Picture(
         figure,
-        f"{len(probs)} frames of {1000 * heard.frame_s:g} ms, {probs.shape[1]} tokens; blank is "
-        f"likeliest in {np.count_nonzero(probs.argmax(axis=1) == BLANK)} frames; heard: {text!r}",
+        f"{len(probs)} frames of {1000 * recognized.frame_s:g} ms, {probs.shape[1]} tokens; "
+        f"blank is likeliest in {np.count_nonzero(probs.argmax(axis=1) == BLANK)} frames; "
+        f"text: {text!r}",
     )
 
 
 def alignment(excerpt: Excerpt, recognizer: Recognizer) -> Picture:
-    """The states of CTC for the text that was heard, and the likeliest path through them."""
-    heard = hear(excerpt, recognizer)
-    tokens = heard.alignment.tokens
-    states = np.full(2 * len(tokens) + 1, BLANK)  # a gap before and after each token
+    """The CTC states of the recognized text, and the likeliest path through them."""
+    recognized = recognize(excerpt, recognizer)
+    tokens = recognized.alignment.tokens
+    states = np.full(2 * len(tokens) + 1, BLANK)  # a blank before and after each token
     states[1::2] = tokens
-    path = np.zeros(len(heard.log_probs), int)  # (T,) the state of each frame
-    for number, (start, end, _) in enumerate(heard.spans()):
+    path = np.zeros(len(recognized.log_probs), int)  # (T,) the state of each frame
+    for number, (start, end, _) in enumerate(recognized.spans()):
         path[start:end] = 2 * number + 1
         path[end:] = 2 * number + 2
     figure, (sound, trellis, words) = drawing.stacked(
         [1.2, min(4.0, 1.0 + 0.2 * len(states)), 0.65]
     )
     _sound_above(sound, excerpt)
-    shown = drawing.image(
+    drawn = drawing.image(
         trellis,
         excerpt,
-        np.exp(heard.log_probs[:, states[::-1]]),
-        heard.frame_s,
+        np.exp(recognized.log_probs[:, states[::-1]]),
+        recognized.frame_s,
         centered=False,
         cmap="Blues",
         norm="log",
         clim=(FAINT, 1),
     )
-    drawing.colour_bar(trellis, shown, "probability")
-    times_s = excerpt.start_s + heard.frame_s * (np.arange(len(path)) + 0.5)
-    rows = len(states) - 1 - path  # read from the top to the bottom
+    drawing.color_bar(trellis, drawn, "probability")
+    times_s = excerpt.start_s + recognized.frame_s * (np.arange(len(path)) + 0.5)
+    rows = len(states) - 1 - path  # the first token is at the top
     trellis.plot(times_s, rows, ".-", color=MARK, linewidth=1.4, markersize=5)
-    if len(states) <= MOST_LABELS:
-        names = ["·" if state == BLANK else heard.name(state) for state in states[::-1]]
+    if len(states) <= MAX_LABELS:
+        names = ["·" if state == BLANK else recognized.name(state) for state in states[::-1]]
         trellis.set_yticks(range(len(states)), names)
     else:
         trellis.set_yticks([])
     trellis.set_ylim(-0.5, len(states) - 0.5)
     drawing.title(trellis, "the likeliest path through the tokens and the blanks (·) around them")
-    word_row(words, excerpt, heard)
-    spelt = int(np.count_nonzero(path % 2))
+    word_row(words, excerpt, recognized)
+    in_tokens = int(np.count_nonzero(path % 2))
     return Picture(
         figure,
-        f"{len(path)} frames: {spelt} spell {len(tokens)} tokens, {len(path) - spelt} are blank; "
-        f"probability of this path {math.exp(heard.alignment.score):.3f}, of all that spell the "
-        f"text {heard.total:.3f}",
+        f"{len(path)} frames: {in_tokens} in {len(tokens)} tokens, {len(path) - in_tokens} are "
+        f"blank; probability of this path {math.exp(recognized.alignment.score):.3f}, of all paths "
+        f"of the text {recognized.total:.3f}",
     )
 
 
@@ -216,18 +222,18 @@ def _sound_above(axes: Axes, excerpt: Excerpt) -> None:
     drawing.title(axes, f"{excerpt.name}, log-mel")
 
 
-def colors(heard: Heard) -> dict[int, str]:
-    """A color for each token that is heard, or likely in some frame, in order of appearance."""
-    probs = np.exp(heard.log_probs)
-    likely = np.flatnonzero(probs.max(axis=0, initial=0) > SEEN)
-    tokens = {int(token) for token in (*likely, *heard.alignment.tokens)} - {BLANK}
+def token_colors(recognized: Recognition) -> dict[int, str]:
+    """A color for each token that is recognized, or likely in some frame, by order of peaks."""
+    probs = np.exp(recognized.log_probs)
+    likely = np.flatnonzero(probs.max(axis=0, initial=0) > MIN_PEAK)
+    tokens = {int(token) for token in (*likely, *recognized.alignment.tokens)} - {BLANK}
     order = sorted(tokens, key=lambda token: probs[:, token].argmax())
     return {token: TOKENS[number % len(TOKENS)] for number, token in enumerate(order)}
 
 
-def word_row(axes: Axes, excerpt: Excerpt, heard: Heard) -> None:
-    """Words with their confidences, each under the frames that spell it."""
-    for word in heard.hypothesis.words:
+def word_row(axes: Axes, excerpt: Excerpt, recognized: Recognition) -> None:
+    """Words with their confidences, each below the frames of its tokens."""
+    for word in recognized.hypothesis.words:
         start_s, length_s = excerpt.start_s + word.start_s, word.end_s - word.start_s
         axes.broken_barh([(start_s, length_s)], (0.8, 0.2), color=MARK)
         axes.text(

@@ -1,4 +1,4 @@
-"""The picture of each name."""
+"""Draw a picture by its name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ _MODEL = dict(zip(OF_MODEL, (model.cnn, model.emissions, model.alignment), stric
 
 
 def draw(name: str, excerpt: Excerpt, recognizer: Recognizer | None = None) -> Picture:
-    """One picture; those of `OF_MODEL` need the recognizer. `UserError` without matplotlib."""
+    """Draw a picture by name; those of `OF_MODEL` need the recognizer.
+
+    Raises `UserError` when matplotlib is not installed.
+    """
     if name in _MODEL:
         return _MODEL[name](excerpt, recognizer)
     return _SOUND[name](excerpt)

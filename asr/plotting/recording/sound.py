@@ -8,11 +8,11 @@ from asr.plotting.recording import drawing
 from asr.plotting.recording.drawing import MARK, QUIET, SECOND, WAVE, Picture
 from asr.plotting.recording.excerpt import Excerpt
 
-NEAR_S, NEAREST_S = 0.040, 0.004  # what the second and third panel of a waveform show
+NEAR_S, NEAREST_S = 0.040, 0.004  # durations of the second and third panel of a waveform
 
 
 def waveform(excerpt: Excerpt) -> Picture:
-    """The whole excerpt, and two looks through ever stronger magnifying glasses."""
+    """The whole excerpt, and two magnified parts of it."""
     samples, times_s = excerpt.samples, excerpt.times_s
     figure, (whole, near, nearest) = drawing.stacked([1.7, 1.7, 1.7], share_x=False)
     drawing.wave(whole, excerpt)
@@ -38,14 +38,16 @@ def waveform(excerpt: Excerpt) -> Picture:
         axes.set_ylim(-peak, peak)
     return Picture(
         figure,
-        f"{len(samples)} samples, {excerpt.rate_hz} a second, {len(samples) / excerpt.rate_hz:.3f} "
-        f"s; the largest is {np.abs(samples).max():.4f} of full scale",
+        f"{len(samples)} samples, {excerpt.rate_hz} Hz, {len(samples) / excerpt.rate_hz:.3f} s; "
+        f"the peak is {np.abs(samples).max():.4f} of full scale",
     )
 
 
 def moments(excerpt: Excerpt) -> tuple[int, int]:
-    """Two frames: the loudest; and of those with strong high frequencies (the upper half), the one
-    with the weakest low ones. In speech they are a vowel and a hiss.
+    """The indices of two frames: in speech, typically a vowel and a sibilant.
+
+    The first is the loudest. The second has the highest ratio of the power in the upper half of the
+    spectrum to that in the lower half, among frames with at least 1/4 of the highest upper power.
     """
     power = 10 ** (excerpt.spectrogram / 10)  # (T, bins)
     low, high = (half.sum(axis=1) for half in np.array_split(power, 2, axis=1))
@@ -58,14 +60,14 @@ def _sample_of(excerpt: Excerpt, frame: int) -> int:
 
 
 def spectrum(excerpt: Excerpt) -> Picture:
-    """What two windows look like, and which frequencies are in them."""
+    """The waveforms of two windows, and their spectra."""
     figure, rows = drawing.stacked([2.1, 2.1], columns=2)
     window = round(excerpt.features.window_ms / 1000 * excerpt.rate_hz)  # samples
     hertz = np.linspace(0, excerpt.rate_hz / 2, excerpt.spectrogram.shape[1])
-    under = drawing.under(excerpt.spectrogram)
+    levels = drawing.relative_db(excerpt.spectrogram)
     facts = []
     for (left, right), frame, color, name in zip(
-        rows, moments(excerpt), (MARK, SECOND), ("the loudest", "the most hissing"), strict=True
+        rows, moments(excerpt), (MARK, SECOND), ("the loudest", "the most sibilant"), strict=True
     ):
         middle = _sample_of(excerpt, frame)
         inside = slice(max(0, middle - window // 2), middle + window // 2)
@@ -75,13 +77,13 @@ def spectrum(excerpt: Excerpt) -> Picture:
         left.plot(from_middle_ms, excerpt.samples[inside], color=color, linewidth=0.9)
         drawing.title(left, f"{name} {excerpt.features.window_ms:g} ms, around {at_s:.2f} s")
         drawing.label(left, y="amplitude")
-        right.plot(hertz, under[frame], color=color, linewidth=1)
-        right.fill_between(hertz, -drawing.SHOWN_DB, under[frame], color=color, alpha=0.15)
+        right.plot(hertz, levels[frame], color=color, linewidth=1)
+        right.fill_between(hertz, -drawing.DYNAMIC_RANGE_DB, levels[frame], color=color, alpha=0.15)
         right.set_xlim(0, excerpt.rate_hz / 2)
-        right.set_ylim(-drawing.SHOWN_DB, 5)
+        right.set_ylim(-drawing.DYNAMIC_RANGE_DB, 5)
         drawing.title(right, "its spectrum")
         drawing.label(right, y="power, dB")
-        strongest = hertz[under[frame].argmax()]
+        strongest = hertz[levels[frame].argmax()]
         facts.append(f"{name} {at_s:.2f} s, strongest at {strongest:.0f} Hz")
     drawing.label(rows[-1][0], "milliseconds")
     drawing.label(rows[-1][1], "hertz")
@@ -89,7 +91,7 @@ def spectrum(excerpt: Excerpt) -> Picture:
 
 
 def spectrogram(excerpt: Excerpt) -> Picture:
-    """The waveform, and below it the spectrum of every moment."""
+    """The waveform, and below it the spectrogram."""
     figure, (above, below) = drawing.stacked([1.1, 2.9])
     drawing.wave(above, excerpt)
     drawing.title(above, excerpt.name)
@@ -102,13 +104,13 @@ def spectrogram(excerpt: Excerpt) -> Picture:
     frames, bins = excerpt.spectrogram.shape
     return Picture(
         figure,
-        f"{frames} frames, one every {1000 * excerpt.hop_s:g} ms, of {bins} frequencies, "
+        f"{frames} frames, one every {1000 * excerpt.hop_s:g} ms, of {bins} frequency bins, "
         f"{excerpt.rate_hz / 2 / (bins - 1):.2f} Hz apart",
     )
 
 
 def mel_filters(excerpt: Excerpt) -> Picture:
-    """The mel scale, and the triangles that sum the frequencies of each band."""
+    """The mel scale, and the triangular filter of each band."""
     figure, (scale, filters) = drawing.stacked([2.2, 1.7])
     low_hz, high_hz = excerpt.mel_range_hz
     hertz = np.linspace(low_hz, high_hz, 500)
@@ -117,7 +119,7 @@ def mel_filters(excerpt: Excerpt) -> Picture:
     for step, at_hz in zip(steps, np.interp(steps, drawing.mel(hertz), hertz), strict=True):
         scale.plot([0, at_hz, at_hz], [step, step, 0], color=QUIET, linewidth=0.6)
     scale.set_ylim(0, 1.05 * drawing.mel(high_hz))
-    drawing.title(scale, "ten equal steps on the mel scale are ever larger steps in hertz")
+    drawing.title(scale, "equal steps on the mel scale are increasing steps in hertz")
     drawing.label(scale, y="mel")
     triangles = excerpt.module("log_mel").mel.fb.T.numpy()  # (n_mels, bins)
     bins_hz = np.linspace(0, excerpt.rate_hz / 2, triangles.shape[1])
@@ -125,7 +127,7 @@ def mel_filters(excerpt: Excerpt) -> Picture:
         filters.plot(bins_hz, triangle, color=(WAVE, MARK)[number % 2], linewidth=0.8)
     filters.set_xlim(0, excerpt.rate_hz / 2)
     filters.set_ylim(0, 1.1)
-    drawing.title(filters, f"{len(triangles)} mel filters, each one band")
+    drawing.title(filters, f"{len(triangles)} mel filters, one for each band")
     drawing.label(filters, "hertz", "weight")
     edges_mel = np.linspace(steps[0], steps[-1], len(triangles) + 2)
     edges = np.interp(edges_mel, drawing.mel(hertz), hertz)
@@ -133,12 +135,12 @@ def mel_filters(excerpt: Excerpt) -> Picture:
         figure,
         f"{len(triangles)} bands from {low_hz:g} to {high_hz:g} Hz; the lowest is "
         f"{edges[2] - edges[0]:.0f} Hz wide, the highest {edges[-1] - edges[-3]:.0f} Hz; "
-        f"made of frequencies {bins_hz[1]:.2f} Hz apart",
+        f"from frequency bins {bins_hz[1]:.2f} Hz apart",
     )
 
 
 def log_mel(excerpt: Excerpt) -> Picture:
-    """The same sound as the model sees it: power in mel bands."""
+    """The waveform, and below it the log-mel spectrogram, the power in each mel band."""
     figure, (above, below) = drawing.stacked([1.1, 2.6])
     drawing.wave(above, excerpt)
     drawing.title(above, excerpt.name)
@@ -148,6 +150,6 @@ def log_mel(excerpt: Excerpt) -> Picture:
     frames, bands = excerpt.log_mel.shape
     return Picture(
         figure,
-        f"{frames} frames of {bands} bands: {frames * bands} numbers for "
+        f"{frames} frames of {bands} bands: {frames * bands} values for "
         f"{len(excerpt.samples)} samples",
     )
