@@ -95,10 +95,10 @@ for count in (40, 80, 160, 320):
 
 
 def test_real_memory_grows_with_the_batch(model_file):
-    """In a process of its own: of what is free, `SHARE` leaves more than the prediction is off."""
+    """In a process of its own: of what is free, `MEMORY_SHARE` leaves more than the error of the prediction."""
     printed = subprocess.check_output([sys.executable, "-c", GROWTH, str(model_file)], text=True)
     _, a, b, c = map(int, printed.split())
-    assert 1 < (c - b) / (b - a) < 2 / batch_size.SHARE["cpu"]
+    assert 1 < (c - b) / (b - a) < 2 / batch_size.MEMORY_SHARE["cpu"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system tells another figure")
@@ -130,7 +130,7 @@ def test_a_run_finds_its_batch_and_keeps_it_when_resumed(tmp_path):
         "-o",
         tmp_path,
     )
-    assert "train.batch_s: auto is 1 s: 100 steps an epoch" in asr("train", tmp_path, *settings)
+    assert "train.batch_s: auto is 1 s: 100 steps per epoch" in asr("train", tmp_path, *settings)
     run = tmp_path / "tones"
     state = load_checkpoint(checkpoint_files(run / "checkpoints")[0], {})
     assert 0.5 < state["batch_s"] < 1.5 and state["step"] > 80

@@ -12,7 +12,7 @@ from asr.model.features import Features, length_mask
 from asr.model.model_file import Model, load_model, save_model
 from asr.recognition.recognizer import Recognizer
 from asr.text.tokenizer import CharacterTokenizer
-from asr.training.loop import make_optimizer
+from asr.training.optimizer import make_optimizer
 
 SMALL = {"preset": "deepspeech2", "layers": 3, "hidden": 16, "channels": 4}
 SPECTROGRAM = {"kind": "spectrogram", "window_ms": 20}

@@ -11,6 +11,7 @@ from tones import asr, command, weights
 
 from asr.errors import UserError
 from asr.training import checkpoint, monitor
+from asr.training.averaging import average_checkpoints
 from asr.training.checkpoint import Damaged, checkpoint_file, checkpoint_files, load_checkpoint
 
 # All that carries state from step to step; a checkpoint after every one.
@@ -130,6 +131,6 @@ def test_the_mean_of_checkpoints(tmp_path):
     for i, module in enumerate(modules):
         checkpoint.save_checkpoint(tmp_path / str(i), {"m": module}, None, {})
     mean = torch.nn.Linear(3, 2)
-    checkpoint.average_checkpoints([tmp_path / str(i) for i in range(3)], {"m": mean})
+    average_checkpoints([tmp_path / str(i) for i in range(3)], {"m": mean})
     torch.testing.assert_close(mean.weight, sum(m.weight for m in modules) / 3)
     torch.testing.assert_close(mean.bias, sum(m.bias for m in modules) / 3)

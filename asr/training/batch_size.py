@@ -1,4 +1,4 @@
-"""How many seconds of audio a step may have: what fits in memory, tried before training starts."""
+"""`train.batch_s: auto`: the seconds of audio per step that fit in memory, found by trying."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import logging
 from collections.abc import Sequence
 
 import torch
+from accelerate import Accelerator
 from torch import nn
 
-from asr.data.loader import Batch
+from asr.config import Config
+from asr.data.loader import Batch, SpeechDataset
+from asr.data.shards import durations_s
 from asr.model.memory import free_bytes, peak_bytes, used_bytes
 
 log = logging.getLogger("asr")
 
-STEPS_AN_EPOCH = 100  # at least, of a batch size found by itself: CTC needs steps before anything
-MOST_S = 640.0  # a pass; longer ones are no faster
-SHARE = {"cuda": 0.85, "cpu": 0.5}  # of the memory that is free: others live in a CPU's too
+MIN_STEPS_PER_EPOCH = 100  # CTC needs many steps before it learns anything
+MAX_PASS_S = 640.0  # of audio in one forward and backward pass; longer ones are no faster
+# Share of the free memory that a pass may use: other processes share the memory of a CPU
+MEMORY_SHARE = {"cuda": 0.85, "cpu": 0.5}
 
 
 def find_batch_s(
@@ -26,19 +30,36 @@ def find_batch_s(
     device: torch.device,
     parts: int = 1,
 ) -> float:
-    """Seconds of audio a step, padding counted: what fits, and leaves `STEPS_AN_EPOCH`.
+    """Seconds of audio per step, including padding: at most what fits in memory, and little enough
+    for `MIN_STEPS_PER_EPOCH`.
 
-    durations_s: of all utterances, at their slowest; tokens: the most that one has; parts:
-    processes times passes, over which a step is dealt.
+    durations_s: of all utterances, at the slowest speed; tokens: the maximum of an utterance;
+    parts: over how many passes, of all processes, a step is split.
     """
     longest_s = max(durations_s)
-    wanted_s = min(max(sum(durations_s) / STEPS_AN_EPOCH, longest_s), parts * MOST_S)
+    wanted_s = min(max(sum(durations_s) / MIN_STEPS_PER_EPOCH, longest_s), parts * MAX_PASS_S)
     most = -(-int(wanted_s / longest_s) // parts)  # of the longest utterances, in one pass
     fits = fitting_utterances(objective, longest_s, most, tokens, rate_hz, device)
     found_s = wanted_s if fits >= most else parts * fits * longest_s
-    reason = f"{STEPS_AN_EPOCH} steps an epoch" if fits >= most else "what fits in memory"
+    reason = f"{MIN_STEPS_PER_EPOCH} steps per epoch" if fits >= most else "what fits in memory"
     log.info("train.batch_s: auto is %.0f s: %s", found_s, reason)
     return found_s
+
+
+def agree_on_batch_s(
+    accelerator: Accelerator, objective: nn.Module, dataset: SpeechDataset, config: Config
+) -> float:
+    """`find_batch_s` in each process; the minimum of what they find."""
+    slowest = min(config.augment.speed, default=1.0)
+    found_s = find_batch_s(
+        objective,
+        durations_s(dataset.utterances) / slowest + 2 * config.augment.pad_silence_s,
+        max(len(target) for target in dataset.targets),
+        config.features.rate_hz,
+        accelerator.device,
+        accelerator.num_processes * config.train.accumulate,
+    )
+    return accelerator.gather(torch.tensor([found_s], device=accelerator.device)).min().item()
 
 
 def fitting_utterances(
@@ -49,19 +70,22 @@ def fitting_utterances(
     rate_hz: int,
     device: torch.device,
 ) -> int:
-    """How many utterances of `longest_s` one pass can train on, of 1 to `most`.
+    """How many utterances of `longest_s` seconds one pass can train on, from 1 to `most`.
 
-    Twice as many are tried each time, until there is no memory or, as it grows in proportion, there
-    would be none for the next.
+    The number is doubled until memory is used up, or until the growth so far predicts that the next
+    try would use it up.
     """
-    allowed = used_bytes(device) + SHARE.get(device.type, SHARE["cpu"]) * free_bytes(device)
+    allowed = used_bytes(device) + MEMORY_SHARE.get(device.type, MEMORY_SHARE["cpu"]) * free_bytes(
+        device
+    )
     buffers = [buffer.clone() for buffer in objective.buffers()]  # of batch normalization
     count, before, peak = 0, 0, 0
     try:
         with torch.random.fork_rng():
             while count < most:
                 following = min(most, 2 * count or 1)
-                growth = (peak - before) / (count - count // 2) if before else 0.0  # an utterance
+                # bytes per utterance
+                growth = (peak - before) / (count - count // 2) if before else 0.0
                 if growth and peak + growth * (following - count) > allowed:
                     return count + max(0, int((allowed - peak) / growth))
                 batch = random_batch(following, longest_s, tokens, rate_hz)
@@ -79,9 +103,9 @@ def fitting_utterances(
 
 
 def random_batch(count: int, duration_s: float, tokens: int, rate_hz: int) -> Batch:
-    """Noise that claims to have so many tokens each."""
+    """`count` utterances of noise with `tokens` tokens each."""
     samples = round(duration_s * rate_hz)
-    targets = torch.arange(count * tokens).reshape(count, tokens) % 2 + 1  # no two alike in a row
+    targets = torch.arange(count * tokens).reshape(count, tokens) % 2 + 1  # no repeats in a row
     return Batch(
         [str(i) for i in range(count)],
         count * tokens,

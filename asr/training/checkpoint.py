@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer | None,
     state: dict[str, Any],
 ) -> None:
-    """Modules, optimizer and plain-typed `state` in one safetensors file, with a checksum."""
+    """Write modules, optimizer and `state` (plain types) to one safetensors file with a checksum."""
     tensors = {
         f"{name}.{key}": value
         for name, module in modules.items()
@@ -50,16 +50,16 @@ def load_checkpoint(
     modules: Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer | None = None,
 ) -> dict[str, Any]:
-    """Put modules and optimizer back as they were saved; returns the `state`.
+    """Restore modules and optimizer as they were saved; returns the `state`.
 
-    Raises `Damaged` when the file is not whole, `UserError` when it belongs to another model.
+    Raises `Damaged` if the file is damaged, `UserError` if it belongs to another model.
     """
     try:
         with safetensors.safe_open(str(path), "pt") as file:
             meta = json.loads(file.metadata()["asr"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}
         if _checksum(tensors) != meta["crc32"]:
-            raise ValueError("its checksum does not fit")
+            raise ValueError("its checksum does not match")
     except (safetensors.SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
         raise Damaged(f"{path}: not a checkpoint, or damaged: {error}") from None
     for name, module in modules.items():
@@ -74,24 +74,26 @@ def load_checkpoint(
 
 
 class Damaged(UserError):
-    """A checkpoint that is not whole."""
+    """A checkpoint that is truncated or changed."""
 
 
 def checkpoint_file(folder: str | Path, step: int) -> Path:
+    """The checkpoint that is written after `step` steps."""
     return Path(folder) / f"step-{step:08d}.safetensors"
 
 
 def checkpoint_files(folder: str | Path) -> list[Path]:
-    """Those to resume from, the newest first."""
+    """The checkpoints that a run can resume from, the newest first."""
     return sorted(Path(folder).glob("step-*.safetensors"), reverse=True)
 
 
 def load_newest(
     folder: str | Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
 ) -> dict[str, Any] | None:
-    """Resume from the newest whole checkpoint of a folder; returns its `state`, None without one.
+    """Restore the newest undamaged checkpoint of a folder; returns its `state`, or None without one.
 
-    A damaged one is named, and the one before it taken. Raises `Damaged` when all are.
+    A warning names each damaged checkpoint; the one before it is tried next. Raises `Damaged` if
+    all of them are.
     """
     found = checkpoint_files(folder)
     for path in found:
@@ -104,25 +106,49 @@ def load_newest(
     return None
 
 
-def average_checkpoints(paths: Sequence[str | Path], modules: Mapping[str, nn.Module]) -> None:
-    """Load the mean of the weights of several checkpoints; what is no float is the first's."""
-    sums: dict[str, dict[str, Tensor]] = {}
-    for path in paths:
-        load_checkpoint(path, modules)
-        for name, module in modules.items():
-            into = sums.setdefault(name, {})
-            for key, value in module.state_dict().items():
-                if key not in into:
-                    into[key] = value.double() if value.is_floating_point() else value.clone()
-                elif value.is_floating_point():
-                    into[key] += value.double()
-    for name, module in modules.items():
-        module.load_state_dict(
-            {k: v / len(paths) if v.is_floating_point() else v for k, v in sums[name].items()}
-        )
+class Checkpoints:
+    """The checkpoints of one run: its weights, optimizer, fp16 scaler and counters.
+
+    keep: how many of the newest stay.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        modules: Mapping[str, nn.Module],
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler | None,
+        keep: int,
+    ):
+        self.folder, self.modules, self.optimizer = folder, modules, optimizer
+        self.scaler, self.keep = scaler, keep
+
+    @staticmethod
+    def exist(folder: Path) -> bool:
+        """Whether there is a run to resume."""
+        return bool(checkpoint_files(folder))
+
+    def load(self) -> dict[str, Any] | None:
+        """Restore the newest undamaged checkpoint; returns its `state`, or None without one."""
+        state = load_newest(self.folder, self.modules, self.optimizer)
+        if state is None:
+            return None
+        scaler = state.pop("scaler")
+        if self.scaler is not None and scaler is not None:
+            self.scaler.load_state_dict(scaler)
+        return state
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Write the checkpoint of a step, then delete the oldest ones."""
+        scaler = self.scaler.state_dict() if self.scaler is not None else None
+        path = checkpoint_file(self.folder, step)
+        save_checkpoint(path, self.modules, self.optimizer, state | {"scaler": scaler})
+        for old in checkpoint_files(self.folder)[self.keep :]:
+            old.unlink()
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> int:
+    """CRC-32 over names and values."""
     found = 0
     for key in sorted(tensors):
         flat = tensors[key].reshape(-1).view(torch.uint8)

@@ -1,7 +1,7 @@
-"""Several processes, one run: which of them writes, and how figures come together.
+"""Several processes that train together: which of them writes, and how their results are gathered.
 
 `torchrun --nproc-per-node 4 -m asr.cli train RECIPE` or `accelerate launch -m asr.cli ...` starts
-them; each finds its rank in the environment. One process alone is rank 0 of 1.
+them; each reads its rank from the environment. A single process is rank 0 of 1.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from accelerate import PartialState
+import torch
+from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object
 from torch import distributed
 
@@ -26,7 +27,7 @@ def rank() -> int:
 
 
 def is_main() -> bool:
-    """Whether this process writes, prints and prepares for all."""
+    """Whether this is the main process, which writes, prints and prepares for all."""
     return rank() == 0
 
 
@@ -37,27 +38,35 @@ def log_errors_only() -> None:
 
 @contextmanager
 def main_first(cpu: bool) -> Iterator[None]:
-    """The main process goes through the block alone; then the others do, and find its files.
+    """The main process runs the block first; the others then run it and find its files.
 
-    When it raises there, it ends with that; whoever started the processes then ends the others.
+    If the main process raises in the block, the launcher ends the other processes.
     """
     with PartialState(cpu=cpu).main_process_first():
         yield
 
 
 def validate(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Evaluation:
-    """`evaluate`, each process transcribing its share; all of them get the whole result."""
+    """`evaluate`, each process on its share of the utterances; all get the complete result."""
     if not distributed.is_initialized():
         return evaluate(recognizer, utterances)
     ranks = distributed.get_world_size()
-    mine = evaluate(recognizer, utterances[rank() :: ranks])
-    shares = gather_object([mine])  # one a process, in the order of ranks
+    share = evaluate(recognizer, utterances[rank() :: ranks])
+    shares = gather_object([share])  # one per process, in the order of ranks
     pairs = [shares[i % ranks].pairs[i // ranks] for i in range(len(utterances))]
     failures = [failure for share in shares for failure in share.failures]
     return Evaluation(score(pairs), pairs, failures)
 
 
+def any_process(flag: bool, accelerator: Accelerator) -> bool:
+    """Whether the flag is set in at least one process; all of them must call this."""
+    if accelerator.num_processes == 1:
+        return flag
+    found = torch.tensor([float(flag)], device=accelerator.device)
+    return accelerator.reduce(found, "sum").item() > 0
+
+
 def finish() -> None:
-    """Leave the other processes: gloo's threads, alive at the exit, could abort it."""
+    """Leave the process group: threads of gloo that are alive at the exit could abort it."""
     if distributed.is_initialized():
         distributed.destroy_process_group()

@@ -54,6 +54,11 @@ class StepMetrics:
     wait_s: float  # of step_s: until the batch was there
     step_s: float  # since the step before was done
 
+    @property
+    def finite(self) -> bool:
+        """Whether the weights could be updated."""
+        return math.isfinite(self.loss) and math.isfinite(self.gradient_norm)
+
 
 @dataclass
 class StepMeans:
@@ -70,7 +75,7 @@ class StepMeans:
 
     def add(self, step: StepMetrics) -> None:
         self.steps += 1
-        if math.isfinite(step.loss) and math.isfinite(step.gradient_norm):
+        if step.finite:
             self.loss += step.loss
             self.gradient_norm += step.gradient_norm
         else:

@@ -1,6 +1,6 @@
-"""What a training step minimizes, in one module: features, masks, the model, its losses.
+"""The objective that a training step minimizes: features, masks, the model and its losses.
 
-One module so that mixed precision and data parallelism wrap this, and never the model that
+It is one module, so that mixed precision and data parallelism wrap it and not the model that
 validation uses.
 """
 
@@ -16,11 +16,14 @@ from asr.model.spec_augment import SpecAugment
 
 
 class Objective(nn.Module):
-    """A batch -> its share of the step's loss, a token of the step.
+    """A batch -> its share of the step's loss, divided by the number of tokens of the step.
 
-    CTC on the last layer; with `train.inter_ctc_weight` w, (1 - w) of that and w of the mean CTC
-    of the inner layers; with `train.cr_ctc_weight`, the mean CTC of two masked views and so much of
-    their disagreement; with `train.entropy_weight`, less so much of the emissions' entropy.
+    loss = CTC on the last layer, then, for the settings that are not 0:
+
+    - `train.inter_ctc_weight` w: (1 - w) * loss + w * (mean CTC of the inner layers)
+    - `train.entropy_weight`: loss - entropy_weight * H(emissions)
+    - `train.cr_ctc_weight`: the batch is masked twice, and
+      loss / 2 + cr_ctc_weight * (divergence between the two views), see `consistency_loss`
     """
 
     def __init__(self, model: Model):
@@ -46,7 +49,7 @@ class Objective(nn.Module):
 
         loss = ctc_loss(log_probs, frames, targets, target_lengths)
         if self.inner_weight:
-            losses = [ctc_loss(read, frames, targets, target_lengths) for read in inner]
+            losses = [ctc_loss(output, frames, targets, target_lengths) for output in inner]
             mean = torch.stack(losses).mean()
             loss = (1 - self.inner_weight) * loss + self.inner_weight * mean
         if self.config.entropy_weight:

@@ -1,10 +1,11 @@
-"""The learning rate over a run, and what validations change of it."""
+"""The learning rate over a run, and how validations change it."""
 
 from __future__ import annotations
 
 import logging
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from asr.config import TrainConfig
 
@@ -13,31 +14,38 @@ log = logging.getLogger("asr")
 
 @dataclass
 class TrainingState:
-    """Where a run stands, besides weights and optimizer; plain types, as checkpoints hold it."""
+    """The counters of a run, in plain types as checkpoints store them."""
 
-    epoch: int = 0
-    batch: int = 0  # batches of this epoch that are done
+    epoch: int = 0  # epochs that are done
+    batch: int = 0  # batches of the current epoch that are done
     step: int = 0  # steps of the whole run that are done
-    batch_s: float = 0.0  # seconds of audio a step; 0 until it is known
+    batch_s: float = 0.0  # seconds of audio per step; 0 until it is known
     train_s: float = 0.0  # time spent on training and validation
     best: tuple[float, float] = (math.inf, math.inf)  # WER and CER of the best validation
     best_epoch: int = 0
-    validation: tuple[float, float] = (math.inf, math.inf)  # WER and CER of the last one
-    kept: list[list[float]] = field(default_factory=list)  # WER, CER, step of the best, kept
+    validation: tuple[float, float] = (math.inf, math.inf)  # WER and CER of the last validation
+    kept: list[list[float]] = field(default_factory=list)  # [WER, CER, step] of the kept weights
     rate_scale: float = 1.0  # plateau schedule: halved when validation stops improving
     epochs_without_gain: int = 0  # since the best validation, or since the rate was halved
     validations_without_gain: int = 0  # since the best validation
-    blank_validations: int = 0
-    stopped: bool = False  # early, by train.early_stopping
+    blank_validations: int = 0  # consecutive validations with nothing but blanks
+    stopped: bool = False  # by train.early_stopping or train.max_minutes
     inherited: list[str] = field(default_factory=list)  # layers that came from train.init_from
+
+    @classmethod
+    def restore(cls, saved: dict[str, Any]) -> TrainingState:
+        """From a checkpoint, whose JSON has lists for tuples."""
+        state = cls(**saved)
+        state.best, state.validation = tuple(state.best), tuple(state.validation)
+        return state
 
 
 def learning_rate(step: int, total: int, config: TrainConfig, epoch: int = 0) -> float:
-    """Linear warm-up to the peak, then by schedule.
+    """Linear warm-up to `config.learning_rate`, then as the schedule says.
 
-    cosine: half a cosine down to zero; noam: with the inverse square root of the step (Vaswani et
-    al. 2017); plateau: flat, halved by `record_validation`; exponential: divided by `anneal`
-    after each epoch.
+    cosine: half a cosine down to zero; noam: proportional to the inverse square root of the step
+    (Vaswani et al. 2017); plateau: constant, and halved by `record_validation`; exponential:
+    divided by `anneal` after each epoch.
     """
     warmup = max(1, round(config.warmup * total))
     if step < warmup:
@@ -53,9 +61,10 @@ def learning_rate(step: int, total: int, config: TrainConfig, epoch: int = 0) ->
 
 
 def record_validation(state: TrainingState, wer: float, cer: float, config: TrainConfig) -> bool:
-    """Note a validation: whether it is the best (the later of equals).
+    """Record a validation; returns whether it is the best (of equal ones, the later).
 
-    Halves the rate when the plateau schedule finds no gain; asks to stop after `early_stopping`.
+    The plateau schedule halves the rate after `patience` validations without a gain; training stops
+    after `early_stopping` of them.
     """
     state.validation = (wer, cer)
     gained = (wer, cer) < state.best

@@ -1,0 +1,67 @@
+"""Which batches a process trains on, in which order; the CMVN statistics measured on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from accelerate import Accelerator
+
+from asr.config import Config
+from asr.data.loader import Batch, SpeechDataset, load_batches
+from asr.data.manifest import Utterance
+from asr.data.sampler import BatchSampler, split_batch
+from asr.data.shards import ShardBatchSampler, Shards, durations_s
+from asr.model.model_file import Model
+from asr.training import distributed
+from asr.training.schedule import TrainingState
+
+CMVN_UTTERANCES = 2000  # for global CMVN: hours of speech, more would change nothing
+
+
+def make_sampler(train_set: Sequence[Utterance], batch_s: float, config: Config) -> BatchSampler:
+    """Lays out batches of `batch_s` seconds over the whole run."""
+    speeds, added_s = config.augment.speed, 2 * config.augment.pad_silence_s
+    if isinstance(train_set, Shards):
+        mixed = config.data.shuffle_shards
+        return ShardBatchSampler(train_set, mixed, batch_s, config.seed, speeds, added_s)
+    return BatchSampler(durations_s(train_set), batch_s, config.seed, speeds, added_s)
+
+
+def remaining_batches(
+    dataset: SpeechDataset,
+    sampler: BatchSampler,
+    state: TrainingState,
+    config: Config,
+    accelerator: Accelerator,
+) -> Iterator[Batch]:
+    """This process's share of every batch from `state` to the end of the run.
+
+    Each step takes `train.accumulate` batches from it. One loader serves all epochs: its workers
+    start once, and read ahead while the model is validated.
+    """
+    c = config.train
+    first = distributed.rank() * c.accumulate
+    parts = (
+        part
+        for batch in sampler.following(state.epoch, state.batch, c.epochs)
+        for part in split_batch(batch, accelerator.num_processes * c.accumulate)[
+            first : first + c.accumulate
+        ]
+    )
+    return load_batches(dataset, parts, c.workers, pin=accelerator.device.type == "cuda")
+
+
+def measure_cmvn(
+    model: Model, dataset: SpeechDataset, sampler: BatchSampler, device: torch.device
+) -> None:
+    """Set the mean and the deviation of global CMVN from at least `CMVN_UTTERANCES` utterances of
+    the training set, or all of it."""
+    parts, count = [], 0
+    for batch in sampler.following(0, 0, 1):
+        if count >= CMVN_UTTERANCES:
+            break
+        parts += split_batch(batch, 1)
+        count += len(batch)
+    batches = load_batches(dataset, parts, model.config.train.workers)
+    model.features.measure((b.waveforms.to(device), b.lengths.to(device)) for b in batches)

@@ -1,0 +1,48 @@
+"""Validation at the end of an epoch, and what it decides."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from asr.data.manifest import Utterance
+from asr.training import distributed
+from asr.training.averaging import keep_best
+from asr.training.schedule import record_validation
+from asr.training.trainer import Trainer
+
+log = logging.getLogger("asr")
+
+BLANK_VALIDATIONS = 3  # validations with nothing but blanks before a warning explains it
+
+
+def validate_epoch(run: Trainer, dev_set: Sequence[Utterance], mean_loss: float) -> None:
+    """Evaluate the model on `dev_set`, log the result, keep the weights if they are among the best.
+
+    mean_loss: of the epoch's steps, for the messages.
+    """
+    state, epoch = run.state, run.state.epoch + 1
+    evaluation = distributed.validate(run.recognizer, dev_set)
+    score = evaluation.score
+    best = record_validation(state, score.wer, score.cer, run.config.train)
+    run.monitor.validation(state.step, epoch, evaluation, run.recognizer, dev_set, best)
+    if distributed.is_main():
+        keep_best(run.checkpoints.folder, run.validated, state, run.config.train)
+    run.console.print(
+        f"epoch {epoch}: loss {mean_loss:.3f}, dev WER {score.wer:.2%}, CER {score.cer:.2%}"
+        f"{', the best so far' if best else ''}",
+        highlight=False,
+    )
+    if any(pair.hypothesis for pair in evaluation.pairs):
+        state.blank_validations = 0
+        return
+    state.blank_validations += 1
+    if state.blank_validations % BLANK_VALIDATIONS == 0:
+        log.warning(
+            "after epoch %d the model still outputs only blanks (loss per token %.2f). CTC learns "
+            "blanks before letters, and a small corpus needs more steps for that. If it stays so: "
+            "run `asr check` to see whether the texts belong to their audio, lower train.batch_s "
+            "(more steps per epoch), raise train.epochs, or halve train.learning_rate",
+            epoch,
+            mean_loss,
+        )
