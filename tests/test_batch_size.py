@@ -95,7 +95,7 @@ for count in (40, 80, 160, 320):
 
 
 def test_real_memory_grows_with_the_batch(model_file):
-    """In a process of its own: of what is free, `MEMORY_SHARE` leaves more than the error of the prediction."""
+    """In a process of its own: `MEMORY_SHARE` leaves more free than the prediction is off by."""
     printed = subprocess.check_output([sys.executable, "-c", GROWTH, str(model_file)], text=True)
     _, a, b, c = map(int, printed.split())
     assert 1 < (c - b) / (b - a) < 2 / batch_size.MEMORY_SHARE["cpu"]

@@ -69,10 +69,10 @@ def test_the_same_call_resumes_and_then_returns_the_finished_model(
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    c, folder = configured(corpus), tmp_path / "run"
+    c, folder = configured(corpus, checkpoint_minutes=1e-6), tmp_path / "run"
     straight = train_rows(c, *rows)
     with monkeypatch.context() as patch:
-        patch.setattr("asr.training.loop.record_validation", interrupted)
+        patch.setattr("asr.training.validation.record_validation", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train_rows(c, *rows, folder)
     assert list((folder / "checkpoints").glob("step-*")) and not (folder / "model.asr").exists()

@@ -1,8 +1,6 @@
 """Training: it learns, resumes bit for bit, prints the WER of `asr score`, says what is wrong."""
 
 import json
-import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +14,6 @@ from asr.model.model_file import load_model
 from asr.recognition.recognizer import Recognizer
 from asr.scoring.evaluate import evaluate
 from asr.training.checkpoint import load_checkpoint
-from asr.training.loop import all_blank, not_finite
 from asr.training.schedule import TrainingState
 
 
@@ -122,12 +119,6 @@ def test_damage_that_only_training_meets_is_one_line_and_status_2(corpus, tmp_pa
     assert line.startswith(f"asr: utterance bad: {tmp_path / 'nan.wav'}: ")
     assert "Traceback" not in output
     assert "nan.wav" in asr("check", tmp_path / "train.jsonl", status=1)
-
-
-def test_messages_say_what_it_means_and_what_to_try():
-    said = not_finite(math.inf, math.nan, 12, [f"utterance-{i}" for i in range(20)], Path("kept"))
-    assert "step 12" in said and "utterance-0" in said and "20 utterances" in said
-    assert "asr check" in all_blank(3, 2.9) and "learning_rate" in all_blank(3, 2.9)
 
 
 def test_a_loss_that_stays_infinite_ends_the_run(corpus, tmp_path):

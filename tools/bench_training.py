@@ -27,8 +27,8 @@ from asr.data.manifest import Utterance
 from asr.model.ctc import ctc_loss
 from asr.model.model_file import Model
 from asr.text.tokenizer import CharacterTokenizer
-from asr.training import distributed, monitor
-from asr.training import loop as training
+from asr.training import batches, distributed, monitor
+from asr.training.loop import train
 
 UTTERANCES, RATE_HZ = 480, 16000
 
@@ -51,12 +51,12 @@ def whole_loop(config, utterances, tokens) -> tuple[float, float]:
     share of its time that it waited for data."""
     started = []
 
-    class Watched(training.BatchSampler):
+    class Watched(batches.BatchSampler):
         def steps(self, epoch):
             started.append(time.monotonic())
             return super().steps(epoch)
 
-    original = training.BatchSampler, distributed.evaluate
+    original = batches.BatchSampler, distributed.evaluate
     ended = []
     validate = distributed.evaluate
 
@@ -64,14 +64,14 @@ def whole_loop(config, utterances, tokens) -> tuple[float, float]:
         ended.append(time.monotonic())
         return validate(*arguments)
 
-    training.BatchSampler, distributed.evaluate = Watched, watched_validation
+    batches.BatchSampler, distributed.evaluate = Watched, watched_validation
     try:
         with tempfile.TemporaryDirectory() as folder:
             model = Model.build(config, tokens)
-            training.train(model, utterances, utterances[:1], Path(folder), Console(quiet=True))
+            train(model, utterances, utterances[:1], Path(folder), Console(quiet=True))
             rows = monitor.read(Path(folder) / "metrics.jsonl")
     finally:
-        training.BatchSampler, distributed.evaluate = original
+        batches.BatchSampler, distributed.evaluate = original
     # The first call of steps() counts steps; the last one opens the epoch.
     waits = [row["train/data_wait_share"] for row in rows[1:] if "train/data_wait_share" in row]
     speed = sum(u.duration_s for u in utterances) / (ended[-1] - started[-1])

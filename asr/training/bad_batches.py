@@ -1,4 +1,4 @@
-"""Steps with a non-finite loss or gradient: they are skipped, and their batches kept to listen to."""
+"""Steps with a non-finite loss or gradient: skipped, reported, and their batches kept."""
 
 from __future__ import annotations
 

@@ -75,9 +75,8 @@ def fitting_utterances(
     The number is doubled until memory is used up, or until the growth so far predicts that the next
     try would use it up.
     """
-    allowed = used_bytes(device) + MEMORY_SHARE.get(device.type, MEMORY_SHARE["cpu"]) * free_bytes(
-        device
-    )
+    share = MEMORY_SHARE.get(device.type, MEMORY_SHARE["cpu"])
+    allowed = used_bytes(device) + share * free_bytes(device)
     buffers = [buffer.clone() for buffer in objective.buffers()]  # of batch normalization
     count, before, peak = 0, 0, 0
     try:

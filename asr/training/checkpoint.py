@@ -27,7 +27,7 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer | None,
     state: dict[str, Any],
 ) -> None:
-    """Write modules, optimizer and `state` (plain types) to one safetensors file with a checksum."""
+    """Write modules, optimizer and `state` (plain types) to a safetensors file with a CRC."""
     tensors = {
         f"{name}.{key}": value
         for name, module in modules.items()
@@ -90,7 +90,7 @@ def checkpoint_files(folder: str | Path) -> list[Path]:
 def load_newest(
     folder: str | Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
 ) -> dict[str, Any] | None:
-    """Restore the newest undamaged checkpoint of a folder; returns its `state`, or None without one.
+    """Restore the newest undamaged checkpoint of a folder; returns its `state`, None without one.
 
     A warning names each damaged checkpoint; the one before it is tried next. Raises `Damaged` if
     all of them are.
