@@ -154,7 +154,7 @@ def test_resampling_keeps_pitch_level_and_length(tmp_path, rate_hz):
 
 
 def test_resampling_is_said_once_for_a_rate(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("asr.audio.io._said", set())
+    monkeypatch.setattr("asr.audio.io._logged_rates", set())
     for name in ("a.wav", "b.wav"):
         soundfile.write(tmp_path / name, tone(rate_hz=8000), 8000)
     with caplog.at_level(logging.INFO, logger="asr"):

@@ -22,14 +22,15 @@ from asr.data.manifest import Utterance
 from asr.decoder.greedy import GreedyDecoder
 from asr.errors import UserError
 from asr.recognition import stitching
-from asr.recognition.recognizer import Emissions, load
+from asr.recognition.emissions import Emissions
+from asr.recognition.recognizer import load
 from asr.recognition.transcribe import LONG_S, Failure, transcribe_many
 from asr.text.tokenizer import WORD_START
 
 RATE_HZ = tones.RATE_HZ
 
 
-class RecognizerLike:
+class ToneRecognizer:
     """A recognizer of the tones by their power in frames of 20 ms: right wherever it is cut."""
 
     rate_hz, frame_s = RATE_HZ, 0.02
@@ -55,8 +56,8 @@ class RecognizerLike:
 
 
 @pytest.fixture
-def recognizer() -> RecognizerLike:
-    return RecognizerLike()
+def recognizer() -> ToneRecognizer:
+    return ToneRecognizer()
 
 
 def say(count: int, pause_s: float, seed: int = 0) -> tuple[list[str], np.ndarray]:
@@ -71,7 +72,7 @@ def say(count: int, pause_s: float, seed: int = 0) -> tuple[list[str], np.ndarra
     return words, np.concatenate(parts).astype(np.float32)
 
 
-def heard(recognizer: RecognizerLike, path, vad="energy"):
+def heard(recognizer: ToneRecognizer, path, vad="energy"):
     ((_, result),) = transcribe_many(recognizer, [Utterance("x", str(path))], vad=vad)
     assert not isinstance(result, Failure), result
     return result
@@ -128,7 +129,7 @@ def test_long_and_short_recordings_among_bad_ones_stay_in_order(recognizer, tmp_
     asked = [Utterance(str(i), str(tmp_path / f"{name}.wav")) for i, name in enumerate(names)]
     asked.append(Utterance("late", str(tmp_path / "long.wav"), start_s=999.0, duration_s=99.0))
     done = []
-    results = list(transcribe_many(recognizer, asked, heard=done.append))
+    results = list(transcribe_many(recognizer, asked, on_progress=done.append))
     assert [utterance for utterance, _ in results] == asked
     failed = [isinstance(result, Failure) for _, result in results]
     assert failed == [False, True, False, True, False, False, True]
@@ -144,7 +145,7 @@ def test_progress_comes_with_each_batch(recognizer, tmp_path):
     told = []
     asked = [Utterance("x", str(tmp_path / "long.wav"))]
     ((_, result),) = transcribe_many(
-        recognizer, asked, batch_s=8.0, vad="energy", heard=told.append
+        recognizer, asked, batch_s=8.0, vad="energy", on_progress=told.append
     )
     assert len(result.words) == 300
     assert sum(told) == pytest.approx(result.duration_s) and min(told) >= 0
@@ -153,7 +154,7 @@ def test_progress_comes_with_each_batch(recognizer, tmp_path):
 
 def test_a_slow_decoder_does_not_pile_up_emissions(recognizer, tmp_path, monkeypatch):
     monkeypatch.setattr("asr.recognition.transcribe.WINDOW", 8)
-    monkeypatch.setattr("asr.recognition.transcribe.WAITING", 8)
+    monkeypatch.setattr("asr.recognition.transcribe.MAX_QUEUED", 8)
     words, samples = say(90, 1.0)
     soundfile.write(tmp_path / "long.wav", samples, RATE_HZ)
     gate, made = Event(), []
@@ -218,7 +219,7 @@ def test_ctrl_c_leaves_what_is_still_to_be_read_and_decoded(recognizer, tmp_path
     monkeypatch.setattr("asr.recognition.transcribe.audio.blocks", and_quiet_for_hours)
     with pytest.raises(KeyboardInterrupt):
         asked = [Utterance("x", str(tmp_path / "long.wav"))]
-        list(transcribe_many(recognizer, asked, vad="energy", heard=press))
+        list(transcribe_many(recognizer, asked, vad="energy", on_progress=press))
     assert len(read) < 20_000 and len(decoded) < 8
 
 
@@ -312,7 +313,7 @@ def rows(text: str) -> np.ndarray:
     ],
 )
 def test_a_seam_lies_between_words_that_both_have_heard(left, right, offset, joined):
-    end, first = stitching.seam(rows(left), rows(right), offset, PIECES)
+    end, first = stitching.find_cut(rows(left), rows(right), offset, PIECES)
     said = (left[:end] + right[first:]).replace("-", "")
     assert said == joined.replace("-", "")
 

@@ -15,7 +15,7 @@ import torch
 from conftest import noise
 from hypothesis import given
 from hypothesis import strategies as st
-from test_parallel import together
+from test_distributed import together
 from test_resume import train_until
 from tones import asr, make_recipe, weights
 

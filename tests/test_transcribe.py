@@ -135,22 +135,15 @@ def test_words_of_a_stretch_are_moved_to_their_place(recognizer, recordings, tmp
 
 @pytest.mark.parametrize("count", [1, 2, 159, 160, 161, 641])
 def test_the_shortest_recordings_are_transcribed(recognizer, count):
-    transcript = recognizer.transcribe(np.full(count, 0.1, np.float32))
-    assert transcript.duration_s == count / RATE_HZ
+    transcript = recognizer.transcribe(np.full(count, 0.1, np.float32), RATE_HZ)
+    assert transcript.duration_s == round(count / RATE_HZ, 6)
     assert all(word.end_s <= transcript.duration_s for word in transcript.words)
 
 
 def test_digital_silence_gives_finite_emissions(recognizer):
     emissions = recognizer.emissions([np.zeros(RATE_HZ, np.float32)])
     assert torch.isfinite(emissions.log_probs).all()
-    recognizer.transcribe(np.zeros(RATE_HZ, np.float32))
-
-
-def test_samples_and_files_are_the_same(recognizer, recordings):
-    samples, _ = soundfile.read(recordings / "r0.wav", dtype="float32")
-    assert (
-        recognizer.transcribe(samples).words == recognizer.transcribe(recordings / "r0.wav").words
-    )
+    recognizer.transcribe(np.zeros(RATE_HZ, np.float32), RATE_HZ)
 
 
 # ---- what is asked for ---------------------------------------------------------------------------

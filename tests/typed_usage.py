@@ -1,17 +1,39 @@
 """What a user of the package writes; `test_front_door.py` has mypy check its types."""
 
+from io import BytesIO
+from pathlib import Path
 from typing import assert_type
+
+import numpy as np
+import torch
 
 import asr
 
 
-def saved(path: str) -> str:
-    recognizer = asr.load(path, "cpu", beam=8)
+def transcribed(path: str) -> list[str]:
+    recognizer = asr.load(path, "cpu", hotwords=["Ann Arbor"], beam=8)
     assert_type(recognizer, asr.Recognizer)
     transcript = recognizer.transcribe("recording.wav")
     assert_type(transcript, asr.Transcript)
     transcript.save("recording.srt")
-    return transcript.text
+    with open("recording.wav", "rb") as file:
+        one = recognizer.transcribe(file)
+    samples = np.zeros(16000, np.float32)
+    others = [
+        one,
+        recognizer.transcribe(Path("recording.wav")),
+        recognizer.transcribe(b"RIFF"),
+        recognizer.transcribe(BytesIO(b"RIFF")),
+        recognizer.transcribe(samples, rate_hz=16000),
+        recognizer.transcribe(torch.zeros(16000), rate_hz=16000),
+    ]
+    assert_type(others, list[asr.Transcript])
+    several = recognizer.transcribe(["a.wav", Path("b.wav"), b"RIFF"])
+    assert_type(several, list[asr.Transcript])
+    assert_type(recognizer.align("talk.wav", "good day"), asr.Transcript)
+    assert_type(recognizer.emissions(samples).log_probs, torch.Tensor)
+    recognizer.save("other.asr")
+    return [one.text for one in several]
 
 
 def rates() -> list[float]:

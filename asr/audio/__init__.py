@@ -3,8 +3,6 @@
 from asr.audio.io import (
     AUDIO_SUFFIXES,
     AudioInfo,
-    Member,
-    Source,
     audio_files,
     blocks,
     info,
@@ -12,16 +10,21 @@ from asr.audio.io import (
     resample,
     verify,
 )
+from asr.audio.source import AudioInput, Encoded, Member, Samples, Source, source_of
 
 __all__ = [
     "AUDIO_SUFFIXES",
     "AudioInfo",
+    "AudioInput",
+    "Encoded",
     "Member",
+    "Samples",
     "Source",
     "audio_files",
     "blocks",
     "info",
     "read",
     "resample",
+    "source_of",
     "verify",
 ]

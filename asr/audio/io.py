@@ -1,7 +1,7 @@
-"""Any audio file, also one inside an archive -> mono float32 samples at one rate.
+"""Audio of any source (`asr.audio.source`) -> mono float32 samples at one rate.
 
-soundfile reads WAV, FLAC and Ogg (Vorbis, Opus); PyAV the rest (MP3, M4A, MP4, WebM, AAC, video).
-What cannot be read raises `UserError` with one line that names the file.
+soundfile decodes WAV, FLAC and Ogg (Vorbis, Opus); PyAV decodes the other formats (MP3, M4A, MP4,
+WebM, AAC, video). Audio that cannot be read raises `UserError` with one line that names the source.
 """
 
 from __future__ import annotations
@@ -21,64 +21,36 @@ import numpy as np
 import soundfile
 import soxr
 
+from asr.audio.source import Encoded, Member, Samples, Source
 from asr.errors import UserError
 
 log = logging.getLogger("asr")
 
 BLOCK_FRAMES = 1 << 16  # samples of one channel decoded at a time: 4 s at 16 kHz
-# What writers to a pipe put where the length would stand: not a promise, so not a truncated file.
+# Lengths that programs write into a header when they do not know the length. A file that is shorter
+# than one of these is not truncated.
 _UNKNOWN_SIZES = {0, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFFF000, 0x80000000}
 _PLAYLISTS = {"concat", "dash", "hls"}  # FFmpeg would open whatever files they name
-END_TOLERANCE_S = 0.25  # a container's streams may end so much before the length it tells
+END_TOLERANCE_S = 0.25  # the streams of a whole file may end this much before its stated length
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file says of itself, without its samples being decoded."""
+    """What the header of a file states, without decoding its samples."""
 
     duration_s: float
     rate_hz: int
     channels: int
 
 
-@dataclass(frozen=True)
-class Member:
-    """An audio file inside a larger one, such as a tar: never extracted, its bytes are read."""
-
-    path: str  # of the archive
-    name: str  # its suffix tells what libsndfile would not
-    offset: int  # bytes
-    size: int  # bytes
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.name} at byte {self.offset}"
-
-    def read(self) -> bytes:
-        """Its bytes; raises `UserError` when the archive ends before they do."""
-        try:
-            with open(self.path, "rb") as file:
-                file.seek(self.offset)
-                data = file.read(self.size)
-        except OSError as error:
-            raise UserError(f"{self}: cannot be read: {error.strerror}") from None
-        if len(data) < self.size:
-            raise UserError(
-                f"{self}: truncated: {len(data)} of {self.size} bytes; copy the file again"
-            )
-        return data
-
-
-Source = str | Path | Member
-
-
 def info(path: Source) -> AudioInfo:
-    """Duration, rate and channels from the headers; raises `UserError` as `read` does."""
+    """Duration, rate and channels according to the header; raises `UserError` as `read` does."""
     with _open(path) as source:
         return source.info
 
 
 def verify(path: Source, start_s: float = 0.0, duration_s: float | None = None) -> AudioInfo:
-    """`info`, after every sample of the stretch has been decoded; raises `UserError` as `read`."""
+    """Decode all samples of a segment, then return `info`; raises `UserError` as `read` does."""
     with _open(path) as source:
         for _ in source.blocks(start_s, duration_s):
             pass
@@ -92,11 +64,11 @@ def read(
     duration_s: float | None = None,
     channel: int | None = None,
 ) -> np.ndarray:
-    """A file, or the stretch of it from `start_s`, as float32 (N,) at `rate_hz`.
+    """A recording, or the segment of it that starts at `start_s`, as float32 (N,) at `rate_hz`.
 
-    Mono by mean, or one channel alone, counted from 0.
-    Raises `UserError` when the file is missing, empty, truncated, no audio, or has samples that are
-    not finite numbers.
+    channel: the channel to take, counted from 0; the mean of all channels if None. Raises
+    `UserError` if the source is missing, empty, truncated, or no audio, or if samples are not
+    finite numbers.
     """
     with _open(path) as source:
         chunks = list(source.blocks(start_s, duration_s, channel))
@@ -104,38 +76,39 @@ def read(
         if len(native) == 0:
             raise UserError(f"{path}: no samples between {start_s:g} s and the end of the file")
         if source.info.rate_hz != rate_hz:
-            _say_resampled(source.info.rate_hz, rate_hz, path)
+            _log_resampled(source.info.rate_hz, rate_hz, path)
         return resample(native, source.info.rate_hz, rate_hz)
 
 
-_said: set[tuple[int, int]] = set()
+_logged_rates: set[tuple[int, int]] = set()
 
 
-def _say_resampled(from_hz: int, to_hz: int, path: Source) -> None:
-    """Once for each pair of rates: a wrong rate is a common cause of bad transcripts."""
-    if (from_hz, to_hz) not in _said:
-        _said.add((from_hz, to_hz))
+def _log_resampled(from_hz: int, to_hz: int, path: Source) -> None:
+    """Log once for each pair of rates: a wrong rate is a common cause of bad transcripts."""
+    if (from_hz, to_hz) not in _logged_rates:
+        _logged_rates.add((from_hz, to_hz))
         log.info(
-            "%s: resampled from %d Hz to %d Hz, as are all files of this rate", path, from_hz, to_hz
+            "%s: resampled from %d Hz to %d Hz, like all audio at this rate", path, from_hz, to_hz
         )
 
 
 def blocks(
-    path: str | Path,
+    path: Source,
     rate_hz: int,
     block_s: float,
     start_s: float = 0.0,
     duration_s: float | None = None,
 ) -> Iterator[np.ndarray]:
-    """A file of any length, or a stretch of it, in float32 blocks of `block_s` seconds (the last is
-    shorter). Raises `UserError` as `read` does, where it finds the damage.
+    """A recording of any length, or a segment of it, in float32 blocks of `block_s` seconds.
+
+    The last block is shorter. Raises `UserError` as `read` does, at the block that is damaged.
     """
     size = round(block_s * rate_hz)
     with _open(path) as source:
         stream = soxr.ResampleStream(source.info.rate_hz, rate_hz, 1, dtype="float32")
         same = source.info.rate_hz == rate_hz
         if not same:
-            _say_resampled(source.info.rate_hz, rate_hz, path)
+            _log_resampled(source.info.rate_hz, rate_hz, path)
         kept = np.zeros(0, np.float32)
         for chunk in source.blocks(start_s, duration_s):
             kept = np.concatenate([kept, chunk if same else stream.resample_chunk(chunk)])
@@ -156,35 +129,42 @@ def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
 
 
 @contextmanager
-def _open(path: Source) -> Iterator[_SoundFile | _Container]:
-    if isinstance(path, Member):
-        data = path.read()
-        head, suffix = data[:2], Path(path.name).suffix
+def _open(source: Source) -> Iterator[_SoundFile | _Container | _Memory]:
+    if isinstance(source, Samples):
+        yield _Memory(source)
+        return
+    data: bytes | None = None
+    if isinstance(source, (Member, Encoded)):
+        data = source.read()
+        head, suffix = data[:2], Path(source.name).suffix
     else:
-        path = Path(path)
-        data, head, suffix = None, _head(path), path.suffix
-    # libsndfile drops most of an MP3 with a variable bit rate and no header that tells its length,
-    # and its decoder writes to stderr by itself.
+        source = Path(source)
+        head, suffix = _head(source), source.suffix
+    # libsndfile drops most of an MP3 that has a variable bit rate and no header with its length,
+    # and its decoder writes to stderr.
     mpeg = suffix.lower() == ".mp3" or head == b"ID" or head >= b"\xff\xe0"
-    file = None
-    if not mpeg:
-        # TypeError: soundfile asks for the rate of what ends in .raw
-        with suppress(soundfile.LibsndfileError, TypeError):
-            if data is not None:
-                file = soundfile.SoundFile(io.BytesIO(data))
-            else:
-                # As bytes: soundfile would not encode a name that is no text, Windows has none.
-                file = soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else path)
+    file = None if mpeg else _open_soundfile(source, data)
     if file is None:
-        with _open_container(path, data) as container:
+        with _open_container(source, data) as container:
             yield container
         return
     with file:
-        yield _SoundFile(path, file)
+        yield _SoundFile(source, file)
+
+
+def _open_soundfile(source: Source, data: bytes | None) -> soundfile.SoundFile | None:
+    """None if libsndfile does not know the format."""
+    # soundfile raises TypeError for a name that ends in .raw, because it needs the rate.
+    with suppress(soundfile.LibsndfileError, TypeError):
+        if data is not None:
+            return soundfile.SoundFile(io.BytesIO(data))
+        # As bytes on POSIX: soundfile cannot encode a name that is not valid text.
+        return soundfile.SoundFile(os.fsencode(source) if os.name == "posix" else source)
+    return None
 
 
 def _head(path: Path) -> bytes:
-    """The first two bytes of a plain file that has some."""
+    """The first two bytes; raises `UserError` unless this is a regular file that is not empty."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
@@ -203,14 +183,14 @@ def _head(path: Path) -> bytes:
         ) from None
 
 
-def _av_open(path: Path | Member, data: bytes | None) -> av.container.InputContainer:
-    # "file:" or a name such as 12:30.m4a would be taken for an address
+def _av_open(path: Source, data: bytes | None) -> av.container.InputContainer:
+    # Without "file:", FFmpeg takes a name such as 12:30.m4a for a URL.
     file = f"file:{path}" if data is None else io.BytesIO(data)
     return av.open(file, options={"protocol_whitelist": "file"})
 
 
 @contextmanager
-def _open_container(path: Path | Member, data: bytes | None) -> Iterator[_Container]:
+def _open_container(path: Source, data: bytes | None) -> Iterator[_Container]:
     try:
         container = _av_open(path, data)
     except (av.FFmpegError, ValueError):
@@ -230,22 +210,42 @@ def _mono(samples: np.ndarray, channel: int | None) -> np.ndarray:
     return samples.mean(axis=0) if channel is None else samples[channel]
 
 
-def _finite(samples: np.ndarray, path: Path | Member) -> np.ndarray:
+def _finite(samples: np.ndarray, path: Source) -> np.ndarray:
     if not np.isfinite(samples).all():
         raise UserError(f"{path}: holds samples that are not finite numbers (NaN or infinity)")
     return samples
 
 
+class _Memory:
+    def __init__(self, source: Samples):
+        self.source = source
+        count, channels = source.samples.shape
+        self.info = AudioInfo(count / source.rate_hz, source.rate_hz, channels)
+
+    def blocks(
+        self, start_s: float, duration_s: float | None, channel: int | None = None
+    ) -> Iterator[np.ndarray]:
+        start = round(start_s * self.info.rate_hz)
+        end = len(self.source.samples)
+        if duration_s is not None:
+            end = min(end, start + round(duration_s * self.info.rate_hz))
+        for at in range(start, end, BLOCK_FRAMES):
+            chunk = self.source.samples[at : min(at + BLOCK_FRAMES, end)]
+            yield _finite(_mono(chunk.T, channel), self.source)
+
+
 class _SoundFile:
-    def __init__(self, path: Path | Member, file: soundfile.SoundFile):
+    def __init__(self, path: Source, file: soundfile.SoundFile):
         self.path, self.file = path, file
         if file.frames == 0:
             raise UserError(f"{path}: holds no samples (0.00 s)")
-        # libsndfile quietly shortens a WAV whose end is missing; only its log tells.
-        cut = re.search(r"data\s*:\s*(\d+) \(should be (\d+)\)", file.extra_info)
-        if cut and int(cut[1]) > int(cut[2]) and int(cut[1]) not in _UNKNOWN_SIZES:
-            promised = file.frames / file.samplerate * int(cut[1]) / max(int(cut[2]), 1)
-            raise _truncated(self.path, file.frames / file.samplerate, promised)
+        # libsndfile shortens a WAV whose end is missing; only its log says so.
+        shortened = re.search(r"data\s*:\s*(\d+) \(should be (\d+)\)", file.extra_info)
+        if shortened:
+            stated, found = int(shortened[1]), int(shortened[2])
+            if stated > found and stated not in _UNKNOWN_SIZES:
+                duration_s = file.frames / file.samplerate
+                raise _truncated(self.path, duration_s, duration_s * stated / max(found, 1))
         self.info = AudioInfo(file.frames / file.samplerate, file.samplerate, file.channels)
 
     def blocks(
@@ -271,21 +271,19 @@ class _SoundFile:
 
 
 class _Container:
-    def __init__(
-        self, path: Path | Member, container: av.container.InputContainer, data: bytes | None
-    ):
+    def __init__(self, path: Source, container: av.container.InputContainer, data: bytes | None):
         self.path, self.container = path, container
         self.stream = container.streams.audio[0]
         raw = container.format.flags & av.format.Flags.generic_index.value
-        # What FFmpeg says of a raw stream's length is a guess from the bit rate at its beginning.
-        told = container.duration is not None and (not raw or _tells_length(path, data))
-        self.promised_s = container.duration / av.time_base if told else None
-        if not told:
+        # FFmpeg estimates the length of a raw stream from the bit rate at its beginning.
+        stated = container.duration is not None and (not raw or _states_length(path, data))
+        self.stated_s = container.duration / av.time_base if stated else None
+        if not stated:
             duration_s = _measure(path, data)
         elif self.stream.duration is not None:
             duration_s = float(self.stream.duration * self.stream.time_base)
         else:
-            duration_s = self.promised_s
+            duration_s = self.stated_s
         if duration_s <= 0:
             raise UserError(f"{path}: holds no samples (0.00 s)")
         self.info = AudioInfo(duration_s, self.stream.rate, self.stream.channels)
@@ -317,19 +315,19 @@ class _Container:
         except av.FFmpegError as error:
             raise UserError(f"{self.path}: damaged: {error.strerror}") from None
         reached_s -= (self.container.start_time or 0) / av.time_base
-        if self.promised_s is not None and reached_s < self.promised_s - END_TOLERANCE_S:
-            raise _truncated(self.path, reached_s, self.promised_s)
+        if self.stated_s is not None and reached_s < self.stated_s - END_TOLERANCE_S:
+            raise _truncated(self.path, reached_s, self.stated_s)
 
 
-def _measure(path: Path | Member, data: bytes | None) -> float:
-    """Seconds of a file's audio by its packets, not decoded."""
+def _measure(path: Source, data: bytes | None) -> float:
+    """The duration of the audio stream by its packets, without decoding them."""
     with _av_open(path, data) as container:
         stream = container.streams.audio[0]
         return float(sum(p.duration or 0 for p in container.demux(stream)) * stream.time_base)
 
 
-def _tells_length(path: Path | Member, data: bytes | None) -> bool:
-    """Whether an MP3 begins with the frame in which encoders write its length."""
+def _states_length(path: Source, data: bytes | None) -> bool:
+    """Whether an MP3 begins with the frame that states its length."""
     with path.open("rb") if data is None else io.BytesIO(data) as file:
         head = file.read(10)
         if head[:3] == b"ID3":  # a tag, its size in four bytes of seven bits
@@ -341,14 +339,14 @@ def _tells_length(path: Path | Member, data: bytes | None) -> bool:
     return any(mark in frame for mark in (b"Xing", b"Info", b"VBRI"))
 
 
-def _truncated(path: Path | Member, found_s: float, promised_s: float) -> UserError:
+def _truncated(path: Source, found_s: float, stated_s: float) -> UserError:
     return UserError(
-        f"{path}: truncated: {found_s:.2f} s of the {promised_s:.2f} s its header promises; "
+        f"{path}: truncated: {found_s:.2f} s of the {stated_s:.2f} s that its header states; "
         "copy the file again"
     )
 
 
-# Of files that folders are searched for; a file named by itself may be called anything.
+# The files that are taken from a folder; a file that is named itself may have any suffix.
 AUDIO_SUFFIXES = frozenset(
     ".aac .aif .aiff .amr .au .caf .flac .m4a .m4b .mka .mkv .mov .mp3 .mp4 .mpga .oga .ogg .opus "
     ".wav .webm .wma".split()
@@ -356,7 +354,7 @@ AUDIO_SUFFIXES = frozenset(
 
 
 def audio_files(folder: str | Path) -> list[Path]:
-    """The audio files below a folder, sorted. Raises `UserError` when there is none."""
+    """The audio files below a folder, sorted. Raises `UserError` if there are none."""
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")

@@ -106,7 +106,7 @@ def transcribe(
     failed = []
     with hearing(utterances) as heard:
         try:
-            for utterance, result in transcribed(utterances, heard=heard):
+            for utterance, result in transcribed(utterances, on_progress=heard):
                 if isinstance(result, Failure):
                     failed.append(result)
                 else:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from asr.audio import Member
+from asr.audio import Encoded, Member, Samples
 from asr.errors import UserError
 from asr.files import replacing
 
@@ -25,7 +25,8 @@ class Utterance:
     """A stretch of a recording and what is said in it."""
 
     id: str
-    audio: str | Member  # path of the file, resolved against the manifest; or where it lies in one
+    # The path of a file, resolved against the manifest; or audio in an archive or in memory
+    audio: str | Member | Encoded | Samples
     start_s: float = 0.0
     duration_s: float | None = None  # None: to the end of the file, not measured yet
     text: str | None = None  # None: nobody wrote it down; "": nothing is said

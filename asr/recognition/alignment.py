@@ -1,13 +1,13 @@
-"""A long recording and its text -> the place of each sentence, with a score: a book as a corpus.
+"""A long recording and its text -> the time and score of each sentence, to make a corpus of it.
 
-The idea is CTC-segmentation (Kürzinger et al. 2020), here by exact alignment of the whole text,
-with a wildcard around every sentence for what was said but not written down.
+The idea is that of CTC segmentation (Kürzinger et al. 2020), here with an exact alignment of the
+whole text. A wildcard around each sentence takes up speech that the text does not have.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
@@ -17,19 +17,19 @@ import numpy as np
 from asr import audio
 from asr.config import TextConfig
 from asr.data.manifest import Utterance
-from asr.decoder.align import STAR, STAR_WORD, align, encode, timed_words
+from asr.decoder.align import STAR, STAR_WORD, Alignment, align, encode, timed_words
 from asr.errors import UserError
-from asr.recognition.recognizer import Recognizer
+from asr.recognition.protocol import RecognizerProtocol
 from asr.text.normalize import normalize
 from asr.text.tokenizer import Tokenizer
 from asr.transcript import Segment, Transcript, Word
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger("asr")
 
-SCORE_WINDOW_S = 1.0  # long enough for a few words, short enough for one wrong word to show
-MARGIN_S = 0.2  # CTC's peaks lie inside the sounds: what is cut out begins earlier, ends later
-PIECE_S = 30.0  # of a long recording that the model hears at a time
-CONTEXT_S = 3.0  # heard before and after each piece, and not used
+SCORE_WINDOW_S = 1.0  # long enough for a few words, short enough that one wrong word shows
+MARGIN_S = 0.2  # CTC peaks lie inside the sounds, so a sentence starts earlier and ends later
+PIECE_S = 30.0  # of a long recording, computed at once
+CONTEXT_S = 3.0  # before and after each piece, computed with it and discarded
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Match:
     text: str
     start_s: float
     end_s: float
-    score: float  # natural log, at most 0: mean of the frames in the worst SCORE_WINDOW_S
+    score: float  # natural log, at most 0: mean over the frames of the worst SCORE_WINDOW_S
     words: tuple[Word, ...]
 
 
@@ -48,75 +48,91 @@ def segment(
 ) -> tuple[Match, ...]:
     """Find all `sentences`, in their order, in the emissions of one recording.
 
-    log_probs: (T, V) natural logs; frame_s: seconds a frame. Before, between and after sentences
-    anything may be said; inside them only where the text has a word `*`. A sentence lasts from its
-    first token to its last and up to `MARGIN_S` more on both sides, never past the middle between
-    two neighbors.
+    log_probs: (T, V) natural logs; frame_s: seconds per frame. Any speech may come before, between
+    and after the sentences; inside a sentence, only where the text has a word `*`. A sentence
+    extends from its first token to its last, and up to `MARGIN_S` further on both sides, but not
+    past the middle between two neighbors.
 
-    The score is the lowest mean log-prob of the path over any `SCORE_WINDOW_S` of the sentence (of
-    all of it, when shorter), wildcards left out: near 0 where every sound was heard as written,
-    far below where at least one word was not. What to ask for depends on the model: sort by it.
+    The score is the lowest mean log-probability of the path over any `SCORE_WINDOW_S` of the
+    sentence (over the whole sentence if it is shorter), without wildcards. It is near 0 if every
+    sound matches the text, and far below 0 if at least one word does not. The threshold for a good
+    sentence depends on the model, so sort by the score.
 
     Raises ValueError as `align` does, for an unknown character, and for a sentence without tokens.
     """
     tokens: list[int] = [STAR]
     spans: list[tuple[int, int]] = []  # of each sentence in `tokens`
     for number, sentence in enumerate(sentences, start=1):
-        try:
-            encoded = encode(sentence, tokenizer)
-        except ValueError as error:
-            raise ValueError(f"sentence {number} ({sentence[:40]!r}): {error}") from None
-        if all(token == STAR for token in encoded):
-            raise ValueError(f"sentence {number} ({sentence[:40]!r}): nothing to align")
+        encoded = _encoded(sentence, number, tokenizer)
         spans.append((len(tokens), len(tokens) + len(encoded)))
         tokens += [*encoded, STAR]
     alignment = align(log_probs, tokens)
 
-    frames, margin = len(log_probs), MARGIN_S / frame_s
-    heard = np.ones(frames, bool)  # frames in no wildcard
+    outside_wildcards = np.ones(len(log_probs), bool)  # (T,)
     for i in np.flatnonzero(alignment.tokens == STAR):
-        heard[alignment.starts[i] : alignment.ends[i]] = False
+        outside_wildcards[alignment.starts[i] : alignment.ends[i]] = False
     found = []
     for first, after in spans:
-        said = first + np.flatnonzero(alignment.tokens[first:after] != STAR)
-        found.append((int(alignment.starts[said[0]]), int(alignment.ends[said[-1]])))
+        spoken = first + np.flatnonzero(alignment.tokens[first:after] != STAR)
+        found.append((int(alignment.starts[spoken[0]]), int(alignment.ends[spoken[-1]])))
     middles = [(end + start) / 2 for (_, end), (start, _) in pairwise(found)]
-    matches = []
-    for (start, end), (first, after), sentence, left, right in zip(
-        found, spans, sentences, [0.0, *middles], [*middles, float(frames)], strict=True
+    limits = pairwise([0.0, *middles, float(len(log_probs))])
+    margin, matches = MARGIN_S / frame_s, []
+    for (start, end), span, sentence, (left, right) in zip(
+        found, spans, sentences, limits, strict=True
     ):
-        scores = alignment.frame_scores[start:end][heard[start:end]].astype(np.float64)
-        window = min(len(scores), max(1, round(SCORE_WINDOW_S / frame_s)))
-        means = np.convolve(scores, np.full(window, 1 / window), "valid")
         matches.append(
             Match(
                 sentence,
                 max(left, start - margin) * frame_s,
                 min(right, end + margin) * frame_s,
-                min(0.0, float(means.min())),
-                timed_words(alignment, first, after, tokenizer.pieces, frame_s),
+                _score(alignment, start, end, outside_wildcards, frame_s),
+                timed_words(alignment, *span, tokenizer.pieces, frame_s),
             )
         )
     return tuple(matches)
 
 
-def long_emissions(recognizer: Recognizer, recording: Utterance) -> tuple[np.ndarray, float]:
-    """Emissions (T, V) of a recording of any length, and its duration in seconds.
+def _encoded(sentence: str, number: int, tokenizer: Tokenizer) -> list[int]:
+    try:
+        encoded = encode(sentence, tokenizer)
+    except ValueError as error:
+        raise ValueError(f"sentence {number} ({sentence[:40]!r}): {error}") from None
+    if all(token == STAR for token in encoded):
+        raise ValueError(f"sentence {number} ({sentence[:40]!r}): nothing to align")
+    return encoded
 
-    It is heard in pieces of `PIECE_S`, each with `CONTEXT_S` around it, so memory grows with the
-    emissions alone. Raises `UserError` when the file cannot be read.
+
+def _score(
+    alignment: Alignment, start: int, end: int, outside_wildcards: np.ndarray, frame_s: float
+) -> float:
+    """The lowest mean of the frame scores over a window, for the frames from `start` to `end`."""
+    scores = alignment.frame_scores[start:end][outside_wildcards[start:end]].astype(np.float64)
+    window = min(len(scores), max(1, round(SCORE_WINDOW_S / frame_s)))
+    means = np.convolve(scores, np.full(window, 1 / window), "valid")
+    return min(0.0, float(means.min()))
+
+
+def long_emissions(
+    recognizer: RecognizerProtocol, recording: Utterance
+) -> tuple[np.ndarray, float]:
+    """The emissions (T, V) of a recording of any length, and its duration in seconds.
+
+    They are computed in pieces of `PIECE_S`, each with `CONTEXT_S` around it, so that memory grows
+    with the emissions alone. Raises `UserError` if the recording cannot be read.
     """
     frame = round(recognizer.frame_s * recognizer.rate_hz)  # samples
     piece, context = round(PIECE_S / recognizer.frame_s), round(CONTEXT_S / recognizer.frame_s)
     rate_hz = recognizer.rate_hz
-    blocks = audio.blocks(
+    blocks: Iterator[np.ndarray | None] = audio.blocks(
         recording.audio, rate_hz, piece * frame / rate_hz, recording.start_s, recording.duration_s
     )
     rows: list[np.ndarray] = []
     before, samples = np.zeros(0, np.float32), 0
     for block, following in pairwise(chain(blocks, [None])):
-        beyond = np.zeros(0, np.float32) if following is None else following[: context * frame]
-        emissions = recognizer.emissions([np.concatenate([before, block, beyond])])
+        assert block is not None  # only the last of the pairs has None, as `following`
+        after = np.zeros(0, np.float32) if following is None else following[: context * frame]
+        emissions = recognizer.emissions([np.concatenate([before, block, after])])
         first = len(before) // frame
         (row,) = emissions.rows()
         rows.append(row[first:] if following is None else row[first : first + piece])
@@ -127,23 +143,23 @@ def long_emissions(recognizer: Recognizer, recording: Utterance) -> tuple[np.nda
 
 
 def align_recording(
-    recognizer: Recognizer, recording: Utterance, sentences: Sequence[str]
+    recognizer: RecognizerProtocol, recording: Utterance, sentences: Sequence[str]
 ) -> tuple[Transcript, list[Utterance]]:
-    """Align `sentences` with a recording of any length, or the stretch of it that is named.
+    """Align `sentences` with a recording of any length, or with a segment of one.
 
-    Texts are normalized as the model's training text was, words `*` kept as wildcards. Returns the
-    transcript, a segment for each sentence, and the sentences as utterances of a manifest, with a
-    column `score` (see `segment`). Raises `UserError` that names the recording and the mend.
+    The texts are normalized like those that the model was trained on; words `*` stay wildcards.
+    Returns the transcript, with one segment for each sentence, and the sentences as utterances of a
+    manifest, with a column `score` (see `segment`). Raises `UserError` that names the recording.
     """
-    spoken = [_normalized(sentence, recognizer.config.text) for sentence in sentences]
+    normalized = [_normalized(sentence, recognizer.config.text) for sentence in sentences]
     log_probs, duration_s = long_emissions(recognizer, recording)
     try:
-        matches = segment(log_probs, spoken, recognizer.tokenizer, recognizer.frame_s)
+        matches = segment(log_probs, normalized, recognizer.tokenizer, recognizer.frame_s)
     except ValueError as error:
         raise UserError(f"{recording.audio}: {error}") from None
 
     def in_file(time_s: float) -> float:
-        # The last frame may reach past the last sample by part of a hop.
+        # The last frame may extend past the last sample by part of a hop.
         return recording.start_s + min(time_s, duration_s)
 
     segments, utterances = [], []
@@ -166,13 +182,13 @@ def align_recording(
                 extra=recording.extra | {"score": round(match.score, 4)},
             )
         )
-    return Transcript(recording.audio, duration_s, tuple(segments)), utterances
+    return Transcript(str(recording.audio), duration_s, tuple(segments)), utterances
 
 
 def read_sentences(path: str | Path, config: TextConfig) -> list[str]:
-    """The lines of a text file that have something to align; the others are counted and named.
+    """The lines of a text file that have a letter; a warning names the other lines by number.
 
-    Raises `UserError` when the file cannot be read or no line is left.
+    Raises `UserError` if the file cannot be read or if no line is left.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
@@ -188,7 +204,7 @@ def read_sentences(path: str | Path, config: TextConfig) -> list[str]:
         raise UserError(f"{path}: no line has a letter to align")
     if left_out:
         named = ", ".join(map(str, left_out[:10])) + (", ..." if len(left_out) > 10 else "")
-        logger.warning("%s: %d lines without a letter left out: %s", path, len(left_out), named)
+        log.warning("%s: %d lines without a letter left out: %s", path, len(left_out), named)
     return [line.strip() for number, line in numbered if number not in set(left_out)]
 
 

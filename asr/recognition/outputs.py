@@ -1,4 +1,4 @@
-"""The files that transcripts are written to: which are there already, and one writer for all."""
+"""The files that transcripts are written to, and which of them are finished already."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class Outputs:
     formats: Sequence[str]
 
     def paths(self, utterance: Utterance) -> list[Path]:
-        """Raises `UserError` where an id leads out of the folder."""
+        """The files of an utterance; raises `UserError` if its id leads out of the folder."""
         return [files.below(self.folder, f"{utterance.id}.{name}") for name in self.formats]
 
     def finished(self, utterance: Utterance) -> bool:
-        """All its files are there, and none is older than the recording."""
+        """Whether all its files exist and none is older than the recording."""
         try:
-            heard = Path(str(utterance.audio)).stat().st_mtime
+            recorded = Path(str(utterance.audio)).stat().st_mtime
         except OSError:
-            heard = 0.0  # inside an archive, or missing: that is reported in its turn
+            recorded = 0.0  # in an archive, or missing, which is reported when it is read
         try:
-            return all(path.stat().st_mtime >= heard for path in self.paths(utterance))
+            return all(path.stat().st_mtime >= recorded for path in self.paths(utterance))
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -43,7 +43,7 @@ class Outputs:
 
 
 def written(name: str, utterance: Utterance, transcript: Transcript) -> str:
-    """A transcript in the format of this name."""
+    """A transcript as text in the format `name`; the id of the utterance goes into JSON lines."""
     if name == "jsonl":
         return jsonl(transcript, utterance.id)
     return FORMATS[name](transcript)

@@ -1,18 +1,21 @@
-"""The one road from audio to Transcript: validation, scoring, transcription all go this way."""
+"""The object that turns audio into transcripts, in validation, scoring and transcription alike."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from asr import audio
+from asr.audio import AudioInput
 from asr.config import parse
 from asr.data.manifest import Utterance
 from asr.data.padding import pad
@@ -24,47 +27,43 @@ from asr.lm.ngram import NGram
 from asr.model import model_file
 from asr.model.model_file import Model
 from asr.model.quantize import quantize
-from asr.recognition.transcribe import Failure, transcribe_many, transcript_of
+from asr.recognition.alignment import align_recording
+from asr.recognition.emissions import Emissions
+from asr.recognition.transcribe import Failure, transcribe_many
+from asr.text.normalize import normalize
 from asr.transcript import Hypothesis, Transcript
 
-DEFAULT_BEAM = 50  # of a language model or hotwords, where nobody chose one
+DEFAULT_BEAM = 50  # with a language model or hotwords, unless the beam is set
+# Natural log: each occurrence of a hotword makes a text e^5, about 150, times as likely.
+DEFAULT_HOTWORD_WEIGHT = 5.0
 
-
-@dataclass
-class Emissions:
-    """What the acoustic model says of each frame."""
-
-    log_probs: Tensor  # (B, T, V) natural logs, blank = 0
-    lengths: Tensor  # (B,) frames
-    frame_s: float  # seconds a frame
-
-    def rows(self) -> list[np.ndarray]:
-        """One (T_i, V) array an utterance, without padding."""
-        log_probs, lengths = self.log_probs.cpu().numpy(), self.lengths.tolist()
-        return [log_probs[i, :length] for i, length in enumerate(lengths)]
+Hotwords = Mapping[str, float] | Iterable[str]
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """auto: the first of CUDA, Apple's MPS and the CPU that is there.
+    """The device of this name; auto: the first of CUDA, Apple's MPS and the CPU that is available.
 
-    Raises `UserError` for a device that does not exist, or not here.
+    Raises `UserError` for a device that is not available.
     """
-    there = {
+    available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
     if name == "auto":
-        name = next(kind for kind in there if there[kind])
+        name = next(kind for kind in available if available[kind])
     kind = name.partition(":")[0]
-    if not there.get(kind, False):
-        here = ", ".join(device for device in there if there[device])
-        raise UserError(f"device {name!r}: there is no such device here, only {here}")
+    if not available.get(kind, False):
+        names = ", ".join(device for device in available if available[device])
+        raise UserError(f"device {name!r}: not available; this machine has {names}")
     return torch.device(name)
 
 
 class Recognizer:
-    """Features, model, tokenizer and decoder, ready to transcribe.
+    """Features, acoustic model, tokenizer and decoder, ready to transcribe.
+
+    `rate_hz` is the sampling rate of the model, `frame_s` the duration of a frame of its emissions
+    in seconds, `config` all settings of the model.
 
     >>> recognizer = asr.load("model.asr")              # doctest: +SKIP
     >>> recognizer.transcribe("recording.wav").text     # doctest: +SKIP
@@ -75,23 +74,129 @@ class Recognizer:
         self,
         model: Model,
         device: torch.device | str | None = None,
-        hotwords: Mapping[str, float] | None = None,
+        hotwords: Hotwords | None = None,
         quantized: bool = False,
     ):
         self.device = pick_device() if device is None else torch.device(device)
         self.quantized = quantized
         self.config = model.config
         self.features = model.features.to(self.device)
-        self.acoustic = model.acoustic.to(self.device)
+        self.acoustic: nn.Module = model.acoustic.to(self.device)
+        self.parameter_count = sum(p.numel() for p in self.acoustic.parameters())
+        self._model: Model | None = model
         if quantized:
             self.acoustic = quantize(self.acoustic, self.device)
+            self._model = None  # frees the memory of the float32 weights
         self.tokenizer = model.tokenizer
         self.rate_hz = model.config.features.rate_hz
         self.frame_s = model.features.hop * model.config.model.subsampling / self.rate_hz
         self.decoder = build_decoder(model, hotwords)
+        self._decoder_name = _decoder_name(model, hotwords)
 
-    def emissions(self, waveforms: Sequence[np.ndarray | Tensor]) -> Emissions:
-        """[(N_i,)] float32 samples at `rate_hz` -> emissions, always in float32."""
+    def __repr__(self) -> str:
+        tokens, kind = len(self.tokenizer.pieces), self.config.tokenizer.kind
+        count, bits = self.parameter_count, " in int8" if self.quantized else ""
+        size = f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count / 1e3:.0f} k"
+        return (
+            f"<Recognizer: {self.rate_hz} Hz, {tokens} tokens ({kind}), {self._decoder_name}, "
+            f"{size} parameters{bits} on {self.device}>"
+        )
+
+    @overload
+    def transcribe(
+        self, source: list[Any] | tuple[Any, ...], rate_hz: float | None = None
+    ) -> list[Transcript]: ...
+
+    @overload
+    def transcribe(self, source: AudioInput, rate_hz: float | None = None) -> Transcript: ...
+
+    def transcribe(
+        self,
+        source: AudioInput | list[Any] | tuple[Any, ...],
+        rate_hz: float | None = None,
+    ) -> Transcript | list[Transcript]:
+        """Transcribe a recording, or each of a list of recordings.
+
+        source: a path, a binary file object, the bytes of an audio file, or an array or tensor of
+        samples: (N,), or (N, C) or (C, N) for C channels, of which the mean is taken. Floats have
+        full scale 1.0; int16, int32 and uint8 are scaled as WAV files are. Any format, rate and
+        length works, and the same audio gives the same transcript from every kind of source.
+
+        rate_hz: the rate of an array, required unless it is the rate of the model (a warning
+        reminds of that once); refused for sources that state their own.
+
+        Raises `UserError` if a source cannot be read, or is empty, or has samples that are not
+        finite. For lists that continues after a failure, see
+        `asr.recognition.transcribe.transcribe_many`.
+        """
+        if isinstance(source, (list, tuple)):
+            return self._transcribe_all(source, rate_hz)
+        (transcript,) = self._transcribe_all([source], rate_hz)
+        return transcript
+
+    def _transcribe_all(
+        self, sources: Sequence[AudioInput], rate_hz: float | None
+    ) -> list[Transcript]:
+        opened = [audio.source_of(source, rate_hz, self.rate_hz) for source in sources]
+        utterances = [Utterance(str(number), _as_audio(s)) for number, s in enumerate(opened)]
+        transcripts = []
+        for _, result in transcribe_many(self, utterances):
+            if isinstance(result, Failure):
+                raise UserError(result.reason)
+            transcripts.append(result)
+        return transcripts
+
+    def align(
+        self, source: AudioInput, text: str | Sequence[str], rate_hz: float | None = None
+    ) -> Transcript:
+        """Find when each word of a known text is spoken in a recording of any length.
+
+        source, rate_hz: as in `transcribe`; text: one sentence on each line, or a list of
+        sentences, where a word `*` stands for anything. Returns a transcript with one segment for
+        each sentence. Raises `UserError` if the recording cannot be read, or if the text is empty,
+        too long for it, or has characters that the model lacks.
+        """
+        lines = text.splitlines() if isinstance(text, str) else list(text)
+        sentences = [line.strip() for line in lines if line.strip()]
+        if not sentences:
+            raise UserError("align: the text is empty; give the words of the recording")
+        opened = audio.source_of(source, rate_hz, self.rate_hz)
+        utterance = Utterance("recording", _as_audio(opened))
+        transcript, _ = align_recording(self, utterance, sentences)
+        return transcript
+
+    def save(self, path: str | Path) -> None:
+        """Write a model file with the weights, the settings and the language model in use.
+
+        Hotwords are not part of it. Raises `UserError` if the weights are int8, or if the file
+        cannot be written.
+        """
+        if self._model is None:
+            raise UserError(
+                f"{path}: int8 weights cannot be saved; load the model without quantized=True"
+            )
+        model_file.save_model(path, self._model)
+
+    def emissions(
+        self, source: AudioInput | Sequence[AudioInput], rate_hz: float | None = None
+    ) -> Emissions:
+        """The log-probabilities of the tokens in each frame, always in float32.
+
+        source: a recording or a list of them, as in `transcribe`. Each goes through the model as a
+        whole, so the memory needed grows with its length.
+        """
+        sources: Sequence[Any] = source if isinstance(source, (list, tuple)) else [source]
+        return self._emissions([self._waveform(one, rate_hz) for one in sources])
+
+    def _waveform(self, source: AudioInput, rate_hz: float | None) -> np.ndarray | Tensor:
+        """(N,) float32 samples at the rate of the model."""
+        if isinstance(source, (np.ndarray, Tensor)) and source.ndim == 1:
+            is_float = source.dtype in (np.float32, torch.float32)
+            if is_float and len(source) and rate_hz in (None, self.rate_hz):
+                return source
+        return audio.read(audio.source_of(source, rate_hz, self.rate_hz), self.rate_hz)
+
+    def _emissions(self, waveforms: Sequence[np.ndarray | Tensor]) -> Emissions:
         training = self.acoustic.training
         self.features.eval()
         self.acoustic.eval()
@@ -106,12 +211,13 @@ class Recognizer:
     @torch.inference_mode()
     def _emit(self, waveforms: Sequence[np.ndarray | Tensor]) -> tuple[Tensor, Tensor]:
         padded, lengths = pad([torch.as_tensor(waveform) for waveform in waveforms])
-        # TF32, cuDNN's default, rounds to 10 bits: enough to see the batch in a transcript.
+        # TF32, the default of cuDNN, rounds to 10 bits: a transcript could depend on its batch.
         with torch.backends.cudnn.flags(allow_tf32=False):
             features, frames = self.features(padded.to(self.device), lengths.to(self.device))
             return self.acoustic(features, frames)
 
     def _each_alone(self, waveforms: Sequence[np.ndarray | Tensor]) -> Emissions:
+        """Each waveform alone, on one of as many threads as PyTorch uses (`asr.model.quantize`)."""
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
@@ -123,42 +229,24 @@ class Recognizer:
         lengths = torch.cat([frames for _, frames in found])
         return Emissions(pad_sequence(rows, batch_first=True), lengths, self.frame_s)
 
-    def recognize(self, waveforms: Sequence[np.ndarray | Tensor]) -> list[list[Hypothesis]]:
-        """[(N_i,)] samples at `rate_hz` -> the hypotheses of each, best first."""
-        rows = self.emissions(waveforms).rows()
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # the beam's loops release the GIL
-            return list(pool.map(self.decode, rows))
-
     def decode(self, log_probs: np.ndarray) -> list[Hypothesis]:
-        """(T, V) log-probabilities of an utterance -> its hypotheses, confidences calibrated."""
+        """(T, V) log-probabilities -> hypotheses, best first, with calibrated confidences."""
         c = self.config.decoder
         return [
             replace(one, words=recalibrate(one.words, c.confidence_scale, c.confidence_shift))
             for one in self.decoder.decode(log_probs, self.frame_s)
         ]
 
-    def transcribe(self, source: str | Path | np.ndarray) -> Transcript:
-        """A file of any format, rate and length, or float32 samples (N,) at `rate_hz`.
 
-        Raises `UserError` when the file cannot be read.
-        """
-        if isinstance(source, (str, Path)):
-            utterance = Utterance(Path(source).stem, str(source))
-            ((_, result),) = transcribe_many(self, [utterance])
-            if isinstance(result, Failure):
-                raise UserError(result.reason)
-            return result
-        samples = np.asarray(source, dtype=np.float32)
-        (hypotheses,) = self.recognize([samples])
-        return transcript_of("", len(samples) / self.rate_hz, 0.0, [(0.0, hypotheses)])
+def _as_audio(source: audio.Source) -> Any:
+    """A source as `Utterance.audio` has it: paths are text there."""
+    return str(source) if isinstance(source, Path) else source
 
 
-def build_decoder(
-    model: Model, hotwords: Mapping[str, float] | None = None
-) -> GreedyDecoder | BeamDecoder:
+def build_decoder(model: Model, hotwords: Hotwords | None = None) -> GreedyDecoder | BeamDecoder:
     """The decoder that a model's configuration asks for: greedy, or a beam with the model's n-gram.
 
-    hotwords: {phrase: weight}.
+    hotwords: phrases, or {phrase: weight}; see `hotword_weights`.
     """
     c = model.config.decoder
     if c.beam == 1:
@@ -170,35 +258,72 @@ def build_decoder(
         lm_weight=c.lm_weight,
         word_bonus=c.word_bonus,
         unknown_score=c.unknown_score,
-        hotwords=hotwords,
+        hotwords=hotword_weights(hotwords, model),
         n_best=c.n_best,
     )
+
+
+def hotword_weights(hotwords: Hotwords | None, model: Model) -> dict[str, float]:
+    """Phrases, normalized like the texts that the model was trained on, and their weights.
+
+    hotwords: {phrase: weight} with weights in natural logs, or phrases alone, which get
+    `DEFAULT_HOTWORD_WEIGHT`. Raises `UserError` for a phrase without a letter and a weight that is
+    not a finite number.
+    """
+    if isinstance(hotwords, str):
+        raise UserError(f"hotwords: give a list, [{hotwords!r}], or a dict of weights")
+    if not isinstance(hotwords, Mapping):
+        hotwords = dict.fromkeys(hotwords or (), DEFAULT_HOTWORD_WEIGHT)
+    found: dict[str, float] = {}
+    for phrase, weight in hotwords.items():
+        text = normalize(phrase, model.config.text)
+        if not text or not math.isfinite(weight):
+            raise UserError(f"hotword {phrase!r}: {weight}; give a phrase and a finite weight")
+        found[text] = weight
+    return found
+
+
+def _decoder_name(model: Model, hotwords: Hotwords | None) -> str:
+    beam = model.config.decoder.beam
+    if beam == 1:
+        return "greedy decoder"
+    name = f"beam {beam}"
+    if model.ngram is not None:
+        name += f" with a {model.ngram.order}-gram on {model.ngram.unit}"
+    if count := len(hotword_weights(hotwords, model)):
+        name += f" and {count} hotword{'s' if count > 1 else ''}"
+    return name
 
 
 def load(
     path: str | Path,
     device: str = "auto",
     *,
-    lm: str | Path | None = None,
-    hotwords: Mapping[str, float] | None = None,
+    lm: str | Path | NGram | None = None,
+    hotwords: Hotwords | None = None,
     quantized: bool = False,
-    **decoder: float,
+    **decoder: Any,
 ) -> Recognizer:
-    """Open a model file, with other decoder settings where some are given.
+    """Open a model file, optionally with other decoder settings.
 
-    lm: an n-gram file in place of the model's own; hotwords: {phrase: weight} to listen for;
-    quantized: int8 weights (`asr.model.quantize`); decoder: fields of `DecoderConfig`, such as
-    beam=100. With a language model or hotwords, the beam is 50 unless it was chosen. Raises
-    `UserError` if the file is missing or damaged, or if a setting makes no sense.
+    device: auto, cpu, cuda or mps; lm: an n-gram or the file of one, used instead of the model's
+    own; hotwords: phrases to favor, as a list (each gets a weight of 5.0, in natural logs) or
+    {phrase: weight}; quantized: int8 weights on a CPU (`asr.model.quantize`); decoder: settings of
+    `asr.config.DecoderConfig`, such as beam=100. With a language model or hotwords, the beam is 50
+    unless it is set. Raises `UserError` if the file is missing or damaged, or if a setting is
+    invalid.
     """
     model = model_file.load_model(path)
     if lm is not None:
-        model.ngram = NGram.load(lm)
+        model.ngram = lm if isinstance(lm, NGram) else NGram.load(lm)
+    hotwords = hotword_weights(hotwords, model)
     if (model.ngram is not None or hotwords) and model.config.decoder.beam == 1:
         decoder = {"beam": DEFAULT_BEAM} | decoder
     if decoder:
         changes = [f"decoder.{key}={value}" for key, value in decoder.items()]
         model.config = parse(model.config.model_dump(mode="json"), str(path), changes)
     if (lm is not None or hotwords) and model.config.decoder.beam == 1:
-        raise UserError("decoder.beam: 1 is greedy, without language model and hotwords; try 50")
+        raise UserError(
+            "decoder.beam: 1 is greedy decoding, without language model and hotwords; try 50"
+        )
     return Recognizer(model, pick_device(device), hotwords, quantized)

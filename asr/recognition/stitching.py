@@ -1,4 +1,4 @@
-"""Where two overlapping stretches of a recording are joined: between words that both have heard."""
+"""Where the emissions of two overlapping chunks of a recording are joined: between two words."""
 
 from __future__ import annotations
 
@@ -8,35 +8,38 @@ import numpy as np
 
 from asr.text.tokenizer import WORD_START
 
-NEAR = 3  # frames by which the two may place the same word differently
+TOLERANCE = 3  # frames by which the chunks may place the same word differently
 
 
-def seam(
+def find_cut(
     left: np.ndarray, right: np.ndarray, offset: float, pieces: Sequence[str]
 ) -> tuple[int, int]:
-    """The frame after the last to take from `left`, and the first to take from `right`.
+    """Where to end the first of two overlapping chunks and where to start the second.
 
-    left, right: (T, V) log-probs of two stretches; offset: the frames of `left` at which `right`
-    begins. The seam lies before a word that both begin at about the same frame, the one nearest to
-    the middle of the overlap, of which each has heard half around it; without such a word it is the
-    middle. No word is lost or doubled, as long as the two agree on that word.
+    left, right: (T, V) log-probabilities of the chunks; offset: the frame of `left` at which
+    `right` starts; pieces: the texts of the tokens. Returns the number of frames to keep of `left`
+    and the number to skip of `right`.
+
+    The cut lies before a word that starts at about the same frame in both chunks, so that no word
+    is lost or doubled. Of several such words, the one nearest to the middle of the overlap is
+    taken, because there both chunks have the most context. Without one, the cut is the middle.
     """
     middle = (offset + len(left)) / 2
-    begun = _word_starts(right, pieces)
-    agreed = [
-        (before, after)
-        for before in _word_starts(left, pieces)
-        for after in begun
-        if abs(after[1] + offset - before[1]) <= NEAR
+    starts = _word_starts(right, pieces)
+    common = [
+        (in_left, in_right)
+        for in_left in _word_starts(left, pieces)
+        for in_right in starts
+        if abs(in_right[1] + offset - in_left[1]) <= TOLERANCE
     ]
-    if not agreed:
+    if not common:
         return min(len(left), round(middle)), max(0, round(middle - offset))
-    before, after = min(agreed, key=lambda pair: abs(pair[0][1] - middle))
-    return (before[0] + before[1] + 1) // 2, (after[0] + after[1] + 1) // 2
+    in_left, in_right = min(common, key=lambda pair: abs(pair[0][1] - middle))
+    return (in_left[0] + in_left[1] + 1) // 2, (in_right[0] + in_right[1] + 1) // 2
 
 
 def _word_starts(log_probs: np.ndarray, pieces: Sequence[str]) -> list[tuple[int, int]]:
-    """Of each word on the best path: the frame after the token before it, the first of its own."""
+    """For each word on the best path: the end of the token before it, and its first frame."""
     best = log_probs.argmax(axis=1)
     found, end = [], 0
     for t, token in enumerate(best.tolist()):

@@ -1,19 +1,19 @@
-"""Many files, of any length -> transcripts: batches of similar length, in the order asked for.
+"""Many recordings of any length -> transcripts, in order, in batches of similar length.
 
-Utterances up to `LONG_S` are heard whole. Longer ones are cut at pauses (`asr.audio.chunking`), so
-memory grows neither with their length nor with their number. While the model hears one window of
-stretches, the next is read, and the one before decoded.
+Utterances of up to `LONG_S` seconds go to the model as a whole. Longer ones are cut at pauses
+(`asr.audio.chunking`), so memory grows neither with their length nor with their number. Three
+things happen at the same time: the next window of waveforms is read, the model computes the
+emissions of this one, and those of the previous one are decoded.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from threading import BoundedSemaphore, Event
-from typing import Protocol
 
 import numpy as np
 
@@ -22,36 +22,24 @@ from asr.audio.chunking import chunks
 from asr.audio.vad import detector
 from asr.data.manifest import Utterance
 from asr.errors import UserError
-from asr.recognition.stitching import seam
-from asr.text.tokenizer import Tokenizer
+from asr.recognition.protocol import RecognizerProtocol
+from asr.recognition.stitching import find_cut
 from asr.transcript import Hypothesis, Segment, Transcript
 
-BATCH_S = 120.0  # seconds of audio a batch, padding counted
-WINDOW, WINDOW_S = 64, 120.0  # what is sorted by length among itself: what memory holds at a time
-WAITING = 2 * WINDOW  # emissions that a slow decoder may leave waiting
-LONG_S = 60.0
-BLOCK_S = 10.0  # of a long recording that is read at a time
+BATCH_S = 120.0  # seconds of audio in a batch, padding included
+# A window is read at once and sorted by length into batches: at most WINDOW waveforms, closed when
+# they reach WINDOW_S seconds. Three windows at most are in memory.
+WINDOW, WINDOW_S = 64, 120.0
+MAX_QUEUED = 2 * WINDOW  # emissions that wait for a decoder
+LONG_S = 60.0  # longer recordings are cut into chunks
+BLOCK_S = 10.0  # of a long recording, read at a time
 
-
-class Emissions(Protocol):
-    def rows(self) -> list[np.ndarray]: ...
-
-
-class RecognizerLike(Protocol):
-    """What this file needs of an `asr.recognition.recognizer.Recognizer`."""
-
-    rate_hz: int
-    frame_s: float
-    tokenizer: Tokenizer
-
-    def emissions(self, waveforms: Sequence[np.ndarray]) -> Emissions: ...
-
-    def decode(self, log_probs: np.ndarray) -> list[Hypothesis]: ...
+OnProgress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An utterance that could not be transcribed, and why."""
+    """An utterance that could not be transcribed, and the reason."""
 
     utterance: Utterance
     reason: str
@@ -61,75 +49,81 @@ Result = tuple[Utterance, Transcript | Failure]
 
 
 @dataclass
-class _Piece:
-    """What the model hears at a time: an utterance, or a stretch of one."""
+class _Waveform:
+    """What the model gets at once: an utterance, or a chunk of a long one."""
 
     utterance: Utterance
-    samples: np.ndarray
-    start_s: float = 0.0  # in the utterance
-    overlap_s: float = 0.0  # with the piece before
-    covers_s: float = 0.0  # of the utterance, since the end of the piece before
-    last: bool = True
-    failed: str | None = None
+    samples: np.ndarray  # (N,) float32
+    start_s: float = 0.0  # from the start of the utterance
+    overlap_s: float = 0.0  # with the chunk before
+    advance_s: float = 0.0  # from the end of the chunk before to the end of this one
+    last: bool = True  # of its utterance
+    error: str | None = None
 
 
 def transcribe_many(
-    recognizer: RecognizerLike,
+    recognizer: RecognizerProtocol,
     utterances: Iterable[Utterance],
     batch_s: float = BATCH_S,
     vad: str = "auto",
-    heard: Callable[[float], None] = lambda seconds: None,
+    on_progress: OnProgress = lambda seconds: None,
 ) -> Iterator[Result]:
-    """Transcribe utterances; one that cannot be read gives a `Failure` and stops no other.
+    """Transcribe utterances; one that cannot be read gives a `Failure` and the others continue.
 
-    vad: the detector of `audio.vad` that finds the pauses of long recordings; heard: called with
-    seconds of audio, a batch at a time, as the model has heard them. Results come in the order of
-    the utterances, a window after the model has heard them. Memory does not grow with their number.
+    batch_s: seconds of audio in a batch, padding included; vad: the detector of `asr.audio.vad`
+    that finds the pauses of long recordings; on_progress: called after each batch with the seconds
+    of audio in it. Results come in the order of the utterances, one window after the model has
+    processed them. Memory does not grow with the number of utterances.
     """
     with _decoders(recognizer) as decode:
-        open_: _Open | None = None
-        finished: list[tuple[Utterance, float, _Open | Failure]] = []
-        for window in _heard(recognizer, utterances, vad, batch_s, heard):
+        current: _Stitcher | None = None
+        finished: list[tuple[Utterance, _Stitcher | Failure]] = []
+        for window in _windows(recognizer, utterances, vad, batch_s, on_progress):
             ready, finished = finished, []
-            for piece, log_probs in window:
-                if piece.failed is not None:
-                    finished.append((piece.utterance, 0.0, Failure(piece.utterance, piece.failed)))
-                    open_ = None
+            for waveform, log_probs in window:
+                utterance = waveform.utterance
+                if waveform.error is not None:
+                    finished.append((utterance, Failure(utterance, waveform.error)))
+                    current = None
                     continue
-                open_ = open_ or _Open(recognizer, decode)
-                open_.add(piece, log_probs)
-                if piece.last:
-                    open_.close()
-                    finished.append((piece.utterance, round(open_.duration_s, 6), open_))
-                    open_ = None
+                current = current or _Stitcher(recognizer, decode)
+                current.add(waveform, log_probs)
+                if waveform.last:
+                    current.close()
+                    finished.append((utterance, current))
+                    current = None
             yield from _results(ready)
         yield from _results(finished)
 
 
 def emissions_of_many(
-    recognizer: RecognizerLike, utterances: Iterable[Utterance], batch_s: float = BATCH_S
+    recognizer: RecognizerProtocol, utterances: Iterable[Utterance], batch_s: float = BATCH_S
 ) -> Iterator[tuple[Utterance, np.ndarray | Failure]]:
-    """(T, V) log-probabilities of each utterance, heard whole whatever its length, in order."""
-    for window in _heard(recognizer, utterances, None, batch_s):
-        for piece, log_probs in window:
-            failed = piece.failed is not None
-            yield piece.utterance, Failure(piece.utterance, piece.failed) if failed else log_probs
+    """The (T, V) log-probabilities of each utterance, in order; none is cut into chunks."""
+    for window in _windows(recognizer, utterances, None, batch_s):
+        for waveform, log_probs in window:
+            failed = waveform.error is not None
+            yield (
+                waveform.utterance,
+                Failure(waveform.utterance, str(waveform.error)) if failed else log_probs,
+            )
 
 
 def transcript_of(
-    name: str, duration_s: float, start_s: float, heard: list[tuple[float, list[Hypothesis]]]
+    name: str, duration_s: float, start_s: float, decoded: list[tuple[float, list[Hypothesis]]]
 ) -> Transcript:
-    """The hypotheses of the stretches of an utterance, each with the second at which it begins.
+    """The transcript of an utterance from the hypotheses of its chunks.
 
-    start_s: of the utterance in its file, whose times the words get. Other readings are kept where
-    the utterance was decoded in one piece.
+    start_s: the start of the utterance in its recording, added to all times; decoded: the start of
+    each chunk in the utterance, in seconds, and its hypotheses. The alternatives of an utterance
+    are kept if it has a single chunk.
     """
     end_s = start_s + duration_s
     segments = []
-    for i, (at_s, hypotheses) in enumerate(heard):
-        following_s = heard[i + 1][0] if i + 1 < len(heard) else duration_s
-        begin_s, limit_s = start_s + at_s, min(end_s, start_s + following_s)
-        # The last frame may reach past the last sample by part of a hop.
+    for i, (chunk_s, hypotheses) in enumerate(decoded):
+        next_s = decoded[i + 1][0] if i + 1 < len(decoded) else duration_s
+        begin_s, limit_s = start_s + chunk_s, min(end_s, start_s + next_s)
+        # The last frame may extend past the last sample by part of a hop.
         words = tuple(
             replace(
                 word,
@@ -139,61 +133,73 @@ def transcript_of(
             for word in hypotheses[0].words
         )
         if words:
-            whole = len(heard) == 1 and at_s == 0
-            ends = end_s if whole else words[-1].end_s
-            segments.append(Segment(begin_s if whole else words[0].start_s, ends, words))
-    others = tuple(other.text for other in heard[0][1][1:]) if len(heard) == 1 else ()
+            whole = len(decoded) == 1 and chunk_s == 0
+            segment_end_s = end_s if whole else words[-1].end_s
+            segments.append(Segment(begin_s if whole else words[0].start_s, segment_end_s, words))
+    others = tuple(other.text for other in decoded[0][1][1:]) if len(decoded) == 1 else ()
     return Transcript(name, duration_s, tuple(segments), others)
 
 
 @dataclass
-class _Open:
-    """An utterance of which the model has not heard everything yet."""
+class _Stitcher:
+    """Joins the emissions of the chunks of one utterance, and has them decoded.
 
-    recognizer: RecognizerLike
-    decode: Callable[[np.ndarray], Future]
-    decoded: list[tuple[float, Future]] = field(default_factory=list)  # second, hypotheses
-    duration_s: float = 0.0  # so far
-    held: tuple[_Piece, np.ndarray, int] | None = None  # with the frame that it is used from
+    A chunk is decoded when the next one has come, because only then it is known where it ends.
+    """
 
-    def add(self, piece: _Piece, log_probs: np.ndarray) -> None:
-        first, self.duration_s = 0, self.duration_s + piece.covers_s
-        if self.held is not None and piece.overlap_s:
-            before, left, used = self.held
-            frame_s = self.recognizer.frame_s
-            offset = (piece.start_s - before.start_s) / frame_s
-            end, first = seam(left, log_probs, offset, self.recognizer.tokenizer.pieces)
-            self.held = before, left[: max(end, used)], used
-        self._decode()
-        self.held = piece, log_probs, first
+    recognizer: RecognizerProtocol
+    decode: Callable[[np.ndarray], Future[list[Hypothesis]]]
+    # The start of each part in seconds, and its hypotheses
+    decoded: list[tuple[float, Future[list[Hypothesis]]]] = field(default_factory=list)
+    duration_s: float = 0.0  # of the chunks so far
+    # The latest chunk, its emissions, and the frame from which they are used
+    pending: tuple[_Waveform, np.ndarray, int] | None = None
+
+    def add(self, waveform: _Waveform, log_probs: np.ndarray) -> None:
+        first, self.duration_s = 0, self.duration_s + waveform.advance_s
+        if self.pending is not None and waveform.overlap_s:
+            before, left, used = self.pending
+            offset = (waveform.start_s - before.start_s) / self.recognizer.frame_s
+            pieces = self.recognizer.tokenizer.pieces
+            end, first = find_cut(left, log_probs, offset, pieces)
+            self.pending = before, left[: max(end, used)], used
+        self._decode_pending()
+        self.pending = waveform, log_probs, first
 
     def close(self) -> None:
-        self._decode()
-        self.held = None
+        self._decode_pending()
+        self.pending = None
 
-    def _decode(self) -> None:
-        if self.held is not None:
-            piece, log_probs, first = self.held
+    def _decode_pending(self) -> None:
+        if self.pending is not None:
+            waveform, log_probs, first = self.pending
             if len(log_probs):
                 future = self.decode(log_probs[first:])
-                self.decoded.append((piece.start_s + first * self.recognizer.frame_s, future))
+                self.decoded.append((waveform.start_s + first * self.recognizer.frame_s, future))
 
 
-def _results(finished: list[tuple[Utterance, float, _Open | Failure]]) -> Iterator[Result]:
-    for utterance, duration_s, found in finished:
-        if not isinstance(found, Failure):
-            heard = [(at_s, future.result()) for at_s, future in found.decoded]
-            found = transcript_of(utterance.audio, duration_s, utterance.start_s, heard)
-        yield utterance, found
+def _results(finished: list[tuple[Utterance, _Stitcher | Failure]]) -> Iterator[Result]:
+    for utterance, found in finished:
+        if isinstance(found, Failure):
+            yield utterance, found
+            continue
+        decoded = [(start_s, future.result()) for start_s, future in found.decoded]
+        duration_s = round(found.duration_s, 6)
+        yield utterance, transcript_of(str(utterance.audio), duration_s, utterance.start_s, decoded)
 
 
 @contextmanager
-def _decoders(recognizer: RecognizerLike) -> Iterator[Callable[[np.ndarray], Future]]:
-    """Decoding on all cores (the beam's loops release the GIL), of `WAITING` emissions at most:
-    who has more to decode waits. What has not begun when this ends is left."""
-    pool, free = ThreadPoolExecutor(os.cpu_count()), BoundedSemaphore(WAITING)
+def _decoders(
+    recognizer: RecognizerProtocol,
+) -> Iterator[Callable[[np.ndarray], Future[list[Hypothesis]]]]:
+    """A function that decodes emissions on all cores (the loops of the beam release the GIL).
 
-    def decode(log_probs: np.ndarray) -> Future:
+    It blocks while `MAX_QUEUED` emissions are queued. Tasks that have not started when the block
+    ends are cancelled.
+    """
+    pool, free = ThreadPoolExecutor(os.cpu_count()), BoundedSemaphore(MAX_QUEUED)
+
+    def decode(log_probs: np.ndarray) -> Future[list[Hypothesis]]:
         free.acquire()
         future = pool.submit(recognizer.decode, log_probs)
         future.add_done_callback(lambda _: free.release())
@@ -205,51 +211,53 @@ def _decoders(recognizer: RecognizerLike) -> Iterator[Callable[[np.ndarray], Fut
         pool.shutdown(cancel_futures=True)
 
 
-def _heard(
-    recognizer: RecognizerLike,
+def _windows(
+    recognizer: RecognizerProtocol,
     utterances: Iterable[Utterance],
     vad: str | None,
     batch_s: float,
-    heard: Callable[[float], None] = lambda seconds: None,
-) -> Iterator[list[tuple[_Piece, np.ndarray]]]:
-    """Windows of pieces with the emissions (T, V) of each; without samples, of no frames."""
+    on_progress: OnProgress = lambda seconds: None,
+) -> Iterator[list[tuple[_Waveform, np.ndarray]]]:
+    """Windows of waveforms with the emissions (T, V) of each; T is 0 where there are no samples."""
     stopped = Event()
-    pieces = _pieces(recognizer, utterances, vad, stopped)
-    nothing = np.zeros((0, len(recognizer.tokenizer.pieces)), np.float32)
+    waveforms = _waveforms(recognizer, utterances, vad, stopped)
+    empty = np.zeros((0, len(recognizer.tokenizer.pieces)), np.float32)
     rate_hz = recognizer.rate_hz
-    with ThreadPoolExecutor(1) as ahead:
+    with ThreadPoolExecutor(1) as reader:
         try:
-            coming = ahead.submit(_window, pieces, WINDOW_S * rate_hz)
-            while window := coming.result():
-                # read while this window is heard
-                coming = ahead.submit(_window, pieces, WINDOW_S * rate_hz)
-                rows = [nothing] * len(window)
-                for batch in _batches([p.samples for p in window], batch_s * rate_hz):
+            upcoming = reader.submit(_take_window, waveforms, WINDOW_S * rate_hz)
+            while window := upcoming.result():
+                upcoming = reader.submit(_take_window, waveforms, WINDOW_S * rate_hz)
+                rows = [empty] * len(window)
+                for batch in _batches([w.samples for w in window], batch_s * rate_hz):
                     emissions = recognizer.emissions([window[i].samples for i in batch])
                     for i, row in zip(batch, emissions.rows(), strict=True):
                         rows[i] = row
-                    heard(sum(window[i].covers_s for i in batch))
-                heard(sum(piece.covers_s for piece in window if not len(piece.samples)))
+                    on_progress(sum(window[i].advance_s for i in batch))
+                on_progress(sum(w.advance_s for w in window if not len(w.samples)))
                 yield list(zip(window, rows, strict=True))
         finally:
-            stopped.set()  # who presses Ctrl-C does not wait for the rest of a window
+            stopped.set()  # so that Ctrl-C does not wait until the next window has been read
 
 
-def _window(pieces: Iterator[_Piece], window_samples: float) -> list[_Piece]:
-    window: list[_Piece] = []
+def _take_window(waveforms: Iterator[_Waveform], window_samples: float) -> list[_Waveform]:
+    window: list[_Waveform] = []
     samples = 0
-    for piece in pieces:
-        window.append(piece)
-        samples += len(piece.samples)
+    for waveform in waveforms:
+        window.append(waveform)
+        samples += len(waveform.samples)
         if len(window) == WINDOW or samples >= window_samples:
             break
     return window
 
 
-def _pieces(
-    recognizer: RecognizerLike, utterances: Iterable[Utterance], vad: str | None, stopped: Event
-) -> Iterator[_Piece]:
-    """What the model is to hear until it is `stopped`; utterances are cut unless `vad` is None."""
+def _waveforms(
+    recognizer: RecognizerProtocol,
+    utterances: Iterable[Utterance],
+    vad: str | None,
+    stopped: Event,
+) -> Iterator[_Waveform]:
+    """The inputs of the model, until `stopped`. Long utterances are cut unless `vad` is None."""
     for utterance in utterances:
         if stopped.is_set():
             return
@@ -260,27 +268,31 @@ def _pieces(
             samples = audio.read(
                 utterance.audio, recognizer.rate_hz, utterance.start_s, utterance.duration_s
             )
-            yield _Piece(utterance, samples, covers_s=len(samples) / recognizer.rate_hz)
+            yield _Waveform(utterance, samples, advance_s=len(samples) / recognizer.rate_hz)
         except UserError as error:
-            yield _Piece(utterance, np.zeros(0, np.float32), failed=str(error))
+            yield _Waveform(utterance, np.zeros(0, np.float32), error=str(error))
 
 
 def seconds_of(utterance: Utterance) -> float:
-    """As its manifest says, or the file's header; raises `UserError` where it has none."""
+    """The duration of an utterance, measured if the manifest does not state it.
+
+    Raises `UserError` if the recording cannot be read.
+    """
     if utterance.duration_s is not None:
         return utterance.duration_s
     return audio.info(utterance.audio).duration_s - utterance.start_s
 
 
 def _cut(
-    recognizer: RecognizerLike, utterance: Utterance, vad: str, stopped: Event
-) -> Iterator[_Piece]:
-    read = 0
+    recognizer: RecognizerProtocol, utterance: Utterance, vad: str, stopped: Event
+) -> Iterator[_Waveform]:
+    """The chunks of a long utterance, then an empty waveform that covers the silence at the end."""
+    rate_hz, read = recognizer.rate_hz, 0
 
     def blocks() -> Iterator[np.ndarray]:
         nonlocal read
         for block in audio.blocks(
-            utterance.audio, recognizer.rate_hz, BLOCK_S, utterance.start_s, utterance.duration_s
+            utterance.audio, rate_hz, BLOCK_S, utterance.start_s, utterance.duration_s
         ):
             if stopped.is_set():
                 return
@@ -288,30 +300,29 @@ def _cut(
             yield block
 
     covered_s = 0.0
-    for chunk in chunks(blocks(), detector(vad, recognizer.rate_hz), recognizer.rate_hz):
-        end_s = chunk.start_s + len(chunk.samples) / recognizer.rate_hz
-        end_s = min(end_s, read / recognizer.rate_hz)  # zeros fill up the last hop
-        yield _Piece(
-            utterance,
-            chunk.samples,
-            chunk.start_s,
-            chunk.overlap_s,
-            end_s - covered_s,
-            last=False,
+    for chunk in chunks(blocks(), detector(vad, rate_hz), rate_hz):
+        end_s = chunk.start_s + len(chunk.samples) / rate_hz
+        end_s = min(end_s, read / rate_hz)  # the last hop is padded with zeros
+        yield _Waveform(
+            utterance, chunk.samples, chunk.start_s, chunk.overlap_s, end_s - covered_s, last=False
         )
         covered_s = end_s
     if not read:
         raise UserError(
             f"{utterance.audio}: no samples between {utterance.start_s:g} s and the end of the file"
         )
-    read_s = read / recognizer.rate_hz
-    yield _Piece(utterance, np.zeros(0, np.float32), read_s, covers_s=read_s - covered_s)
+    read_s = read / rate_hz
+    yield _Waveform(utterance, np.zeros(0, np.float32), read_s, advance_s=read_s - covered_s)
 
 
 def _batches(samples: list[np.ndarray], batch_samples: float) -> Iterator[list[int]]:
-    """Indices of what has samples by length, cut where the padded batch would pass the limit."""
+    """Batches of indices in order of length; a batch, padded, has at most `batch_samples`.
+
+    Empty waveforms are left out. A waveform above the limit is a batch of its own.
+    """
     batch: list[int] = []
-    for i in sorted(np.flatnonzero([len(s) for s in samples]), key=lambda i: len(samples[i])):
+    indices = [i for i, one in enumerate(samples) if len(one)]
+    for i in sorted(indices, key=lambda i: len(samples[i])):
         if batch and len(samples[i]) * (len(batch) + 1) > batch_samples:
             yield batch
             batch = []
