@@ -614,7 +614,7 @@ def test_doctor_names_what_is_wrong_and_the_mend(run, monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", other)
     status, out, _ = run("doctor")
     assert status == 1
-    assert "1.0, wanted <3,>=2.0" in out
+    assert "1.0, needs <3,>=2.0" in out
     assert "jiwer: pip install 'jiwer<5,>=4.0'" in out
     assert "all is well" not in out
 
@@ -624,13 +624,13 @@ def test_doctor_says_why_torch_and_torchaudio_do_not_load(monkeypatch):
         raise OSError("/lib/libtorch_cuda.so: cannot open shared object file\nmore\nlines")
 
     monkeypatch.setattr(doctor.importlib, "import_module", refuse)
-    found = {finding.what: finding for finding in doctor.examine()}
+    found = {check.name: check for check in doctor.check_installation()}
     pair = found["torch with torchaudio"]
     assert not pair.ok
     assert pair.found == (
-        "do not load together: /lib/libtorch_cuda.so: cannot open shared object file"
+        "cannot be loaded together: /lib/libtorch_cuda.so: cannot open shared object file"
     )
-    assert "pip install" in pair.mend
+    assert "pip install" in pair.fix
     assert not found["device"].ok
 
 

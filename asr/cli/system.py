@@ -15,17 +15,17 @@ from asr.cli.options import AS_SAVED, Decoding, ModelArgument
 
 
 def doctor() -> None:
-    """What is installed, on what device it runs, what is missing and how to mend it."""
-    from asr.diagnostics.doctor import examine
+    """What is installed, on what device it runs, what is missing and how to fix it."""
+    from asr.diagnostics.doctor import check_installation
 
     table = Table(show_header=False, box=None)
-    findings = examine()
-    for finding in findings:
-        table.add_row("ok" if finding.ok else "[red]mend[/red]", finding.what, Text(finding.found))
+    checks = check_installation()
+    for check in checks:
+        table.add_row("ok" if check.ok else "[red]fix[/red]", check.name, Text(check.found))
     out.print(table)
-    broken = [finding for finding in findings if not finding.ok]
-    for finding in broken:
-        result(f"{finding.what}: {finding.mend}")
+    broken = [check for check in checks if not check.ok]
+    for check in broken:
+        result(f"{check.name}: {check.fix}")
     if broken:
         raise typer.Exit(1)
     out.print("all is well")

@@ -1,1 +1,1 @@
-"""Speed, memory and what is installed."""
+"""Benchmarks of a model, and a check of the installation."""

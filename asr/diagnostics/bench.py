@@ -1,4 +1,4 @@
-"""What a model costs: real-time factor by stage, latency, memory, and how they grow."""
+"""Benchmark a model: real-time factor of each stage, latency, and speed and memory by batch."""
 
 from __future__ import annotations
 
@@ -22,39 +22,44 @@ from asr.recognition.recognizer import Recognizer
 from asr.recognition.transcribe import transcript_of
 from asr.transcript.writers import FORMATS
 
-CLIP_S = 3.0  # one short recording, as of a voice command
-MADE_S = 30.0
-ROUNDS = 3
+CLIP_S = 3.0  # a short recording, such as a voice command, for the latency
+NOISE_S = 30.0  # duration of the recording that is generated when none is given
+ROUNDS = 3  # repetitions, of which the median is taken
 LENGTHS_S, BATCHES = (2.0, 8.0, 30.0), (1, 4, 16)
-Found = TypeVar("Found")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class Stage:
+    """The time of one stage of recognition; RTF = seconds / duration of the audio."""
+
     name: str
     seconds: float
-    rtf: float  # real-time factor: seconds of work a second of audio
+    rtf: float
 
 
 @dataclass(frozen=True)
 class Growth:
-    """The emissions of a batch: features and model."""
+    """Time and memory of computing the emissions of one batch: features and acoustic model."""
 
     length_s: float  # of each recording
-    batch: int
+    batch: int  # recordings
     seconds: float
-    times_real_time: float
-    peak_mib: float  # of the whole process meanwhile (where the system cannot tell: so far)
+    times_real_time: float  # batch * length_s / seconds
+    # Peak memory of the process during this batch, or, outside of Linux and CUDA, since its start.
+    peak_mib: float
 
 
 @dataclass(frozen=True)
 class Bench:
+    """The result of `bench`."""
+
     parameters: int
     file_mib: float
     load_s: float
-    first_s: float  # latency of the first short clip: kernels are chosen, decoders compiled
-    latency_s: float  # of the next ones, the median
-    audio_s: float
+    first_s: float  # latency of the first short clip, with kernel selection and compilation
+    latency_s: float  # median latency of the short clip after that
+    audio_s: float  # duration of the recording whose stages were timed
     stages: tuple[Stage, ...]
     growth: tuple[Growth, ...]
 
@@ -68,24 +73,26 @@ def bench(
     recording: str | Path | None = None,
     progress: Callable[[], None] = lambda: None,
 ) -> Bench:
-    """Measure one model on one recording, of noise where none is given; medians of `ROUNDS`.
+    """Measure a model on one recording, or on generated noise; times are medians of `ROUNDS`.
 
-    load: opens the model as it is to be measured. Raises `UserError` for what cannot be read.
+    load: opens the model with the settings that are to be measured; progress: called after each of
+    the 2 + len(BATCHES) * len(LENGTHS_S) parts. Raises `UserError` for a recording that cannot be
+    read or is shorter than `CLIP_S`.
     """
     started = time.perf_counter()
     recognizer = load()
     load_s = time.perf_counter() - started
-    # int8 layers keep theirs packed away
+    # Counted in the file: quantized layers do not expose their parameters.
     parameters = load_model(model).acoustic.parameter_count()
     with tempfile.TemporaryDirectory() as folder:
         if recording is None:
             recording = Path(folder) / "noise.wav"
-            samples = noise(MADE_S, recognizer.rate_hz)
+            samples = noise(NOISE_S, recognizer.rate_hz)
             soundfile.write(recording, samples, recognizer.rate_hz)
         else:
             samples = audio.read(recording, recognizer.rate_hz)
             if len(samples) < CLIP_S * recognizer.rate_hz:
-                raise UserError(f"{recording}: shorter than {CLIP_S:g} s, which are needed")
+                raise UserError(f"{recording}: shorter than {CLIP_S:g} s; give a longer recording")
         clip = Path(folder) / "clip.wav"
         soundfile.write(clip, samples[: round(CLIP_S * recognizer.rate_hz)], recognizer.rate_hz)
         first_s = _seconds(lambda: recognizer.transcribe(clip))
@@ -95,7 +102,7 @@ def bench(
         progress()
     audio_s = len(samples) / recognizer.rate_hz
     medians = {name: statistics.median(r[name] for r in rounds) for name in rounds[0]}
-    medians["in all"] = sum(medians.values())
+    medians["total"] = sum(medians.values())
     return Bench(
         parameters=parameters,
         file_mib=Path(model).stat().st_size / 2**20,
@@ -109,7 +116,7 @@ def bench(
 
 
 def noise(seconds: float, rate_hz: int) -> np.ndarray:
-    """Noise with the rhythm of syllables, four a second: (N,) float32."""
+    """(N,) float32 noise, amplitude-modulated at 4 Hz, about the syllable rate of speech."""
     draw = np.random.default_rng(0)
     t = np.arange(round(seconds * rate_hz)) / rate_hz
     loudness = 0.1 * np.abs(np.sin(4 * np.pi * t))
@@ -117,16 +124,16 @@ def noise(seconds: float, rate_hz: int) -> np.ndarray:
 
 
 def _stages(recognizer: Recognizer, recording: str | Path) -> dict[str, float]:
-    """Seconds of each step on the road of one recording, heard whole."""
-    took: dict[str, float] = {}
+    """Seconds of each stage for one recording, which is recognized in one piece."""
+    seconds: dict[str, float] = {}
 
-    def timed(name: str, call: Callable[[], Found]) -> Found:
+    def timed(name: str, call: Callable[[], Value]) -> Value:
         started = time.perf_counter()
-        found = call()
+        value = call()
         if recognizer.device.type == "cuda":
             torch.cuda.synchronize()
-        took[name] = time.perf_counter() - started
-        return found
+        seconds[name] = time.perf_counter() - started
+        return value
 
     samples = timed("read", lambda: audio.read(recording, recognizer.rate_hz))
     whole = torch.as_tensor(samples).to(recognizer.device)[None]
@@ -145,7 +152,7 @@ def _stages(recognizer: Recognizer, recording: str | Path) -> dict[str, float]:
             transcript_of(str(recording), duration_s, 0.0, [(0.0, hypotheses)])
         ),
     )
-    return took
+    return seconds
 
 
 def _growth(recognizer: Recognizer, progress: Callable[[], None]) -> Iterator[Growth]:

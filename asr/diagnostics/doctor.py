@@ -1,4 +1,4 @@
-"""One screen that says what is installed, what is missing, and how to mend it."""
+"""Check the installation: which packages are installed, which are missing, and how to fix it."""
 
 from __future__ import annotations
 
@@ -13,56 +13,58 @@ from packaging.requirements import Requirement
 
 from asr import __version__
 
-EXTRAS = {  # distribution: what it is for
-    "hibari-tts": "the digits recipe speaks its corpus with it",
+EXTRAS = {  # optional package: its purpose
+    "hibari-tts": "synthesizes the corpus of the digits recipe",
     "matplotlib": "draws learning curves and other pictures",
     "pytest": "runs the tests",
     "silero-vad": "finds the pauses of long recordings, with onnxruntime",
     "ray": "transcribes archives on many machines",
-    "wandb": "shows runs on Weights & Biases",
+    "wandb": "logs runs to Weights & Biases",
 }
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    what: str
+    """What was found for one part of the installation; `fix` is empty when nothing is wrong."""
+
+    name: str
     found: str
-    mend: str = ""  # empty: all is well
+    fix: str = ""
 
     @property
     def ok(self) -> bool:
-        return not self.mend
+        return not self.fix
 
 
-def examine() -> list[CheckResult]:
-    """Look at the interpreter, each dependency, the torch pair, and the device."""
-    findings = [
+def check_installation() -> list[CheckResult]:
+    """Check the interpreter, each dependency, torch with torchaudio, the extras and the device."""
+    results = [
         CheckResult("asr", __version__),
         CheckResult("python", f"{platform.python_version()} ({sys.executable})"),
     ]
     for text in importlib.metadata.requires("asr") or []:
         requirement = Requirement(text)
         if requirement.marker is None:
-            findings.append(_requirement(requirement))
-    findings.append(_torch_pair())
-    findings += [_extra(name, purpose) for name, purpose in EXTRAS.items()]
-    findings.append(_device())
-    return findings
+            results.append(_requirement(requirement))
+    results.append(_torch_pair())
+    results += [_extra(name, purpose) for name, purpose in EXTRAS.items()]
+    results.append(_device())
+    return results
 
 
 def _requirement(requirement: Requirement) -> CheckResult:
-    mend = f"pip install '{requirement}'"
+    fix = f"pip install '{requirement}'"
     try:
         version = importlib.metadata.version(requirement.name)
     except importlib.metadata.PackageNotFoundError:
-        return CheckResult(requirement.name, "missing", mend)
+        return CheckResult(requirement.name, "missing", fix)
     if not requirement.specifier.contains(version, prereleases=True):
-        return CheckResult(requirement.name, f"{version}, wanted {requirement.specifier}", mend)
+        return CheckResult(requirement.name, f"{version}, needs {requirement.specifier}", fix)
     return CheckResult(requirement.name, version)
 
 
 def _torch_pair() -> CheckResult:
-    """torch and torchaudio are compiled against each other: only importing them tells."""
+    """Import torch and torchaudio: versions that do not match fail only when they are loaded."""
     try:
         torch = importlib.import_module("torch")
         torchaudio = importlib.import_module("torchaudio")
@@ -70,7 +72,7 @@ def _torch_pair() -> CheckResult:
         reason = str(error).partition("\n")[0]
         return CheckResult(
             "torch with torchaudio",
-            f"do not load together: {reason}",
+            f"cannot be loaded together: {reason}",
             "install both from one index: pip install 'torch>=2.11,<2.15' 'torchaudio>=2.11,<2.12' "
             "(a CPU-only torch needs the CPU-only torchaudio)",
         )
@@ -90,7 +92,7 @@ def _device() -> CheckResult:
     try:
         torch = importlib.import_module("torch")
     except (ImportError, OSError):
-        return CheckResult("device", "unknown: torch does not load", "mend torch first")
+        return CheckResult("device", "unknown: torch cannot be loaded", "fix torch first")
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         return CheckResult(
