@@ -206,9 +206,8 @@ def test_frames_needed_by_trying_every_path(frames):
 @pytest.mark.parametrize("bidirectional", [True, False])
 def test_frames_are_those_that_the_model_gives(subsampling, bidirectional):
     settings = {"subsampling": subsampling, "bidirectional": bidirectional, "layers": 1}
-    config = parse(
-        {"name": "a", "model": {**settings, "hidden": 4, "channels": 2, "preset": "tiny"}}, "test"
-    )
+    model = {**settings, "hidden": 4, "channels": 2, "preset": "tiny"}
+    config = parse({"name": "a", "model": model, "features": {"cmvn": "none"}}, "test")
     features = Features(config.features).eval()
     model = AcousticModel(config.model, features.size, 5).eval()
     frames = ctc_frames(config)

@@ -1,5 +1,10 @@
 """Every mistake in a configuration is one line: where, which key, what was probably meant."""
 
+import math
+import re
+from pathlib import Path
+from typing import Annotated, get_args
+
 import pytest
 import yaml
 from hypothesis import given
@@ -8,6 +13,9 @@ from hypothesis import strategies as st
 from asr import config
 from asr.config import PRESETS, Config
 from asr.errors import UserError
+
+RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+DEEPSPEECH2 = RECIPES / "speechocean/deepspeech2.yaml"
 
 
 def written(tmp_path, text):
@@ -53,7 +61,7 @@ def test_a_name_is_all_that_is_needed(tmp_path):
         ("- name\n", ["key: value", "list"]),
         ("just words\n", ["key: value", "str"]),
         ("name: [a\n", ["not valid YAML", "line"]),
-        ("name: a\nseed: 1\nseed: 2\n", ["not valid YAML", "'seed' stands twice", "line 3"]),
+        ("name: a\nseed: 1\nseed: 2\n", ["not valid YAML", "'seed' occurs twice", "line 3"]),
         ("name: a\n1: 2\n", ["1"]),
     ],
 )
@@ -96,7 +104,12 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 def test_later_overrides_win_and_take_yaml_types(tmp_path):
     path = written(tmp_path, "name: a\ntrain: {epochs: 3}\n")
     overrides = ["train.epochs=5", "train.epochs=7", "augment.speed=[0.9, 1.1]", "name=b"]
-    overrides += ["model.bidirectional=false", "train.learning_rate=1e-4", "data.folder=null"]
+    overrides += [
+        "model.bidirectional=false",
+        "features.cmvn=none",
+        "train.learning_rate=1e-4",
+        "data.folder=null",
+    ]
     loaded = config.load(path, overrides)
     assert (loaded.name, loaded.train.epochs, loaded.augment.speed) == ("b", 7, [0.9, 1.1])
     assert loaded.model.bidirectional is False
@@ -118,31 +131,201 @@ def test_what_is_parsed_is_not_changed():
     assert values == {"name": "a", "train": {"epochs": 3}}
 
 
+IDLE = [
+    ("features", {"kind": "spectrogram"}, {"n_mels": 40}, "kind=log_mel"),
+    ("features", {"kind": "spectrogram"}, {"low_hz": 100}, "kind=log_mel"),
+    ("features", {"kind": "spectrogram"}, {"high_hz": 4000}, "kind=log_mel"),
+    ("features", {"kind": "log_mel"}, {"n_mfcc": 13}, "kind=mfcc"),
+    ("tokenizer", {"kind": "characters"}, {"vocab_size": 60}, "kind=bpe or kind=unigram"),
+    ("train", {"optimizer": "adamw"}, {"momentum": 0.5}, "optimizer=sgd"),
+    ("train", {"schedule": "cosine"}, {"patience": 5}, "schedule=plateau"),
+    ("train", {"schedule": "noam"}, {"anneal": 1.5}, "schedule=exponential"),
+    ("train", {}, {"inter_ctc_weight": 0.5}, "model.inter_ctc"),
+    ("train", {}, {"freeze_steps": 5}, "init_from"),
+    ("train", {}, {"layer_decay": 0.5}, "init_from"),
+    ("model", {"inter_ctc": []}, {"self_conditioned": True}, "inter_ctc"),
+    ("augment", {"noise_p": 0}, {"noise_snr_db": [0, 10]}, "noise_p above 0"),
+    ("augment", {"noise_p": 0}, {"noise_folder": "noise"}, "noise_p above 0"),
+    ("augment", {"reverb_p": 0}, {"reverb_s": [0.2, 0.3]}, "reverb_p above 0"),
+    ("augment", {"reverb_p": 0}, {"reverb_folder": "rooms"}, "reverb_p above 0"),
+    ("augment", {"reverb_p": 1, "reverb_folder": "rooms"}, {"reverb_s": [0.2, 0.3]}, "no reverb_f"),
+    ("spec_augment", {"freq_masks": 0}, {"freq_share": 0.1}, "freq_masks above 0"),
+    ("spec_augment", {"time_masks": 0}, {"time_share": 0.1}, "time_masks above 0"),
+    ("data", {"train": "train.jsonl"}, {"shuffle_shards": 4}, "shards as train"),
+    ("decoder", {"beam": 1}, {"lm_weight": 0.8}, "beam above 1"),
+    ("decoder", {"beam": 1}, {"word_bonus": 1.0}, "beam above 1"),
+    ("decoder", {"beam": 1}, {"unknown_score": -9.0}, "beam above 1"),
+    ("decoder", {"beam": 1}, {"n_best": 5}, "beam above 1"),
+    ("decoder", {"beam": 1}, {"lexicon": ["a"]}, "beam above 1"),
+    ("decoder", {"beam": 1}, {"token_min_logp": -3.0}, "beam above 1"),
+    ("decoder", {"beam": 1}, {"tokens_per_frame": 4}, "beam above 1"),
+    ("decoder", {"beam": 1}, {"beam_margin": 4.0}, "beam above 1"),
+    ("lm", {"texts": []}, {"order": 2}, "texts"),
+]
+
+
+@pytest.mark.parametrize(("section", "other", "idle", "condition"), IDLE)
+def test_a_setting_without_effect_is_refused(tmp_path, section, other, idle, condition):
+    ((key, value),) = idle.items()
+    path = written(tmp_path, yaml.safe_dump({"name": "a", section: {**other, **idle}}))
+    line = complaint(config.load, path)
+    assert line.startswith(f"{path}: {section}.{key} ") and "has no effect" in line
+    assert condition in line
+    plain = written(tmp_path, yaml.safe_dump({"name": "a", section: other}))
+    override = f"{section}.{key}={yaml.safe_dump(value, default_flow_style=True)}"
+    assert complaint(config.load, plain, [override]).startswith(f"override {override!r}: ")
+
+
+def test_every_condition_of_a_setting_is_tested():
+    tested = {(section, *idle) for section, _, idle, _ in IDLE}
+    assert tested == {(section, name) for section, name, _, _ in Config.conditions()}
+
+
+def test_a_default_may_be_stated_where_it_has_no_effect():
+    model = {"name": "a", "tokenizer": {"kind": "characters", "vocab_size": 500}}
+    assert config.parse(model, "test") == Config(name="a")
+
+
+def test_an_override_drops_what_it_leaves_without_effect():
+    values = {
+        "name": "a",
+        "tokenizer": {"kind": "bpe", "vocab_size": 60},
+        "decoder": {"beam": 50, "lm_weight": 0.9, "n_best": 5},
+        "model": {"inter_ctc": [1], "self_conditioned": True},
+        "train": {"inter_ctc_weight": 0.5},
+    }
+    overrides = ["tokenizer.kind=characters", "decoder.beam=1", "model.inter_ctc=[]"]
+    assert config.parse(values, "test", overrides) == Config(name="a")
+    line = complaint(config.parse, values, "test", [*overrides, "decoder.lm_weight=0.9"])
+    assert line.startswith("override 'decoder.lm_weight=0.9': ")
+
+
+@pytest.mark.parametrize(
+    ("values", "needles"),
+    [
+        ({"augment": {"noise_p": 1, "noise_snr_db": [30, 5]}}, ["noise_snr_db [30, 5] is empty"]),
+        ({"augment": {"reverb_p": 1, "reverb_s": [0.6, 0.1]}}, ["reverb_s [0.6, 0.1] is empty"]),
+        ({"augment": {"reverb_p": 1, "reverb_s": [0, 0.1]}}, ["reverb_s", "above 0 seconds"]),
+        ({"data": {"min_duration_s": 40}}, ["min_duration_s 40", "max_duration_s 30"]),
+        ({"features": {"low_hz": 4000, "high_hz": 300}}, ["high_hz 300", "low_hz 4000"]),
+        ({"features": {"low_hz": 9000}}, ["low_hz 9000", "8000 Hz"]),
+        ({"decoder": {"beam": 5, "n_best": 6}}, ["n_best 6", "the beam, 5"]),
+        ({"decoder": {"beam": 5, "lexicon": []}}, ["lexicon has no words"]),
+        ({"decoder": {"beam": 5, "lexicon": ["two words"]}}, ["'two words'", "single words"]),
+        ({"decoder": {"beam": 5, "lexicon": [True, "maybe"]}}, ["decoder.lexicon", "quotes"]),
+        ({"decoder": {"beam": 5, "word_bonus": math.inf}}, ["decoder.word_bonus", "finite", "inf"]),
+        ({"decoder": {"beam": 5, "beam_margin": -1}}, ["decoder.beam_margin", "-1"]),
+        ({"decoder": {"beam": 5, "tokens_per_frame": 0}}, ["decoder.tokens_per_frame", "0"]),
+        ({"decoder": {"beam": 5, "token_min_logp": 1}}, ["decoder.token_min_logp", "1"]),
+        ({"model": {"preset": "deepspeech2", "layers": 2, "subsampling": 4}}, ["subsampling of"]),
+        ({"model": {"inter_ctc": [3]}}, ["inter_ctc [3]", "1 to 2"]),
+        ({"model": {"layers": 1, "inter_ctc": [1]}}, ["inter_ctc [1]", "only one layer"]),
+    ],
+)
+def test_empty_ranges_and_impossible_values_are_refused(values, needles):
+    line = complaint(config.parse, {"name": "a", **values}, "test")
+    assert line.startswith("test: ")
+    for needle in needles:
+        assert needle in line
+
+
+@pytest.mark.parametrize("cmvn", ["utterance", "loud", "global", "none"])
+def test_a_causal_model_has_a_normalization_that_is_causal(cmvn):
+    values = {"name": "a", "features": {"cmvn": cmvn}, "model": {"bidirectional": False}}
+    if cmvn in ("global", "none"):
+        assert not config.parse(values, "test").model.bidirectional
+    else:
+        line = complaint(config.parse, values, "test")
+        assert f"features.cmvn={cmvn}" in line and "give features.cmvn=global or" in line
+
+
+def test_every_setting_has_a_default_and_a_meaning():
+    found = {setting.key: setting for setting in config.settings()}
+    plain = Config(name="a")
+    for key, setting in found.items():
+        assert re.fullmatch(r"[A-Z].*\w.*\.", setting.meaning), key
+        if key not in ("name", "model.layers", "model.hidden", "model.dropout"):
+            assert setting.default == plain[key]
+    assert len(found) == 2 + sum(len(s.model_fields) for s in Config.sections().values())
+    assert found["train.momentum"].conditions == ("optimizer=sgd",)
+    assert found["features.rate_hz"].values == "integer, at least 4000, at most 96000"
+    assert found["decoder.lexicon"].values == "list of text or text or null"
+    assert found["augment.noise_snr_db"].values == "[number, number]"
+    assert found["train.batch_s"].values == "number or auto"
+
+
+@pytest.mark.parametrize("path", [*sorted(RECIPES.glob("*/recipe.yaml")), DEEPSPEECH2], ids=str)
+def test_a_resolved_recipe_is_the_same_configuration(path):
+    made = config.load(path)
+    assert config.parse(yaml.safe_load(config.to_yaml(made)), "again") == made
+    assert config.parse(made.model_dump(mode="json"), "again") == made
+
+
 # PyYAML loses U+0085 and the Unicode line separators, which no name of a folder has.
 text = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]))
 
 
-@given(
-    name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]*", fullmatch=True),
-    preset=st.sampled_from(sorted(PRESETS)),
-    layers=st.none() | st.integers(1, 9),
-    rate=st.floats(1e-12, 1e6),
-    folder=st.none() | text,
-    options=st.dictionaries(text, text | st.integers() | st.booleans() | st.floats(0, 1)),
-    speed=st.lists(st.floats(0.5, 2.0)),
-)
-def test_the_resolved_yaml_is_the_same_configuration(
-    name, preset, layers, rate, folder, options, speed
-):
-    values = {
-        "name": name,
-        "data": {"folder": folder, "prepare": options},
-        "augment": {"speed": speed},
-        "model": {"preset": preset, "layers": layers},
-        "train": {"learning_rate": rate},
-    }
-    made = config.parse(values, "test")
-    assert config.parse(yaml.safe_load(config.to_yaml(made)), "again") == made
+def values_of(field) -> st.SearchStrategy:
+    """Values that a field's type and bounds allow."""
+    kinds = [kind for kind in get_args(field.annotation) if kind is not type(None)]
+    optional = type(None) in get_args(field.annotation)
+    (kind,) = kinds if optional else [field.annotation]
+    bounded = Annotated[kind, field.description, *field.metadata]
+    return st.none() | st.from_type(bounded) if optional else st.from_type(bounded)
+
+
+@st.composite
+def configurations(draw) -> Config:
+    """Any configuration: each setting drawn by its type, and dropped where it is refused."""
+    values = {"name": draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]*", fullmatch=True))}
+    folders = {"folder": draw(st.none() | text), "prepare": draw(st.dictionaries(text, text))}
+    values["data"] = folders
+    values["augment"] = {"speed": draw(st.lists(st.floats(0.5, 2.0)))}
+    for section, kind in Config.sections().items():
+        names = draw(st.sets(st.sampled_from(sorted(kind.model_fields))))
+        for name in sorted(names - set(values.get(section, ()))):
+            value = draw(SETTINGS[section, name])
+            try:
+                changed = {**values.get(section, {}), name: value}
+                config.parse({**values, section: changed}, "test")
+            except UserError:
+                continue
+            values[section] = changed
+    return config.parse(values, "test")
+
+
+WORDS = st.lists(st.from_regex(r"[a-z']+|yes|no|1", fullmatch=True), min_size=1).map(tuple)
+SETTINGS = {
+    (section, name): values_of(field)
+    for section, kind in Config.sections().items()
+    for name, field in kind.model_fields.items()
+    if (section, name) != ("decoder", "lexicon")
+} | {
+    ("data", "test"): st.lists(text),
+    ("data", "train"): text,
+    ("data", "dev"): text,
+    ("lm", "texts"): st.lists(text),
+    ("train", "init_from"): text,
+    ("train", "wandb"): text,
+    ("augment", "noise_folder"): text,
+    ("augment", "reverb_folder"): text,
+    ("decoder", "lexicon"): WORDS | text.filter(bool),
+    ("decoder", "beam_margin"): st.floats(0),  # infinity too
+}
+
+
+@given(made=configurations())
+def test_the_resolved_yaml_is_the_same_configuration(made):
+    again = config.parse(yaml.safe_load(config.to_yaml(made)), "again")
+    assert again == made
+    assert config.parse(made.model_dump(mode="json"), "again") == made
+    assert config.to_yaml(again) == config.to_yaml(made)
+
+
+def test_the_resolved_yaml_has_only_what_has_an_effect():
+    written = yaml.safe_load(config.to_yaml(Config(name="a")))
+    assert "vocab_size" not in written["tokenizer"] and "momentum" not in written["train"]
+    assert written["features"]["n_mels"] == 80 and written["decoder"]["beam"] == 1
 
 
 def test_another_preset_replaces_what_the_old_one_filled_in():

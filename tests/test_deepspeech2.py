@@ -116,10 +116,10 @@ def test_training_does_not_see_the_padding():
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"subsampling": 4}, "subsampling of deepspeech2 is 2, not 4"),
-        ({"dropout": 0.1}, "dropout of deepspeech2 is 0, not 0.1"),
-        ({"bidirectional": False}, "bidirectional of deepspeech2 is True, not False"),
-        ({"inter_ctc": [1]}, "inter_ctc of deepspeech2 is [], not [1]"),
+        ({"subsampling": 4}, "subsampling of preset deepspeech2 is 2, not 4"),
+        ({"dropout": 0.1}, "dropout of preset deepspeech2 is 0, not 0.1"),
+        ({"bidirectional": False}, "bidirectional of preset deepspeech2 is True, not False"),
+        ({"inter_ctc": [1]}, "inter_ctc of preset deepspeech2 is [], not [1]"),
     ],
 )
 def test_what_the_design_lacks_is_refused(wrong, said):

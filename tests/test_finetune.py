@@ -135,7 +135,8 @@ def test_layers_that_fit_are_kept_and_the_rest_is_named(
 
 
 def test_a_causal_model_gives_its_front_end_to_one_that_looks_ahead(tmp_path, said):
-    old = build(OLD, model={"hidden": 32, "bidirectional": False})  # as wide as 16 each way
+    causal = {"hidden": 32, "bidirectional": False}  # as wide as 16 each way
+    old = build(OLD, model=causal, features={"cmvn": "global"})
     kept = finetune.initialize(build(OLD), saved(tmp_path, old))
     convolutions = [f"front_end.convolutions.{i}" for i in range(2)]
     assert kept == [*convolutions, "front_end.project", "norm", "head"]
@@ -158,7 +159,7 @@ def test_other_features_are_refused_with_both_values(model_file, features, said)
 
 
 def test_what_changes_no_feature_is_let_through(model_file, said):
-    same = {"n_mels": 20, "dither": 0.0, "cmvn": "global", "high_hz": 8000, "n_mfcc": 13}
+    same = {"n_mels": 20, "dither": 0.0, "cmvn": "global", "high_hz": 8000}
     model = build(features=same)
     finetune.initialize(model, model_file)
     assert said().endswith("global CMVN is that of the new data")
@@ -319,5 +320,5 @@ def test_a_whole_run_says_what_it_keeps(corpus, caplog):
 
 @pytest.mark.parametrize("option", ["freeze_steps=5", "layer_decay=0.9"])
 def test_options_of_fine_tuning_alone_are_refused(option):
-    with pytest.raises(UserError, match="for fine-tuning: give init_from"):
+    with pytest.raises(UserError, match=r"has no effect with init_from=null; .* give init_from"):
         parse({"name": "t"}, "t", [f"train.{option}"])

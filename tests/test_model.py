@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from asr.config import PRESETS, Config, ModelConfig
+from asr.config import PRESETS, Config, FeatureConfig, ModelConfig, parse
 from asr.model.acoustic import STRIDES, AcousticModel
 from asr.model.deepspeech2 import DeepSpeech2
 from asr.model.model_file import Model
@@ -39,7 +39,8 @@ def test_emissions_do_not_depend_on_the_batch(preset, bidirectional, device):
     # The law does not depend on the size, and this one takes half a minute at its full one.
     less = {"channels": 8, "hidden": 128} if preset == "deepspeech2" else {}
     model = ModelConfig(preset=preset, bidirectional=bidirectional, **less)
-    config = Config(name="t", model=model)
+    features = FeatureConfig(cmvn="loud" if bidirectional else "none")
+    config = Config(name="t", model=model, features=features)
     torch.manual_seed(0)
     recognizer = Recognizer(Model.build(config, CharacterTokenizer("abcdefghij")), device)
     short, long = 16000 * 9 // 10 + 123, 16000 * 5
@@ -73,6 +74,55 @@ def test_a_causal_model_does_not_look_ahead(subsampling):
     same = 40 // subsampling  # frames whose last feature frame lies before the change
     assert torch.equal(a[:same], b[:same])
     assert not torch.allclose(a[same:], b[same:])
+
+
+CAUSAL = [
+    {"features": {"cmvn": cmvn, "kind": kind}, "model": model}
+    for cmvn in ("none", "global")
+    for kind, model in [
+        ("log_mel", {"subsampling": 2, "rnn": "gru"}),
+        ("log_mel", {"subsampling": 4, "inter_ctc": [1], "self_conditioned": True}),
+        ("mfcc", {"subsampling": 8}),
+        ("spectrogram", {"subsampling": 4}),
+    ]
+]
+
+
+def on_waveforms(values, bidirectional=False) -> Recognizer:
+    """An untrained recognizer on log-mel, MFCC or spectrogram features."""
+    model = {"preset": "tiny", "hidden": 16, "channels": 4, "bidirectional": bidirectional}
+    config = parse({"name": "t", **values, "model": model | values["model"]}, "test")
+    torch.manual_seed(0)
+    built = Model.build(config, CharacterTokenizer("abcdefghij"))
+    if config.features.cmvn == "global":
+        built.features.measure([(0.1 * torch.randn(2, 16000), torch.tensor([16000, 9000]))])
+    return Recognizer(built, "cpu")
+
+
+def changed_after(recognizer, after: int) -> torch.Tensor:
+    """(T,) bool: whether the emissions of a frame change when the samples from `after` on do."""
+    samples = 0.1 * torch.randn(16000)
+    louder = torch.cat([samples[:after], 3 * samples[after:].flip(0)])
+    a, b = (recognizer.emissions([s]).log_probs[0] for s in (samples, louder))
+    return (a - b).abs().amax(1) > 1e-5
+
+
+@pytest.mark.parametrize("after", [4000, 7777, 15000])
+@pytest.mark.parametrize("values", CAUSAL, ids=str)
+def test_emissions_of_a_causal_model_depend_on_no_later_sample(values, after):
+    recognizer = on_waveforms(values)
+    changed = changed_after(recognizer, after)
+    # Frame i reads the samples before i * frame_s and half a window more.
+    reads = torch.arange(len(changed)) * recognizer.frame_s + recognizer.features.look_ahead_s
+    first = int((reads * recognizer.rate_hz <= after).sum())
+    assert not changed[:first].any()
+    assert changed[first : first + 2].any() and changed[-1]
+
+
+@pytest.mark.parametrize("cmvn", ["utterance", "loud", "none"])
+def test_emissions_of_a_bidirectional_model_depend_on_all_samples(cmvn):
+    values = {"features": {"cmvn": cmvn}, "model": {}}
+    assert changed_after(on_waveforms(values, bidirectional=True), 15000)[0]
 
 
 def test_a_bidirectional_model_hears_the_whole_utterance():

@@ -58,8 +58,13 @@ class Features(nn.Module):
             self.register_buffer("mean", torch.zeros(self.size))
             self.register_buffer("std", torch.ones(self.size))
 
+    @property
+    def look_ahead_s(self) -> float:
+        """The seconds of audio after the time of a frame that the frame reads: half a window."""
+        return self.config.window_ms / 2000
+
     def frames(self, samples: Tensor | int) -> Tensor | int:
-        """Number of frames of so many samples."""
+        """The number of frames of `samples` samples."""
         return samples // self.hop + 1
 
     @torch.no_grad()

@@ -1,0 +1,96 @@
+"""Settings of the decoder and of the language model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from asr.config.section import Section, above, given, refuse
+
+
+class DecoderConfig(Section):
+    """How emissions become text; tuning on a dev set chooses the values for a model file."""
+
+    beam: int = Field(
+        1,
+        ge=1,
+        description="The prefixes that are kept after each frame; 1 is greedy decoding, the best "
+        "path.",
+    )
+    lm_weight: Annotated[float, above("beam", 1)] = Field(
+        0.5, ge=0, description="The weight of ln P(text) of the language model, if there is one."
+    )
+    word_bonus: Annotated[float, above("beam", 1)] = Field(
+        0.0,
+        description="The score added for each word, as a language model prefers short texts.",
+    )
+    unknown_score: Annotated[float, above("beam", 1)] = Field(
+        -15.0, le=0, description="The ln P of a word that the language model does not know."
+    )
+    n_best: Annotated[int, above("beam", 1)] = Field(
+        1, ge=1, description="The number of alternative texts returned."
+    )
+    lexicon: Annotated[tuple[str, ...] | str | None, above("beam", 1)] = Field(
+        None,
+        description="The only words that may be written: a list, or a text file of words "
+        "separated by white space, whose words a model file takes over; null allows any word.",
+    )
+    token_min_logp: Annotated[float, above("beam", 1)] = Field(
+        -7.0,
+        le=0,
+        allow_inf_nan=True,
+        description="Tokens whose ln P in a frame is lower are not tried in it, except the "
+        "blank and the likeliest token.",
+    )
+    tokens_per_frame: Annotated[int, above("beam", 1)] = Field(
+        40, ge=1, description="The greatest number of tokens, likeliest first, tried in a frame."
+    )
+    beam_margin: Annotated[float, above("beam", 1)] = Field(
+        15.0,
+        ge=0,
+        allow_inf_nan=True,
+        description="Prefixes whose score is lower than the best by more than this are dropped.",
+    )
+    confidence_scale: float = Field(
+        1.0,
+        gt=0,
+        description="A word's confidence c becomes sigmoid(confidence_scale * logit(c) + "
+        "confidence_shift), as CTC is too sure of itself.",
+    )
+    confidence_shift: float = Field(
+        0.0, description="The shift of a word's confidence; see confidence_scale."
+    )
+
+    @field_validator("lexicon", mode="before")
+    @classmethod
+    def _words(cls, value: Any) -> Any:
+        """YAML reads `yes`, `no` and numbers as other types than words."""
+        if isinstance(value, (list, tuple)) and not all(isinstance(one, str) for one in value):
+            odd = next(one for one in value if not isinstance(one, str))
+            raise ValueError(f"{odd!r} is not a word; put it in quotes")
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> DecoderConfig:
+        if self.n_best > self.beam:
+            raise refuse("n_best", f"{self.n_best} is more than the beam, {self.beam}")
+        if isinstance(self.lexicon, tuple) and any(len(w.split()) != 1 for w in self.lexicon):
+            odd = next(w for w in self.lexicon if len(w.split()) != 1)
+            raise refuse("lexicon", f"has {odd!r}, which is not one word; list single words")
+        if self.lexicon is not None and not self.lexicon:
+            raise refuse("lexicon", "has no words; leave it out to allow any word")
+        return self
+
+
+class LanguageModelConfig(Section):
+    """The n-gram that is estimated after training and tuned on dev, for tuned.asr."""
+
+    texts: list[str] = Field(
+        [],
+        description="What the n-gram is estimated from: manifests of data.folder, or text files "
+        "and manifests by their paths; [] estimates none.",
+    )
+    order: Annotated[int, given("texts")] = Field(
+        3, ge=1, le=6, description="The order of the n-gram: 3 is a trigram."
+    )

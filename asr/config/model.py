@@ -1,0 +1,176 @@
+"""Settings of the model: features, SpecAugment and the acoustic model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from asr.config.section import Section, above, given, one_of, refuse
+
+
+class FeatureConfig(Section):
+    """The features of the audio: kind, resolution and normalization."""
+
+    rate_hz: int = Field(
+        16000,
+        ge=4000,
+        le=96000,
+        description="The sampling rate in Hz to which all audio is converted.",
+    )
+    kind: Literal["spectrogram", "log_mel", "mfcc"] = Field(
+        "log_mel",
+        description="The features: log power spectrogram, log-mel spectrogram, or MFCC.",
+    )
+    window_ms: float = Field(
+        25.0, gt=0, description="The length in milliseconds of the window of a frame."
+    )
+    hop_ms: float = Field(
+        10.0, gt=0, description="The time in milliseconds from one frame to the next."
+    )
+    n_mels: Annotated[int, one_of("kind", "log_mel", "mfcc")] = Field(
+        80, ge=1, description="The number of mel filters."
+    )
+    n_mfcc: Annotated[int, one_of("kind", "mfcc")] = Field(
+        40, ge=1, description="The number of cepstral coefficients."
+    )
+    low_hz: Annotated[float, one_of("kind", "log_mel", "mfcc")] = Field(
+        20.0, ge=0, description="The lower edge in Hz of the lowest mel filter."
+    )
+    high_hz: Annotated[float | None, one_of("kind", "log_mel", "mfcc")] = Field(
+        None,
+        description="The upper edge in Hz of the highest mel filter; half the rate when it is "
+        "null.",
+    )
+    cmvn: Literal["utterance", "loud", "global", "none"] = Field(
+        "loud",
+        description="Where the mean and variance for normalization are measured: over the frames "
+        "of the utterance, over its frames within 40 dB of the loudest (so that silence around "
+        "the speech changes nothing; measured in docs/benchmarks.md), or over the training set; "
+        "a causal model takes global or none.",
+    )
+    dither: float = Field(
+        1e-5,
+        ge=0,
+        description="The amplitude of white noise added in training; 1.0 is full scale.",
+    )
+
+    @model_validator(mode="after")
+    def _ranges(self) -> FeatureConfig:
+        if self.hop_ms > self.window_ms:
+            raise refuse(
+                "hop_ms",
+                f"{self.hop_ms:g} leaves gaps between windows of {self.window_ms:g} ms; "
+                "give hop_ms <= window_ms",
+            )
+        if self.kind != "spectrogram":
+            self._check_filters()
+        return self
+
+    def _check_filters(self) -> None:
+        half_hz = self.rate_hz / 2
+        if self.high_hz is not None and not self.low_hz < self.high_hz <= half_hz:
+            raise refuse(
+                "high_hz",
+                f"{self.high_hz:g} must lie above low_hz {self.low_hz:g} and not above "
+                f"half the rate, {half_hz:g} Hz",
+            )
+        if self.low_hz >= half_hz:
+            raise refuse("low_hz", f"{self.low_hz:g} must lie below half the rate, {half_hz:g} Hz")
+        if self.kind == "mfcc" and self.n_mfcc > self.n_mels:
+            raise refuse("n_mfcc", f"{self.n_mfcc} is more than n_mels {self.n_mels}")
+
+
+class SpecAugmentConfig(Section):
+    """Masks on features (Park et al. 2019), time masks by the length (Park et al. 2020)."""
+
+    freq_masks: int = Field(2, ge=0, description="The number of frequency masks.")
+    freq_share: Annotated[float, above("freq_masks")] = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="The greatest width of a frequency mask, as a share of the bins.",
+    )
+    time_masks: int = Field(5, ge=0, description="The number of time masks.")
+    time_share: Annotated[float, above("time_masks")] = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="The greatest width of a time mask, as a share of the utterance's frames.",
+    )
+
+
+# name: layers, units a direction, dropout; parameters when bidirectional on 80 mels
+PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {"layers": 2, "hidden": 128, "dropout": 0.1},  # 1.0 M
+    "small": {"layers": 3, "hidden": 256, "dropout": 0.1},  # 5.1 M
+    "base": {"layers": 4, "hidden": 384, "dropout": 0.15},  # 14.7 M
+    "large": {"layers": 6, "hidden": 640, "dropout": 0.2},  # 60 M
+    # another design, for comparison (asr/model/deepspeech2.py): 86.6 M on 161 spectrogram bins
+    "deepspeech2": {"layers": 5, "hidden": 1024, "dropout": 0.0, "subsampling": 2},
+}
+
+
+class ModelConfig(Section):
+    """The acoustic model: convolutions, recurrent layers, CTC head."""
+
+    preset: Literal["tiny", "small", "base", "large", "deepspeech2"] = Field(
+        "small",
+        description="The design, which sets layers, hidden and dropout where they are not given.",
+    )
+    subsampling: Literal[2, 4, 8] = Field(
+        4, description="The number of feature frames for each frame of the model."
+    )
+    channels: int = Field(32, ge=1, description="The number of channels of the convolutions.")
+    rnn: Literal["lstm", "gru"] = Field("lstm", description="The kind of the recurrent layers.")
+    layers: int | None = Field(
+        None, ge=1, description="The number of recurrent layers; the preset's when it is null."
+    )
+    hidden: int | None = Field(
+        None,
+        ge=1,
+        description="The units of a recurrent layer in each direction; the preset's when it is "
+        "null.",
+    )
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description="The dropout after each layer; the preset's when it is null."
+    )
+    bidirectional: bool = Field(
+        True,
+        description="Whether layers read in both directions; false makes the model causal: an "
+        "output depends on no audio after it but the rest of its own windows.",
+    )
+    inter_ctc: list[int] = Field(
+        [],
+        description="The layers, counted from 1, after which the head has a CTC loss as well.",
+    )
+    self_conditioned: Annotated[bool, given("inter_ctc")] = Field(
+        False,
+        description="Whether the output of the head at the layers of inter_ctc is added to the "
+        "input of the layer above.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        name = values.get("preset", "small")
+        preset = PRESETS.get(name, {}) if isinstance(name, str) else {}
+        return {**values, **{k: v for k, v in preset.items() if values.get(k) is None}}
+
+    @model_validator(mode="after")
+    def _fits(self) -> ModelConfig:
+        if not all(1 <= layer < (self.layers or 0) for layer in self.inter_ctc):
+            raise refuse(
+                "inter_ctc",
+                f"{self.inter_ctc} must name layers below the last, "
+                + (f"1 to {self.layers - 1}" if self.layers > 1 else "and there is only one layer"),
+            )
+        if self.preset == "deepspeech2":
+            only = {"subsampling": 2, "dropout": 0, "bidirectional": True, "inter_ctc": []}
+            for key, value in only.items():
+                if (found := getattr(self, key)) != value:
+                    raise refuse(key, f"of preset deepspeech2 is {value}, not {found}")
+        return self

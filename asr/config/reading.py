@@ -1,0 +1,142 @@
+"""Reading a configuration: YAML and `section.key=value` overrides in, one line for a mistake."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from asr.config.model import PRESETS
+from asr.config.root import Config
+from asr.errors import UserError
+
+
+def to_yaml(config: Config) -> str:
+    """The resolved configuration: every setting that has an effect, presets spelled out."""
+    values = config.model_dump(mode="json")
+    for section, name, other, needs in Config.conditions():
+        if not needs.holds(config[other]):
+            values[section].pop(name, None)
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that occurs twice, of which YAML would silently drop the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise yaml.YAMLError(f"the key {key.value!r} occurs twice, again in line {line}")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a YAML file, then apply `section.key=value` overrides, later ones winning.
+
+    An override also drops the settings of the file that have no effect beside its value, such as
+    `tokenizer.vocab_size` with `tokenizer.kind=characters`. Raises `UserError` that names the file
+    (or the override), the key, and the nearest valid key.
+    """
+    path = Path(path)
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    return parse(values if values is not None else {}, str(path), overrides)
+
+
+def parse(values: Any, source: str, overrides: Iterable[str] = ()) -> Config:
+    """Like `load`, for values in memory; `source` names them in errors."""
+    if not isinstance(values, dict):
+        raise UserError(f"{source}: expected `key: value` lines, found {type(values).__name__}")
+    values = copy.deepcopy(values)
+    overridden: dict[str, str] = {}
+    # A preset is applied first: it clears what another preset has filled in.
+    for override in sorted(overrides, key=lambda text: not text.startswith("model.preset=")):
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise UserError(f"override {override!r}: write it as section.key=value")
+        try:
+            _put(values, key.split("."), yaml.safe_load(text))
+        except yaml.YAMLError:
+            raise UserError(f"override {override!r}: the value is not valid YAML") from None
+        overridden[key] = override
+        if key == "model.preset" and isinstance(values["model"], dict):
+            for filled in PRESETS["small"]:
+                values["model"].pop(filled, None)
+    _drop_idle(values, overridden)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise UserError(_explain(error, source, overridden)) from None
+
+
+def _put(values: dict, keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        if not isinstance(values.get(key), dict):
+            values[key] = {}
+        values = values[key]
+    values[keys[-1]] = value
+
+
+def _drop_idle(values: dict, overridden: Mapping[str, str]) -> None:
+    """Remove the settings that overrides of other settings leave without effect."""
+    for section, name, other, needs in Config.conditions():
+        at, _, key = other.partition(".")
+        if other in overridden and f"{section}.{name}" not in overridden:
+            below = values.get(section)
+            if isinstance(below, dict) and not needs.holds(values[at][key]):
+                below.pop(name, None)
+
+
+def _explain(error: ValidationError, source: str, overridden: Mapping[str, str]) -> str:
+    """One line for the first thing that is wrong."""
+    first = error.errors(include_url=False)[0]
+    section = "".join(f"{part}." for part in first["loc"])
+    key = section.removesuffix(".")
+    if first["type"] == "setting":  # ours: it names the setting and its value
+        key = section + first["ctx"]["key"]
+    # An override may be wrong in a part of its value, or give a part to what has none.
+    related = [o for k, o in overridden.items() if f"{k}.".startswith(f"{key}.") and key]
+    related += [o for k, o in overridden.items() if f"{key}.".startswith(f"{k}.")]
+    where = f"override {related[-1]!r}" if related else source
+    if first["type"] == "setting":
+        return f"{where}: {section}{first['msg']}"
+    if first["type"] == "extra_forbidden":
+        near = _nearest(key)
+        return f"{where}: unknown key {key!r}" + (f"; did you mean {near!r}?" if near else "")
+    if first["type"] == "missing":
+        return f"{where}: key {key!r} is missing"
+    what = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{where}: {key}: {what}"
+    return f"{where}: {key}: {what}, not {first['input']!r}"
+
+
+def _nearest(key: str) -> str | None:
+    """The valid dotted key that is most like `key`, if one is."""
+    valid = list(Config.model_fields)
+    for name, section in Config.sections().items():
+        valid += [f"{name}.{sub}" for sub in section.model_fields]
+    parent, _, last = key.rpartition(".")
+    siblings = {v.rpartition(".")[2]: v for v in valid if v.rpartition(".")[0] == parent}
+    near = difflib.get_close_matches(last, siblings, n=1, cutoff=0.5)
+    if near:
+        return siblings[near[0]]
+    by_last = {v.rpartition(".")[2]: v for v in valid}
+    near = difflib.get_close_matches(last, by_last, n=1)
+    return by_last[near[0]] if near else None

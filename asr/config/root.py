@@ -1,0 +1,89 @@
+"""The whole configuration, and what its sections ask of one another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from asr.config.data import AugmentConfig, DataConfig, TextConfig, TokenizerConfig
+from asr.config.decoding import DecoderConfig, LanguageModelConfig
+from asr.config.model import FeatureConfig, ModelConfig, SpecAugmentConfig
+from asr.config.section import Needs, Section, refuse, require_effect
+from asr.config.training import TrainConfig
+
+
+class Config(Section):
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="The name of the model and of its run folder, runs/NAME.",
+    )
+    seed: int = Field(
+        0, ge=0, description="The seed of all random draws: the same seed gives the same weights."
+    )
+    data: DataConfig = DataConfig()
+    text: TextConfig = TextConfig()
+    features: FeatureConfig = FeatureConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    augment: AugmentConfig = AugmentConfig()
+    spec_augment: SpecAugmentConfig = SpecAugmentConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    decoder: DecoderConfig = DecoderConfig()
+    lm: LanguageModelConfig = LanguageModelConfig()
+
+    @classmethod
+    def sections(cls) -> dict[str, type[Section]]:
+        return {
+            name: field.annotation
+            for name, field in cls.model_fields.items()
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+        }
+
+    @classmethod
+    def conditions(cls) -> Iterator[tuple[str, str, str, Needs]]:
+        """(section, setting, dotted name of the setting that it depends on, condition)."""
+        for section, kind in cls.sections().items():
+            for name, needs in kind.needs():
+                other = needs.key if "." in needs.key else f"{section}.{needs.key}"
+                yield section, name, other, needs
+
+    @model_validator(mode="after")
+    def _settings_across_sections_have_an_effect(self) -> Config:
+        for section, name, other, needs in self.conditions():
+            if other == needs.key:
+                require_effect(getattr(self, section), name, needs, self[other], f"{section}.")
+        return self
+
+    @model_validator(mode="after")
+    def _batch_holds_the_longest_utterance(self) -> Config:
+        slowest, longest_s = min(self.augment.speed, default=1.0), self.data.max_duration_s
+        if self.train.batch_s != "auto" and self.train.batch_s < longest_s / slowest - 1e-6:
+            at = f" at speed {slowest:g}" if slowest != 1 else ""
+            raise refuse(
+                "train.batch_s",
+                f"{self.train.batch_s:g} is less than data.max_duration_s {longest_s:g}{at}: "
+                "one utterance must fit in a batch",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _causal_throughout(self) -> Config:
+        if not self.model.bidirectional and self.features.cmvn in ("utterance", "loud"):
+            raise refuse(
+                "model.bidirectional",
+                f"false makes the model causal, but features.cmvn={self.features.cmvn} measures "
+                "the whole utterance; give features.cmvn=global or features.cmvn=none as well",
+            )
+        return self
+
+    def __getitem__(self, key: str) -> Any:
+        """The value of a dotted name: config["train.epochs"]."""
+        return reduce(getattr, key.split("."), self)
+
+    @property
+    def data_folder(self) -> Path:
+        return Path(self.data.folder or f"data/{self.name}")
