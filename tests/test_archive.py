@@ -164,7 +164,7 @@ def test_every_utterance_is_in_one_chunk_with_its_like(durations_s, workers):
         (["--watch", "x", "--engine", "ray", "-o", "t"], "not --watch or a pipe"),
         (
             ["x.wav", "--address", "h:1"],
-            "h:1: is that of a Ray cluster; add --engine ray",
+            "h:1: is the address of a Ray cluster; add --engine ray",
         ),
     ],
 )

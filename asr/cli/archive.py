@@ -3,26 +3,65 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from asr.cli.console import err, note, progress_bars, result, say_failed
-from asr.cli.options import Decoding
+from asr.cli.options import Decoding, Format
+from asr.errors import UserError
 
 if TYPE_CHECKING:
     from asr.cluster.worker import Work
 
+Engine = Enum("Engine", {name: name for name in ("process", "ray")}, type=str)
 
-def work_of(model: Path, decoding: Decoding, vad: str) -> Work:
-    """What each worker needs to transcribe."""
-    from asr.cluster.cluster import require_ray
-    from asr.cluster.worker import Work
 
-    require_ray()
-    d = decoding
-    return Work(model, d.device, d.lm, d.hotwords, d.settings, vad, d.int8)
+@dataclass(frozen=True)
+class EngineOptions:
+    """Where the work is done: in this process, or on a Ray cluster."""
+
+    engine: Annotated[
+        Engine, typer.Option(help="Use this process, or all CPUs and machines of a Ray cluster.")
+    ] = Engine.process
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Use this Ray cluster instead of starting one."),
+    ] = None
+
+    @property
+    def is_ray(self) -> bool:
+        return self.engine is Engine.ray
+
+    def check(
+        self,
+        audio: list[str],
+        output: Path | None,
+        format: list[Format] | None,
+        watch: Path | None,
+    ) -> None:
+        """Refuse options that a cluster cannot follow."""
+        if format and list(format) != [Format.jsonl]:
+            raise UserError("--engine ray writes JSON lines: leave --format out")
+        if watch is not None or not audio or "-" in audio:
+            raise UserError("--engine ray: name files, folders or manifests, not --watch or a pipe")
+        if output is None:
+            raise UserError("--engine ray: name a folder for the results, -o FOLDER")
+
+    def work(self, model: Path, decoding: Decoding, vad: str) -> Work:
+        """What each worker needs to transcribe."""
+        from asr.cluster.cluster import require_ray
+        from asr.cluster.worker import Work
+
+        require_ray()
+        d = decoding
+        return Work(model, d.device, d.lm, d.hotwords, d.settings, vad, d.int8)
+
+
+IN_THIS_PROCESS = EngineOptions()
 
 
 def transcribe_on_ray(

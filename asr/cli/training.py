@@ -24,7 +24,7 @@ class RecipeOptions:
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KEY=VALUE]...",
+            metavar="KEY=VALUE",
             help="Changes to settings, such as train.epochs=50 (asr config lists them).",
             show_default=False,
         ),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
-from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from asr.audio.vad import DETECTORS
-from asr.cli.archive import transcribe_on_ray, work_of
+from asr.cli.archive import IN_THIS_PROCESS, EngineOptions, transcribe_on_ray
 from asr.cli.console import err, hearing, note, say_failed
 from asr.cli.options import AS_SAVED, Decoding, Format, ModelArgument
 from asr.data.manifest import Utterance
@@ -19,98 +20,135 @@ from asr.recognition.outputs import Outputs, written
 from asr.transcript import Transcript
 from asr.transcript.writers import CHAINABLE
 
+if TYPE_CHECKING:
+    from asr.recognition.recognizer import Recognizer
+
 Vad = Enum("Vad", {name: name for name in DETECTORS}, type=str)
-Engine = Enum("Engine", {name: name for name in ("process", "ray")}, type=str)
 
 
-def transcribe(
-    context: typer.Context,
-    model: ModelArgument,
-    audio: Annotated[
-        list[str] | None,
-        typer.Argument(help="Files, folders, 'patterns/**/*.mp3', manifests; - for a pipe."),
-    ] = None,
+@dataclass(frozen=True)
+class Destination:
+    """Where transcripts go and in which formats: a folder, or standard output."""
+
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output",
-            "-o",
-            metavar="FOLDER",
-            help="Write a file for each recording and format there.",
+            "--output", "-o", metavar="FOLDER", help="Write a file for each recording and format."
         ),
-    ] = None,
+    ] = None
     format: Annotated[
-        list[Format],
-        typer.Option(metavar="FORMAT", help="What to write; with -o, may be repeated."),
-    ] = (Format.txt,),
+        list[Format] | None,
+        typer.Option(
+            metavar="FORMAT",
+            help=f"{', '.join(Format.__members__)} (default txt); may be repeated with -o.",
+        ),
+    ] = None
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Transcribe again what is finished in the folder.")
-    ] = False,
+    ] = False
+
+    @property
+    def formats(self) -> list[str]:
+        return [name.value for name in dict.fromkeys(self.format or (Format.txt,))]
+
+    @property
+    def outputs(self) -> Outputs | None:
+        """The files of the folder; None for standard output."""
+        return None if self.output is None else Outputs(self.output, self.formats)
+
+    def check(self, recordings: int | None) -> None:
+        """Refuse what standard output cannot hold; recordings: None if they are to come."""
+        if self.output is not None:
+            return
+        if self.overwrite or len(self.formats) > 1:
+            given = "--overwrite" if self.overwrite else f"--format {', '.join(self.formats)}"
+            raise UserError(f"{given}: name a folder for the files, -o FOLDER")
+        if self.formats[0] not in CHAINABLE and recordings != 1:
+            count = "any number of" if recordings is None else recordings
+            raise UserError(
+                f"--format {self.formats[0]}: {count} recordings need files of their own; name a "
+                "folder for them, -o FOLDER"
+            )
+
+    def deliver(self, utterance: Utterance, transcript: Transcript, alone: bool = False) -> None:
+        """Write the files or print the transcript; alone: without its id in front."""
+        name = self.formats[0]
+        if self.outputs is not None:
+            self.outputs.write(utterance, transcript)
+        elif name == "txt":
+            print(transcript.text if alone else f"{utterance.id}\t{transcript.text}", flush=True)
+        else:
+            print(written(name, utterance, transcript), end="", flush=True)
+
+
+STDOUT = Destination()
+
+
+def transcribe(
+    model: ModelArgument,
+    audio: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="AUDIO",
+            help="Files, folders, 'patterns/**/*.mp3', manifests; - for a pipe.",
+        ),
+    ] = None,
+    destination: Destination = STDOUT,
     watch: Annotated[
-        Path | None, typer.Option(help="Transcribe what comes into this folder, until Ctrl-C.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Transcribe what arrives in FOLDER, until Ctrl-C."),
     ] = None,
     vad: Annotated[
-        Vad, typer.Option(help="What finds the pauses of recordings of more than a minute.")
+        Vad, typer.Option(help="How the pauses of long recordings are found.")
     ] = Vad.auto,
-    engine: Annotated[
-        Engine, typer.Option(help="This process, or all CPUs and machines of a Ray cluster.")
-    ] = Engine.process,
-    address: Annotated[
-        str | None, typer.Option(help="HOST:PORT of the Ray cluster; else one is started here.")
-    ] = None,
+    engine: EngineOptions = IN_THIS_PROCESS,
     decoding: Decoding = AS_SAVED,
 ) -> None:
-    """Write down what is said in recordings."""
-    if engine is Engine.ray:
-        given_format = context.get_parameter_source("format").name != "DEFAULT"
-        if given_format and list(format) != [Format.jsonl]:
-            raise UserError("--engine ray writes JSON lines: leave --format out")
-        if watch is not None or not audio or "-" in audio:
-            raise UserError("--engine ray: name files, folders or manifests, not --watch or a pipe")
-        if output is None:
-            raise UserError("--engine ray: name a folder for the results, -o FOLDER")
-        work = work_of(model, decoding, vad.value)
-        return transcribe_on_ray(work, audio, output, address, overwrite)
-    if address is not None:
-        raise UserError(f"--address {address}: is that of a Ray cluster; add --engine ray")
+    """Transcribe recordings of any length and format."""
     from asr.data.sources import sources
-    from asr.recognition.transcribe import Failure, transcribe_many
 
-    names = [name.value for name in dict.fromkeys(format)]
+    if engine.is_ray:
+        engine.check(audio or [], destination.output, destination.format, watch)
+        work = engine.work(model, decoding, vad.value)
+        return transcribe_on_ray(
+            work, audio, destination.output, engine.address, destination.overwrite
+        )
+    if engine.address is not None:
+        raise UserError(
+            f"--address {engine.address}: is the address of a Ray cluster; add --engine ray"
+        )
     if (not audio) == (watch is None):
         raise UserError("name recordings to transcribe, or a folder with --watch FOLDER, not both")
-    if output is None and (len(names) > 1 or overwrite):
-        given = "--overwrite" if overwrite else f"--format {', '.join(names)}"
-        raise UserError(f"{given}: name a folder for the files, -o FOLDER")
     utterances = sources(audio or [])
-    if output is None and names[0] not in CHAINABLE and (watch is not None or len(utterances) > 1):
-        count = "any number of" if watch is not None else len(utterances)
-        raise UserError(
-            f"--format {names[0]}: {count} recordings need files of their own; name a "
-            "folder for them, -o FOLDER"
-        )
+    destination.check(None if watch is not None else len(utterances))
     recognizer = decoding.load(model)
-    transcribed = partial(transcribe_many, recognizer, vad=vad.value)
-    outputs = None if output is None else Outputs(output, names)
     if watch is not None:
-        _watch(watch, outputs, names[0], overwrite, transcribed)
-        return
-    for utterance in utterances if outputs is not None else ():
-        outputs.paths(utterance)  # ids that lead out of the folder, before hours are spent
-    asked = utterances
-    if outputs is not None and not overwrite:
-        utterances = [u for u in asked if not outputs.finished(u)]
-    if len(utterances) < len(asked):
-        done = len(asked) - len(utterances)
-        note(f"{done} of {len(asked)} finished before, left as they are (--overwrite)")
+        _transcribe_arrivals(recognizer, watch, destination, vad.value)
+    else:
+        _transcribe_files(recognizer, utterances, destination, vad.value)
+
+
+def _transcribe_files(
+    recognizer: Recognizer, asked: Sequence[Utterance], destination: Destination, vad: str
+) -> None:
+    from asr.recognition.transcribe import Failure, transcribe_many
+
+    outputs, utterances = destination.outputs, asked
+    if outputs is not None:
+        unfinished = outputs.unfinished(asked)  # also checks ids, before hours are spent
+        utterances = asked if destination.overwrite else unfinished
+    if finished := len(asked) - len(utterances):
+        note(f"{finished} of {len(asked)} finished before, left as they are (--overwrite)")
     failed = []
     with hearing(utterances) as heard:
         try:
-            for utterance, result in transcribed(utterances, on_progress=heard):
+            for utterance, result in transcribe_many(
+                recognizer, utterances, vad=vad, on_progress=heard
+            ):
                 if isinstance(result, Failure):
                     failed.append(result)
                 else:
-                    _hand_out(utterance, result, outputs, names[0], alone=len(asked) == 1)
+                    destination.deliver(utterance, result, alone=len(asked) == 1)
         except KeyboardInterrupt:
             if outputs is not None:
                 note("stopped; finished transcripts are written, and the same command goes on")
@@ -124,41 +162,25 @@ def transcribe(
         raise typer.Exit(2 if len(failed) == len(asked) else 1)
 
 
-def _hand_out(
-    utterance: Utterance, transcript: Transcript, outputs: Outputs | None, name: str, alone: bool
+def _transcribe_arrivals(
+    recognizer: Recognizer, folder: Path, destination: Destination, vad: str
 ) -> None:
-    """To the folder, or to standard output in the format `name`."""
-    if outputs is not None:
-        outputs.write(utterance, transcript)
-    elif name == "txt":
-        print(transcript.text if alone else f"{utterance.id}\t{transcript.text}", flush=True)
-    else:
-        print(written(name, utterance, transcript), end="", flush=True)
-
-
-def _watch(folder: Path, outputs: Outputs | None, name: str, overwrite: bool, transcribed) -> None:
-    from asr.data.watch import watch
+    from asr.recognition.arrivals import ArrivalCounts, transcribe_arrivals
     from asr.recognition.transcribe import Failure
 
-    heard, skipped, failures = 0, 0, 0
+    counts = ArrivalCounts()
+    finished = None if destination.overwrite else destination.outputs
     note(f"watching {folder}; Ctrl-C ends it")
     try:
-        for paths in watch(folder):
-            utterances = [
-                Utterance(str(p.relative_to(folder).with_suffix("")), str(p)) for p in paths
-            ]
-            for utterance in utterances:
-                if outputs is not None and not overwrite and outputs.finished(utterance):
-                    skipped += 1
-                    continue
-                ((_, result),) = transcribed([utterance])
-                if isinstance(result, Failure):
-                    failures += 1
-                    say_failed("failed", result.reason)
-                    continue
-                heard += 1
-                _hand_out(utterance, result, outputs, name, alone=False)
+        for utterance, result in transcribe_arrivals(recognizer, folder, counts, finished, vad):
+            if isinstance(result, Failure):
+                say_failed("failed", result.reason)
+            else:
+                destination.deliver(utterance, result)
     except KeyboardInterrupt:
         pass
-    note(f"{heard} transcribed, {failures} failed, {skipped} finished before")
-    raise typer.Exit(1 if failures else 0)
+    note(
+        f"{counts.transcribed} transcribed, {counts.failed} failed, "
+        f"{counts.finished_before} finished before"
+    )
+    raise typer.Exit(1 if counts.failed else 0)

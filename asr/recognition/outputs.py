@@ -37,6 +37,15 @@ class Outputs:
         except OSError as error:
             raise UserError(f"{self.folder}: cannot be written: {error.strerror}") from None
 
+    def unfinished(self, utterances: Sequence[Utterance]) -> list[Utterance]:
+        """The utterances that are still to be transcribed, in their order.
+
+        Raises `UserError` if the id of any utterance leads out of the folder.
+        """
+        for utterance in utterances:
+            self.paths(utterance)
+        return [utterance for utterance in utterances if not self.finished(utterance)]
+
     def write(self, utterance: Utterance, transcript: Transcript) -> None:
         for name, path in zip(self.formats, self.paths(utterance), strict=True):
             files.write(path, written(name, utterance, transcript))
