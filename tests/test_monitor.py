@@ -21,8 +21,10 @@ from asr.plotting import figures
 from asr.recognition.recognizer import Recognizer
 from asr.scoring.evaluate import Evaluation, evaluate
 from asr.scoring.wer import Pair, score
-from asr.training import monitor
-from asr.training.monitor import Monitor, StepMetrics, texts
+from asr.training.metrics import StepMetrics
+from asr.training.monitor import Monitor
+from asr.training.tensorboard import feature_image, text_table
+from asr.training.writers import read_metrics
 
 TIMES = {"train/audio_s_per_s", "train/data_wait_share"}  # the columns a clock decides
 
@@ -90,7 +92,7 @@ def test_rows_are_means_over_the_steps_since_the_row_before(tmp_path):
     with start(tmp_path, total_steps=10) as seen:
         for step in range(1, 11):
             seen.step(step, 1 + step // 6, logged(step))
-    rows = monitor.read(tmp_path / "metrics.jsonl")
+    rows = read_metrics(tmp_path / "metrics.jsonl")
     assert [row["step"] for row in rows] == [1, 4, 8, 10]  # the first, each fourth, the last
     assert [row["epoch"] for row in rows] == [1, 1, 2, 2]
     for row, steps in zip(rows, [[1], [2, 3, 4], [5, 6, 7, 8], [9, 10]], strict=True):
@@ -163,7 +165,7 @@ def test_a_run_that_is_killed_and_resumed_leaves_the_rows_of_one_that_is_not(
     resumed_at = sum(what == "step" for what, _ in SCRIPT[:saved])
     with start(stopped, configured(log_every=3), resumed_at=resumed_at, resumed=state) as seen:
         follow(seen, SCRIPT[saved:])
-    rows = [monitor.read(folder / "metrics.jsonl") for folder in (straight, stopped)]
+    rows = [read_metrics(folder / "metrics.jsonl") for folder in (straight, stopped)]
     assert decided(rows[0]) == decided(rows[1])
     assert [row["step"] for row in rows[0]] == [1, 3, 4, 6, 8, 9, 12, 12, 15, 16, 18, 20, 20]
     # A validation that was done twice stands twice in TensorBoard's logs, at the same place.
@@ -177,14 +179,14 @@ def test_what_stands_before_a_checkpoint_is_on_the_disk(tmp_path):
         seen.step(step, 1, logged(step))
     seen.checkpoint()
     assert [step for step, _ in scalars(tmp_path)["train/loss"]] == [1, 4, 8]
-    assert [row["step"] for row in monitor.read(tmp_path / "metrics.jsonl")] == [1, 4, 8]
+    assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [1, 4, 8]
 
 
 def test_a_fresh_run_forgets_the_one_before(tmp_path):
     for loss in (3.0, 2.0):
         with start(tmp_path) as seen:
             seen.step(1, 1, StepMetrics(loss, 1.0, 1e-3, 1.0, 0.0, 0.1, 0.5))
-    assert [row["train/loss"] for row in monitor.read(tmp_path / "metrics.jsonl")] == [2.0]
+    assert [row["train/loss"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [2.0]
     assert scalars(tmp_path)["train/loss"] == [(1, 2.0)]
 
 
@@ -195,7 +197,7 @@ def test_validations_show_texts_and_the_best_one_its_worst_utterances(
         seen.validation(4, 1, evaluation, recognizer, dev_set, best=True)
         seen.validation(8, 2, evaluation, recognizer, dev_set, best=True)
         seen.validation(12, 3, evaluation, recognizer, dev_set, best=False)
-    first, *_ = monitor.read(tmp_path / "metrics.jsonl")
+    first, *_ = read_metrics(tmp_path / "metrics.jsonl")
     found = evaluation.score
     assert first == {
         "step": 4, "epoch": 1, "dev/wer": found.wer, "dev/cer": found.cer,
@@ -233,10 +235,10 @@ def test_features_are_shown_low_frequencies_below_and_without_dither(recognizer)
     t = torch.arange(RATE_HZ) / RATE_HZ
     waveform = torch.sin(2 * torch.pi * 300 * t)[None]
     recognizer.features.train()
-    shades = monitor.picture(recognizer, waveform)
+    shades = feature_image(recognizer, waveform)
     assert recognizer.features.training and shades.dtype == np.uint8
     assert shades.shape == (4 * 20, 2 * recognizer.features.frames(RATE_HZ))
-    assert (shades == monitor.picture(recognizer, waveform)).all()
+    assert (shades == feature_image(recognizer, waveform)).all()
     assert shades[:, 20:-20].mean(1).argmax() >= 4 * 16  # 300 Hz: among the lowest of 20 mels
     assert shades.max() == 255
 
@@ -254,7 +256,7 @@ def test_utterances_without_an_error_are_not_the_worst(tmp_path, recognizer, dev
 
 
 def test_what_a_text_holds_does_not_break_the_table():
-    table = texts([Pair("a", "one | two", "")], [2]).splitlines()
+    table = text_table([Pair("a", "one | two", "")], [2]).splitlines()
     assert table[2] == r"| a | 2 | one \| two |  |"
 
 
@@ -295,7 +297,7 @@ def test_without_matplotlib_a_run_says_so_once_and_goes_on(
             seen.validation(step, step, evaluation, recognizer, dev_set, best=False)
     (record,) = caplog.records
     assert "no curves.png" in record.message and "pip install 'asr[plots]'" in record.message
-    assert len(monitor.read(tmp_path / "metrics.jsonl")) == 3
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 3
 
 
 def test_wandb_that_is_not_there_is_said_before_training(tmp_path, monkeypatch):
@@ -321,7 +323,7 @@ def test_wandb_gets_the_rows_and_a_resumed_run_goes_on_in_its_run(tmp_path, monk
     files = sorted(tmp_path.glob("wandb/offline-run-*/*.wandb"))
     assert [file.stem for file in files] == [f"run-{id}"] * 2
     sent = [row for file in files for row in wandb_rows(file)]
-    rows = monitor.read(tmp_path / "metrics.jsonl")
+    rows = read_metrics(tmp_path / "metrics.jsonl")
     assert sent == [{k: v for k, v in row.items() if v is not None} for row in rows]
 
     with start(tmp_path, config):

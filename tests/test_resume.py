@@ -10,9 +10,10 @@ import torch
 from tones import asr, command, weights
 
 from asr.errors import UserError
-from asr.training import checkpoint, monitor
+from asr.training import checkpoint
 from asr.training.averaging import average_checkpoints
 from asr.training.checkpoint import Damaged, checkpoint_file, checkpoint_files, load_checkpoint
+from asr.training.writers import read_metrics
 
 # All that carries state from step to step; a checkpoint after every one.
 SETTINGS = (
@@ -50,7 +51,7 @@ def train_until(corpus, runs, step, how):
 
 def decided_rows(run):
     """What a run logged, without the columns that a clock decides."""
-    rows = monitor.read(run / "metrics.jsonl")
+    rows = read_metrics(run / "metrics.jsonl")
     clock = {"train/audio_s_per_s", "train/data_wait_share"}
     return [{k: v for k, v in row.items() if k not in clock} for row in rows]
 

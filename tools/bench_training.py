@@ -27,8 +27,9 @@ from asr.data.manifest import Utterance
 from asr.model.ctc import ctc_loss
 from asr.model.model_file import Model
 from asr.text.tokenizer import CharacterTokenizer
-from asr.training import batches, distributed, monitor
+from asr.training import batches, distributed
 from asr.training.loop import train
+from asr.training.writers import read_metrics
 
 UTTERANCES, RATE_HZ = 480, 16000
 
@@ -69,7 +70,7 @@ def whole_loop(config, utterances, tokens) -> tuple[float, float]:
         with tempfile.TemporaryDirectory() as folder:
             model = Model.build(config, tokens)
             train(model, utterances, utterances[:1], Path(folder), Console(quiet=True))
-            rows = monitor.read(Path(folder) / "metrics.jsonl")
+            rows = read_metrics(Path(folder) / "metrics.jsonl")
     finally:
         batches.BatchSampler, distributed.evaluate = original
     # The first call of steps() counts steps; the last one opens the epoch.

@@ -17,7 +17,7 @@ from torch import Tensor
 from asr.data.loader import Batch
 from asr.training import distributed
 from asr.training.interrupt import StopRequest
-from asr.training.monitor import StepMetrics
+from asr.training.metrics import StepMetrics
 from asr.training.optimizer import overflowed, set_learning_rate, update_weights
 from asr.training.schedule import learning_rate
 from asr.training.trainer import Trainer

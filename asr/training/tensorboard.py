@@ -1,0 +1,109 @@
+"""The writer for TensorBoard: scalars, texts, and audio and features of the worst utterances."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from asr import audio
+from asr.data.manifest import Utterance
+from asr.recognition.recognizer import Recognizer
+from asr.scoring.wer import Pair, word_counts
+from asr.training.writers import Row, Validation, Writer
+
+EXAMPLES = 5  # utterances of the dev set whose texts are written at each validation
+WORST = 5  # utterances with the most word errors, written likewise
+AUDIBLE = 3  # of the worst utterances of the best validation, with audio and features
+AUDIBLE_S = 30.0  # of each, at most
+
+
+class TensorBoard(Writer):
+    """Logs in `folder`.
+
+    Each validation writes the texts of `EXAMPLES` utterances, always the same, and of the `WORST`.
+    `folder/worst` has audio and features of `AUDIBLE` of the worst utterances of the best
+    validation only; it replaces that of earlier ones, so that its size does not grow with the run.
+    resumed_at: TensorBoard hides what was logged after this step before; None starts with empty
+    logs.
+    """
+
+    def __init__(self, folder: Path, resumed_at: int | None):
+        self.folder = folder
+        if resumed_at is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._logs = SummaryWriter(str(folder), purge_step=(resumed_at or 0) + 1)
+
+    def row(self, step: int, epoch: int, row: Row) -> None:
+        for name, value in row.items():
+            if value is not None:
+                self._logs.add_scalar(name, value, step)
+
+    def validation(self, validation: Validation) -> None:
+        evaluation, utterances = validation.evaluation, validation.utterances
+        pairs = evaluation.pairs
+        errors = [word_counts(pair.reference, pair.hypothesis).errors for pair in pairs]
+        wrong = [i for i in range(len(pairs)) if errors[i]]
+        worst = sorted(wrong, key=lambda i: -errors[i])[:WORST]
+        fixed = np.linspace(0, len(pairs) - 1, min(EXAMPLES, len(pairs))).astype(int).tolist()
+        for name, chosen in (("examples", fixed), ("worst", worst)):
+            table = text_table([pairs[i] for i in chosen], [errors[i] for i in chosen])
+            self._logs.add_text(f"dev/{name}", table, validation.step)
+        if validation.best:
+            unreadable = {failure.utterance.id for failure in evaluation.failures}
+            ranked = {
+                rank: utterances[i]
+                for rank, i in enumerate(worst, start=1)
+                if pairs[i].id not in unreadable
+            }
+            audible = dict(itertools.islice(ranked.items(), AUDIBLE))
+            write_audio(self.folder / "worst", audible, validation.recognizer, validation.step)
+
+    def flush(self) -> None:
+        self._logs.flush()
+
+    def close(self, failed: bool) -> None:
+        self._logs.close()
+
+
+def text_table(pairs: Sequence[Pair], errors: Sequence[int]) -> str:
+    """References and hypotheses, as a table in Markdown."""
+    lines = ["| utterance | word errors | reference | hypothesis |", "|---|---|---|---|"]
+    for pair, count in zip(pairs, errors, strict=True):
+        cells = [pair.id, str(count), pair.reference, pair.hypothesis]
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(lines)
+
+
+def write_audio(
+    folder: Path, utterances: Mapping[int, Utterance], recognizer: Recognizer, step: int
+) -> None:
+    """Replace the logs in `folder` by audio and features of utterances, numbered by their rank."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with SummaryWriter(str(folder)) as logs:
+        for rank, u in utterances.items():
+            samples = audio.read(u.audio, recognizer.rate_hz, u.start_s, u.duration_s)
+            samples = samples[: round(AUDIBLE_S * recognizer.rate_hz)]
+            waveform = torch.from_numpy(samples)[None]  # (1, N)
+            logs.add_audio(f"worst_audio/{rank}", waveform, step, recognizer.rate_hz)
+            image = feature_image(recognizer, waveform)
+            logs.add_image(f"worst_features/{rank}", image, step, dataformats="HW")
+
+
+def feature_image(recognizer: Recognizer, waveform: torch.Tensor) -> np.ndarray:
+    """(1, N) samples -> (4 F, 2 T) uint8: features without dither, low frequencies at the bottom,
+    brighter is louder."""
+    training = recognizer.features.training
+    recognizer.features.eval()
+    lengths = torch.tensor([waveform.shape[1]], device=recognizer.device)
+    features, _ = recognizer.features.raw(waveform.to(recognizer.device), lengths)
+    recognizer.features.train(training)
+    shades = features[0].T.flip(0).cpu().numpy()  # (F, T)
+    low, high = np.quantile(shades, [0.01, 1.0])
+    shades = (255 * ((shades - low) / max(high - low, 1e-6)).clip(0, 1)).astype(np.uint8)
+    return shades.repeat(4, axis=0).repeat(2, axis=1)
