@@ -1,5 +1,7 @@
 """Features: frames, shapes, normalization, and batch invariance (contract 1)."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -77,13 +79,118 @@ def test_global_cmvn_is_measured_over_all_frames():
     torch.testing.assert_close(frames.std(0, correction=0), torch.ones(80), atol=1e-3, rtol=0)
 
 
-def test_a_tone_stands_in_its_own_bin():
-    rate_hz, hz = 16000, 1000
-    tone = torch.sin(2 * np.pi * hz * torch.arange(rate_hz) / rate_hz)[None]
-    found, _ = Features(FeatureConfig(kind="spectrogram", cmvn="none")).eval()(
-        tone, torch.tensor([rate_hz])
+# ---- numeric oracles -----------------------------------------------------------------------------
+
+
+def power_spectra(samples, n_fft, window, hop):
+    """(T, bins) float64 |DFT|^2 by its definition, of frames centered on multiples of the hop."""
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)  # periodic
+    bins = np.arange(n_fft // 2 + 1)
+    basis = np.exp(-2j * np.pi * np.outer(bins, np.arange(window)) / n_fft)
+    padded = np.concatenate([np.zeros(window // 2), samples.astype(np.float64), np.zeros(window)])
+    starts = range(0, len(samples) + 1, hop)
+    return np.array([np.abs(basis @ (hann * padded[i : i + window])) ** 2 for i in starts])
+
+
+def mel_filters(n_mels, n_fft, rate_hz, low_hz, high_hz):
+    """(bins, n_mels) triangles of height 1 on the scale mel = 2595 log10(1 + f / 700)."""
+    low, high = (2595 * math.log10(1 + hz / 700) for hz in (low_hz, high_hz))
+    mels = [low + (high - low) * i / (n_mels + 1) for i in range(n_mels + 2)]
+    edges = [700 * (10 ** (mel / 2595) - 1) for mel in mels]
+    filters = np.zeros((n_fft // 2 + 1, n_mels))
+    for m, (left, center, right) in enumerate(zip(edges, edges[1:], edges[2:], strict=False)):
+        for k in range(n_fft // 2 + 1):
+            hz = k * rate_hz / n_fft
+            rising, falling = (hz - left) / (center - left), (right - hz) / (right - center)
+            filters[k, m] = max(0.0, min(rising, falling))
+    return filters
+
+
+def cosines(n_mels, n_mfcc):
+    """(n_mels, n_mfcc) of the orthonormal DCT-II."""
+    basis = np.zeros((n_mels, n_mfcc))
+    for m in range(n_mels):
+        for k in range(n_mfcc):
+            scale = math.sqrt((1 if k == 0 else 2) / n_mels)
+            basis[m, k] = scale * math.cos(math.pi * k * (2 * m + 1) / (2 * n_mels))
+    return basis
+
+
+def speech_like(rate_hz):
+    """(N,) harmonics of 120 Hz in noise, with a decay: all bands have power, of different sizes."""
+    t = np.arange(rate_hz // 2) / rate_hz
+    voice = sum(np.sin(2 * np.pi * 120 * k * t) / k for k in range(1, 20))
+    noise = np.random.default_rng(0).standard_normal(len(t))
+    return (np.exp(-3 * t) * (0.1 * voice + 0.02 * noise)).astype(np.float32)
+
+
+def raw(samples, **settings):
+    """(T, F) features before CMVN."""
+    features = Features(FeatureConfig(cmvn="none", **settings)).eval()
+    found, _ = features(torch.from_numpy(samples)[None], torch.tensor([len(samples)]))
+    return found[0].numpy()
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "window_ms", "n_fft"), [(16000, 25, 512), (8000, 25, 256), (16000, 32, 512)]
+)
+@pytest.mark.parametrize(("low_hz", "high_hz", "n_mels"), [(20, None, 40), (300, 3400, 23)])
+def test_log_mel_and_mfcc_follow_their_formulas(rate_hz, window_ms, n_fft, low_hz, high_hz, n_mels):
+    """In float64 from the definitions of the DFT, the mel scale and the DCT; within 2e-3 nepers,
+    0.01 dB, in float32."""
+    samples = speech_like(rate_hz)
+    window, hop = window_ms * rate_hz // 1000, rate_hz // 100
+    power = power_spectra(samples, n_fft, window, hop)
+    filters = mel_filters(n_mels, n_fft, rate_hz, low_hz, high_hz or rate_hz / 2)
+    log_mel = np.log(np.maximum(power @ filters, LOG_FLOOR))
+    settings = dict(
+        rate_hz=rate_hz, window_ms=window_ms, low_hz=low_hz, high_hz=high_hz, n_mels=n_mels
     )
-    assert found[0, 50].argmax() == hz * 400 // rate_hz
+    np.testing.assert_allclose(raw(samples, kind="log_mel", **settings), log_mel, atol=2e-3, rtol=0)
+    mfcc = raw(samples, kind="mfcc", n_mfcc=13, **settings)
+    np.testing.assert_allclose(mfcc, log_mel @ cosines(n_mels, 13), atol=5e-3, rtol=0)
+
+
+def test_the_spectrogram_follows_its_formula():
+    samples = speech_like(16000)
+    expected = np.log(np.maximum(power_spectra(samples, 320, 320, 160), LOG_FLOOR))
+    found = raw(samples, kind="spectrogram", window_ms=20)
+    np.testing.assert_allclose(found, expected, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("amplitude", [1.0, 0.1])
+def test_a_tone_has_the_power_that_its_window_gives(amplitude):
+    """A cosine of amplitude A in bin k gives (A * sum(w) / 2)^2 there, and a quarter of it in the
+    neighbors: a Hann window of N samples sums to N / 2, and its DFT has -N / 4 beside N / 2."""
+    rate_hz, hz, window = 16000, 1000, 400
+    tone = amplitude * np.cos(2 * np.pi * hz * np.arange(rate_hz) / rate_hz).astype(np.float32)
+    frame = raw(tone, kind="spectrogram")[50]
+    k = hz * window // rate_hz
+    peak = math.log((amplitude * window / 4) ** 2)  # ln 10000 = 9.2103 for A = 1
+    assert frame[k] == pytest.approx(peak, abs=1e-4)
+    assert frame[[k - 1, k + 1]] == pytest.approx(peak - math.log(4), abs=1e-4)
+    others = np.delete(frame, [k - 1, k, k + 1])
+    assert (others < peak - 10).all()
+
+
+@pytest.mark.parametrize("hz", [250, 1000, 4000])
+def test_a_tone_is_in_the_mel_band_of_its_frequency(hz):
+    """1000 Hz are 1000 mel on this scale; 80 bands lie between 20 Hz, 31.7 mel, and 8000 Hz, 2840.0
+    mel, each 34.67 mel apart."""
+    tone = np.cos(2 * np.pi * hz * np.arange(16000) / 16000).astype(np.float32)
+    mel = 2595 * math.log10(1 + hz / 700)
+    band = (mel - 31.75) / 34.67 - 1
+    assert abs(raw(tone, kind="log_mel")[50].argmax() - band) < 1
+
+
+def test_the_first_mfcc_is_the_level_and_a_gain_moves_no_other():
+    """Of samples g times as loud, ln(g^2) is added to each log-mel, and sqrt(n_mels) times that to
+    the first coefficient."""
+    samples = speech_like(16000)
+    quiet, loud = raw(samples, kind="mfcc"), raw(4 * samples, kind="mfcc")
+    moved = loud - quiet
+    assert moved[:, 0] == pytest.approx(math.sqrt(80) * math.log(16), abs=1e-3)
+    assert np.abs(moved[:, 1:]).max() < 1e-3
 
 
 def test_digital_silence_is_finite():
