@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import pickle
 import zipfile
@@ -11,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from asr import files
+from asr import audio, files
 from asr.config import parse
 from asr.decoder.beam import BeamDecoder
 from asr.decoder.greedy import GreedyDecoder
@@ -201,7 +202,7 @@ def test_what_is_no_model_file_is_refused(tmp_path):
 
 def test_a_device_that_is_not_here_is_a_users_mistake(model_file):
     assert recognizer.load(model_file, "cpu").device.type == "cpu"
-    with pytest.raises(UserError, match="device 'gpu': there is no such device here"):
+    with pytest.raises(UserError, match="device 'gpu': not available"):
         recognizer.load(model_file, "gpu")
 
 
@@ -265,3 +266,74 @@ def test_names_from_data_stay_inside_their_folder(tmp_path):
     for name in ("../b.txt", "a/../../b.txt", "/../b.txt"):
         with pytest.raises(UserError, match="leads out of the folder"):
             files.below(tmp_path, name)
+
+
+# ---- decoder settings ----------------------------------------------------------------------------
+
+
+def changed(model, *changes) -> Model:
+    config = parse(model.config.model_dump(mode="json"), "test", changes)
+    return dataclasses.replace(model, config=config)
+
+
+def test_a_lexicon_travels_in_the_file(tmp_path, tiny_model, recordings):
+    words = tmp_path / "words.txt"
+    words.write_text("Ab,\nba ab\n", encoding="utf-8")
+    path = tmp_path / "m.asr"
+    save_model(path, changed(tiny_model, "decoder.beam=8", f"decoder.lexicon={words}"))
+    words.unlink()
+    loaded = recognizer.load(path, "cpu")
+    assert loaded.config.decoder.lexicon == ("ab", "ba")
+    text = loaded.transcribe(recordings / "r0.wav").text.split()
+    assert text and set(text) <= {"ab", "ba"}
+    free = recognizer.load(path, "cpu", lexicon=None).transcribe(recordings / "r0.wav").text.split()
+    assert not set(free) <= {"ab", "ba"}
+    for other in (["c", "cab"], ("c", "cab"), "[c, cab]"):
+        text = recognizer.load(path, "cpu", lexicon=other).transcribe(recordings / "r0.wav").text
+        assert set(text.split()) <= {"c", "cab"}
+    words.write_text("c", encoding="utf-8")
+    text = recognizer.load(path, "cpu", lexicon=words).transcribe(recordings / "r0.wav").text
+    assert set(text.split()) == {"c"}
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "no such file of words"),
+        ("", "has no words"),
+        ("., !", "has no words"),
+        ("xyz", "can spell none of its 1 words, such as 'xyz'"),
+        (b"\xff", "cannot be read as UTF-8"),
+    ],
+)
+def test_a_file_of_words_that_cannot_be_used_is_named(tmp_path, model_file, content, problem):
+    words = tmp_path / "words.txt"
+    if content is not None:
+        words.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError, match=problem) as caught:
+        recognizer.load(model_file, "cpu", beam=8, lexicon=words)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_file_makes_no_other_file_be_read(tmp_path, tiny_model):
+    path = tmp_path / "m.asr"
+    save_model(path, changed(tiny_model, "decoder.beam=8", "decoder.lexicon=[ab]"))
+    parts = parts_of(path)
+    parts["config.yaml"] = parts["config.yaml"].replace(b"lexicon:\n  - ab", b"lexicon: /etc/hosts")
+    assert b"/etc/hosts" in parts["config.yaml"]
+    assert "lexicon is a path" in refusal(packed(path, parts))
+
+
+@pytest.mark.parametrize(
+    "tight", [{"token_min_logp": -0.2}, {"tokens_per_frame": 1}, {"beam_margin": 0.1}, {"beam": 2}]
+)
+def test_each_limit_of_the_search_reaches_the_decoder(model_file, recordings, tight):
+    """A tight limit finds no better hypothesis, and here a worse one."""
+
+    def score(**limits) -> float:
+        opened = recognizer.load(model_file, "cpu", **{"beam": 200} | limits)
+        emissions = opened.emissions(audio.read(recordings / "r4.wav", opened.rate_hz))
+        return opened.decode(emissions.rows()[0])[0].score
+
+    loose = {"token_min_logp": -math.inf, "beam_margin": math.inf, "tokens_per_frame": 99}
+    assert score(**loose | tight) < score(**loose) - 0.01

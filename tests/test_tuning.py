@@ -172,6 +172,14 @@ def test_ambiguous_emissions_are_settled_by_the_language_model(tiny_config, mode
     assert wer("abd", decoder.decode(dev.rows[0], FRAME_S)[0].text) == 0
 
 
+def test_what_is_not_tuned_stays_as_it_was(model, made):
+    kept = {"n_best": 2, "lexicon": ("ab", "ba"), "tokens_per_frame": 9, "beam_margin": 12.0}
+    closed = model.config.model_copy(update={"decoder": DecoderConfig(beam=50, **kept)})
+    found = tune(replace(model, config=closed), made)
+    assert found.decoder.beam > 1  # greedy decoding would write other words
+    assert {name: getattr(found.decoder, name) for name in kept} == kept
+
+
 def test_the_card_has_one_line_of_the_last_tuning(tuned, with_lm):
     card = "# a\n\n- Trained on air.\n- Seed 0.\n\n    asr transcribe a.asr b.wav\n"
     once = apply(replace(with_lm, card=card), tuned, "dev.jsonl").card

@@ -7,7 +7,7 @@ effect beside the others is refused, so what a configuration says is what happen
 from asr.config.data import AugmentConfig, DataConfig, TextConfig, TokenizerConfig
 from asr.config.decoding import DecoderConfig, LanguageModelConfig
 from asr.config.model import PRESETS, FeatureConfig, ModelConfig, SpecAugmentConfig
-from asr.config.reading import load, parse, to_yaml
+from asr.config.reading import from_yaml, load, override, parse, to_yaml
 from asr.config.root import Config
 from asr.config.section import Section
 from asr.config.settings import Setting, settings
@@ -28,7 +28,9 @@ __all__ = [
     "TextConfig",
     "TokenizerConfig",
     "TrainConfig",
+    "from_yaml",
     "load",
+    "override",
     "parse",
     "settings",
     "to_yaml",

@@ -12,7 +12,7 @@ import numpy as np
 from asr.decoder import fusion as fuse
 from asr.decoder import prefixes, search
 from asr.decoder.hotwords import build_hotwords
-from asr.decoder.lexicon import Spelling, read_lexicon
+from asr.decoder.lexicon import Spelling, spellable
 from asr.decoder.words import words_of
 from asr.errors import UserError
 from asr.lm.ngram import NGram
@@ -75,7 +75,7 @@ class BeamDecoder:
             word_bonus=word_bonus,
             unknown_score=unknown_score,
             hotwords=build_hotwords(hotwords or {}, spelling),
-            lexicon=None if lexicon is None else read_lexicon(list(lexicon), spelling),
+            lexicon=None if lexicon is None else spellable(lexicon, spelling),
         )
         _compile_once(self)
 

@@ -6,14 +6,17 @@ leads to the same place.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numba
 import numpy as np
 
+from asr.config import TextConfig
 from asr.errors import UserError
 from asr.jit import inlined
+from asr.text.normalize import normalize
 from asr.text.tokenizer import BLANK, WORD_START
 
 SPACE = 0  # the character between words
@@ -68,8 +71,31 @@ def code_points(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le"), np.uint32).astype(np.int64)
 
 
-def read_lexicon(words: Sequence[str], spelling: Spelling) -> list[str]:
-    """The words, each once, that the pieces can spell; `UserError` where there is none."""
+def lexicon_words(lexicon: Sequence[str] | str | None, text: TextConfig) -> list[str] | None:
+    """The words of `DecoderConfig.lexicon`, sorted, normalized like the texts of a model.
+
+    lexicon: words, the path of a UTF-8 text file of words separated by white space, or None, which
+    gives None. Raises `UserError` for a file that cannot be read or has no words.
+    """
+    if lexicon is None:
+        return None
+    where = "decoder.lexicon"
+    if isinstance(lexicon, str):
+        where = lexicon
+        try:
+            lexicon = Path(lexicon).read_text(encoding="utf-8").split()
+        except FileNotFoundError:
+            raise UserError(f"{lexicon}: no such file of words (decoder.lexicon)") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{lexicon}: cannot be read as UTF-8 text: {error}") from None
+    words = sorted({part for word in lexicon for part in normalize(word, text).split()})
+    if not words:
+        raise UserError(f"{where}: has no words")
+    return words
+
+
+def spellable(words: Iterable[str], spelling: Spelling) -> list[str]:
+    """The words, each once, that the pieces can spell; `UserError` if there are none."""
     words = sorted({word for word in words if word})
     able = [word for word in words if (spelling.ids(word) > 0).all()]
     if not able:

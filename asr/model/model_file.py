@@ -19,7 +19,8 @@ import yaml
 from torch import Tensor, nn
 
 from asr import __version__, files
-from asr.config import Config, parse, to_yaml
+from asr.config import Config, from_yaml, parse, to_yaml
+from asr.decoder.lexicon import lexicon_words
 from asr.errors import UserError
 from asr.lm.ngram import NGram
 from asr.model.acoustic import AcousticModel
@@ -99,7 +100,7 @@ def save_model(path: str | Path, model: Model) -> None:
         parts = [
             json.dumps({"format": MODEL_FORMAT, "asr": __version__}),
             model.card,
-            to_yaml(model.config),
+            to_yaml(_self_contained(model.config)),
             model.tokenizer.to_bytes(),
             safetensors.torch.save(tensors),
         ]
@@ -107,6 +108,15 @@ def save_model(path: str | Path, model: Model) -> None:
             parts.append(model.ngram.to_bytes())
         for name, part in zip(MODEL_PARTS, parts, strict=False):
             archive.writestr(name, part)
+
+
+def _self_contained(config: Config) -> Config:
+    """The configuration with the words of its lexicon in place of the file that has them."""
+    words = lexicon_words(config.decoder.lexicon, config.text)
+    if words is None:
+        return config
+    decoder = config.decoder.model_copy(update={"lexicon": tuple(words)})
+    return config.model_copy(update={"decoder": decoder})
 
 
 def load_model(path: str | Path) -> Model:
@@ -122,7 +132,9 @@ def load_model(path: str | Path) -> Model:
                 f"{path}: written by asr {stamp['asr']}, which is newer than this {__version__}; "
                 "upgrade asr"
             )
-        config = parse(yaml.safe_load(parts["config.yaml"]), f"{path}: config.yaml")
+        config = parse(from_yaml(parts["config.yaml"]), f"{path}: config.yaml")
+        if isinstance(config.decoder.lexicon, str):
+            raise ValueError("its lexicon is a path, where a model file has the words")
         tokens = tokenizer.from_bytes(parts["tokenizer"], config.tokenizer.kind)
         tensors = safetensors.torch.load(parts["weights.safetensors"])
         card, ngram = parts["README.md"].decode(), None

@@ -16,12 +16,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from asr import audio
 from asr.audio import AudioInput
-from asr.config import parse
+from asr.config import override, parse
 from asr.data.manifest import Utterance
 from asr.data.padding import pad
 from asr.decoder.beam import BeamDecoder
 from asr.decoder.confidence import recalibrate
 from asr.decoder.greedy import GreedyDecoder
+from asr.decoder.lexicon import lexicon_words
 from asr.errors import UserError
 from asr.lm.ngram import NGram
 from asr.model import model_file
@@ -259,7 +260,11 @@ def build_decoder(model: Model, hotwords: Hotwords | None = None) -> GreedyDecod
         word_bonus=c.word_bonus,
         unknown_score=c.unknown_score,
         hotwords=hotword_weights(hotwords, model),
+        lexicon=lexicon_words(c.lexicon, model.config.text),
         n_best=c.n_best,
+        token_min_logp=c.token_min_logp,
+        tokens_per_frame=c.tokens_per_frame,
+        beam_margin=c.beam_margin,
     )
 
 
@@ -320,7 +325,7 @@ def load(
     if (model.ngram is not None or hotwords) and model.config.decoder.beam == 1:
         decoder = {"beam": DEFAULT_BEAM} | decoder
     if decoder:
-        changes = [f"decoder.{key}={value}" for key, value in decoder.items()]
+        changes = [override(f"decoder.{key}", value) for key, value in decoder.items()]
         model.config = parse(model.config.model_dump(mode="json"), str(path), changes)
     if (lm is not None or hotwords) and model.config.decoder.beam == 1:
         raise UserError(

@@ -33,6 +33,7 @@ STEPS = ((0.2, 1.0), (0.1, 0.5))
 UNKNOWN_SCORES = (-25.0, -20.0, -15.0, -10.0, -7.0, -5.0)
 
 GREEDY = DecoderConfig(beam=1)
+KEPT = ("n_best", "lexicon", "token_min_logp", "tokens_per_frame", "beam_margin")  # not tuned
 
 
 class DevSet:
@@ -179,7 +180,7 @@ def tune(
     1. a coarse grid over lm_weight and word_bonus, refined by hill climbing with smaller steps;
     2. the score of unknown words, if the dev texts have any;
     3. the smallest beam that has the fewest word errors;
-    4. greedy decoding instead, unless the beam search has fewer word errors;
+    4. greedy decoding instead, unless the beam search has fewer word errors or a lexicon limits it;
     5. calibration of the word confidences.
 
     `on_trial` is called with each trial. The WER on the dev set is optimistic, because the settings
@@ -203,7 +204,8 @@ def tune(
     beams = [search.trial(s) for s in settings]
     fewest = min(trial.words.errors for trial in beams)
     best = next(trial for trial in beams if trial.words.errors == fewest)
-    if best.words.errors >= greedy.words.errors:
+    closed = model.config.decoder.lexicon is not None  # greedy decoding could write other words
+    if best.words.errors >= greedy.words.errors and not closed:
         best = greedy
     scores = tuple(score(dev.pairs(trial.hypotheses)) for trial in (greedy, best))
     scale, shift = fit_logit(*dev.outcomes(dev.decode(model, best.decoder)))
@@ -217,8 +219,9 @@ class _Search:
     def __init__(self, model: Model, dev: DevSet, on_trial: Callable[[Trial], None]):
         self.model, self.dev, self.on_trial = model, dev, on_trial
         self.tried: dict[DecoderConfig, Trial] = {}
-        n_best = model.config.decoder.n_best
-        self.start = DecoderConfig(beam=max(DEFAULT_BEAM, n_best), n_best=n_best)
+        given = model.config.decoder
+        kept = {name: getattr(given, name) for name in KEPT}
+        self.start = DecoderConfig(beam=max(DEFAULT_BEAM, given.n_best), **kept)
 
     def trial(self, settings: DecoderConfig) -> Trial:
         if settings not in self.tried:
