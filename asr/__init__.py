@@ -23,9 +23,13 @@ _EXPORTS = {
     "Recognizer": ("asr.recognition.recognizer", "Recognizer"),
     "Transcript": ("asr.transcript", "Transcript"),
     "Utterance": ("asr.data.manifest", "Utterance"),
+    "align": ("asr.recognition.shortcuts", "align"),
     "cer": ("asr.scoring.wer", "cer"),
+    "evaluate": ("asr.scoring.evaluate", "evaluate"),
     "load": ("asr.recognition.recognizer", "load"),
     "read_manifest": ("asr.data.manifest", "read"),
+    "train": ("asr.pipeline.train", "train"),
+    "transcribe": ("asr.recognition.shortcuts", "transcribe"),
     "wer": ("asr.scoring.wer", "wer"),
     "write_manifest": ("asr.data.manifest", "write"),
 }

@@ -4,7 +4,10 @@ from asr.data.manifest import read as read_manifest
 from asr.data.manifest import write as write_manifest
 from asr.errors import AsrError
 from asr.lm.ngram import NGram
+from asr.pipeline.train import train
 from asr.recognition.recognizer import Recognizer, load
+from asr.recognition.shortcuts import align, transcribe
+from asr.scoring.evaluate import evaluate
 from asr.scoring.wer import cer, wer
 from asr.transcript import Transcript
 
@@ -17,9 +20,13 @@ __all__ = [
     "Transcript",
     "Utterance",
     "__version__",
+    "align",
     "cer",
+    "evaluate",
     "load",
     "read_manifest",
+    "train",
+    "transcribe",
     "wer",
     "write_manifest",
 ]

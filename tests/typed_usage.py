@@ -45,3 +45,14 @@ def durations(path: str) -> list[float | None]:
     assert_type(rows, list[asr.Utterance])
     asr.write_manifest(path, rows)
     return [row.duration_s for row in rows]
+
+
+def trained() -> float:
+    rows = [{"audio": "a.wav", "text": "one"}]
+    recognizer = asr.train({"name": "digits"}, train=rows, dev=rows)
+    assert_type(recognizer, asr.Recognizer)
+    assert_type(asr.transcribe(recognizer, "a.wav"), asr.Transcript)
+    assert_type(asr.transcribe("model.asr", ["a.wav"]), list[asr.Transcript])
+    asr.align("model.asr", "a.wav", ["one"]).save("a.TextGrid")
+    asr.train(asr.Config(name="digits"), asr.read_manifest("a.jsonl"), "b.jsonl")
+    return asr.evaluate(recognizer, rows).wer

@@ -89,7 +89,8 @@ class Samples:
         return f"Samples({self.samples.shape}, {self.rate_hz} Hz, {digest})"
 
 
-Source: TypeAlias = str | Path | Member | Encoded | Samples
+ResolvedSource: TypeAlias = str | Member | Encoded | Samples  # what an utterance refers to
+Source: TypeAlias = ResolvedSource | Path
 
 
 class Array(Protocol):
@@ -102,7 +103,7 @@ Bytes: TypeAlias = bytes | bytearray | memoryview
 AudioInput: TypeAlias = Source | os.PathLike[str] | Bytes | BinaryIO | Array  # what users may pass
 
 
-def source_of(given: AudioInput, rate_hz: float | None, default_hz: int) -> Source:
+def source_of(given: AudioInput, rate_hz: float | None, default_hz: int) -> ResolvedSource:
     """What a user passed as audio -> a source that `asr.audio.read` opens.
 
     given: a path, a binary file object (read from its position to its end), the bytes of an audio

@@ -139,7 +139,7 @@ class Recognizer:
         self, sources: Sequence[AudioInput], rate_hz: float | None
     ) -> list[Transcript]:
         opened = [audio.source_of(source, rate_hz, self.rate_hz) for source in sources]
-        utterances = [Utterance(str(number), _as_audio(s)) for number, s in enumerate(opened)]
+        utterances = [Utterance(str(number), one) for number, one in enumerate(opened)]
         transcripts = []
         for _, result in transcribe_many(self, utterances):
             if isinstance(result, Failure):
@@ -162,7 +162,7 @@ class Recognizer:
         if not sentences:
             raise UserError("align: the text is empty; give the words of the recording")
         opened = audio.source_of(source, rate_hz, self.rate_hz)
-        utterance = Utterance("recording", _as_audio(opened))
+        utterance = Utterance("recording", opened)
         transcript, _ = align_recording(self, utterance, sentences)
         return transcript
 
@@ -237,11 +237,6 @@ class Recognizer:
             replace(one, words=recalibrate(one.words, c.confidence_scale, c.confidence_shift))
             for one in self.decoder.decode(log_probs, self.frame_s)
         ]
-
-
-def _as_audio(source: audio.Source) -> Any:
-    """A source as `Utterance.audio` has it: paths are text there."""
-    return str(source) if isinstance(source, Path) else source
 
 
 def build_decoder(model: Model, hotwords: Hotwords | None = None) -> GreedyDecoder | BeamDecoder:

@@ -1,12 +1,12 @@
-"""Score a recognizer on utterances. Validation during training and `asr score` both call this."""
+"""A recognizer on a test set -> its error rates; validation and `asr score` use this function."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from asr.config import TextConfig
-from asr.data.manifest import Utterance
+from asr.data.records import Rows, utterances_of
 from asr.recognition.recognizer import Recognizer
 from asr.recognition.transcribe import Failure, transcribe_many
 from asr.scoring.wer import Pair, Score, score
@@ -16,33 +16,47 @@ from asr.transcript import Word
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result of `evaluate`.
-
-    failures: utterances whose audio cannot be read; they are scored with an empty hypothesis.
-    words: the normalized hypothesis words of each utterance, by id, with their times in the file.
-    """
+    """What a recognizer wrote for each utterance of a test set, and how wrong that is."""
 
     score: Score
     pairs: list[Pair]
-    failures: list[Failure]
+    failures: list[Failure]  # unreadable recordings; scored as if the recognizer wrote nothing
+    # The recognized words by the id of their utterance, normalized, with times in the recording.
+    # Only those of this process, if several evaluate together.
     words: dict[str, list[Word]] = field(default_factory=dict)
+
+    @property
+    def wer(self) -> float:
+        """The word error rate as a share: 0.05 is 5%."""
+        return self.score.wer
+
+    @property
+    def cer(self) -> float:
+        """The character error rate as a share."""
+        return self.score.cer
+
+    def __repr__(self) -> str:
+        failures = f"; {len(self.failures)} recordings failed" if self.failures else ""
+        return f"<Evaluation: {' '.join(str(self.score).split())}{failures}>"
 
 
 def evaluate(
     recognizer: Recognizer,
-    utterances: Iterable[Utterance],
-    progress: Callable[[], None] = lambda: None,
+    rows: Rows,
+    on_progress: Callable[[], None] = lambda: None,
     text: TextConfig | None = None,
 ) -> Evaluation:
-    """Transcribe every utterance and compare the transcript with its reference text.
+    """Transcribe every utterance and compare the result with its text.
 
-    progress: called after each utterance; text: how reference and hypothesis are normalized, by
-    default as the model's training texts were.
+    rows: utterances, dicts or a data frame with the columns of a manifest, or the path of a
+    manifest (`asr.data.records.utterances_of`); on_progress: called after each utterance; text: how
+    both texts are normalized; like the training texts of the model if None. Raises `UserError` if
+    there are no rows or one is invalid.
     """
     text = text or recognizer.config.text
     pairs, failures, words = [], [], {}
-    for utterance, result in transcribe_many(recognizer, utterances):
-        progress()
+    for utterance, result in transcribe_many(recognizer, utterances_of(rows, "rows")):
+        on_progress()
         hypothesis = ""
         if isinstance(result, Failure):
             failures.append(result)

@@ -1,0 +1,76 @@
+"""Training from Python: settings and rows in, a recognizer out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.state import AcceleratorState
+from rich.console import Console
+
+from asr import config
+from asr.config import Config
+from asr.data.records import Rows, utterances_of
+from asr.pipeline.rows import train_rows
+from asr.recognition.recognizer import Recognizer, pick_device
+
+
+def train(
+    settings: Config | Mapping[str, Any] | str | os.PathLike[str],
+    train: Rows,
+    dev: Rows,
+    folder: str | Path | None = None,
+    show_progress: bool = False,
+) -> Recognizer:
+    """Train a recognizer on rows, by the code that runs recipes; no recipe folder is needed.
+
+    settings: a `Config`, the same as a dict, or a YAML file; train, dev: utterances, dicts or a
+    data frame with the columns of a manifest, or the path of a manifest
+    (`asr.data.records.utterances_of`). The tokenizer is learned from the texts of `train`. Rows
+    that cannot be used for training are named in a warning. The recognizer that is returned has the
+    weights with the lowest WER on `dev`.
+
+    folder: where checkpoints, logs and `model.asr` are kept. The same call resumes a run that was
+    interrupted, and returns the recognizer of a finished one. Without a folder everything is
+    temporary; `Recognizer.save` writes the model file. show_progress: on the standard error output.
+
+    Raises `UserError` if a setting or a row is invalid, if no row can be used for training, or if
+    `folder` holds another run; `Failed` if training diverges.
+
+    >>> rows = asr.read_manifest("digits.jsonl")                              # doctest: +SKIP
+    >>> recognizer = asr.train({"name": "digits"}, rows[100:], rows[:100])    # doctest: +SKIP
+    >>> recognizer.save("digits.asr")                                         # doctest: +SKIP
+    """
+    if isinstance(settings, (str, os.PathLike)):
+        c = config.load(os.fspath(settings))
+    elif isinstance(settings, Mapping):
+        c = config.parse(dict(settings), "settings")
+    else:
+        c = settings
+    console = Console(stderr=True, quiet=not show_progress)
+    train_set, dev_set = utterances_of(train, "train"), utterances_of(dev, "dev")
+    with _process_settings_restored():
+        model = train_rows(c, train_set, dev_set, folder, console)
+    return Recognizer(model, pick_device(c.train.device))
+
+
+@contextmanager
+def _process_settings_restored() -> Iterator[None]:
+    """Keep what training sets for the whole process to the training.
+
+    Afterwards PyTorch has the threads and the determinism that it had before. Before, accelerate
+    forgets the device and the precision of an earlier training, which it would otherwise insist on.
+    """
+    if not torch.distributed.is_initialized():
+        AcceleratorState._reset_state(reset_partial_state=True)
+    threads = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
