@@ -368,7 +368,7 @@ def test_quiet_keeps_results_and_errors(run, tmp_path, model_file, place):
     asked = ["transcribe", model_file, tmp_path / "a.wav", tmp_path / "none.wav"]
 
     def said(*flags):
-        asr.audio.io._said.clear()  # another rate is said once in a process
+        asr.audio.io._logged_rates.clear()  # another rate is said once in a process
         return run(*(*flags, *asked) if place == "before" else (*asked, *flags))
 
     status, texts, usual = said()
@@ -408,7 +408,8 @@ def test_config_prints_every_setting_as_a_recipe_of_the_defaults(run, tmp_path):
         assert section in printed
         for name in getattr(field.annotation, "model_fields", {}):
             assert name in printed[section], name
-    assert "# integer >= 1\n" in text and "one of adamw, sgd" in text
+    assert "[integer, at least 1]\n" in text and "[adamw or sgd]" in text
+    assert "needs optimizer=sgd]" in text
 
 
 def test_config_of_a_section_a_setting_and_a_recipe(run, tmp_path, model_file):
@@ -517,7 +518,7 @@ def test_files_of_one_name_do_not_overwrite_each_other(run, tmp_path, model_file
 
 
 def test_another_rate_is_said_once_on_one_line(run, tmp_path, monkeypatch, model_file):
-    monkeypatch.setattr("asr.audio.io._said", set())
+    monkeypatch.setattr("asr.audio.io._logged_rates", set())
     long = tmp_path / ("deep" * 20) / ("down" * 20)
     long.mkdir(parents=True)
     for name in ("a.wav", "b.wav"):
@@ -525,7 +526,7 @@ def test_another_rate_is_said_once_on_one_line(run, tmp_path, monkeypatch, model
     status, _, err = run("transcribe", model_file, long)
     assert status == 0
     (line,) = err
-    assert "resampled from 8000 Hz to 16000 Hz, as are all files of this rate" in line
+    assert "resampled from 8000 Hz to 16000 Hz, like all audio at this rate" in line
 
 
 # ---- score and check -----------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,10 +17,43 @@ from asr.errors import UserError
 SHOWN_TRIALS = 8  # of `tune`, besides greedy and the chosen one
 
 
+@dataclass(frozen=True)
+class NGramOptions:
+    """How an n-gram model is estimated."""
+
+    order: Annotated[int, typer.Option(metavar="N", help="The longest n-grams, 1 to 6.")] = 3
+    prune: Annotated[
+        str,
+        typer.Option(
+            metavar="COUNTS",
+            help="Drop n-grams that occur at most that often, by order: '0 0 1'.",
+        ),
+    ] = "0"
+    max_words: Annotated[
+        int | None, typer.Option(metavar="N", help="Keep the N most frequent words.", min=1)
+    ] = None
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="Count the tokens of --model instead of words.")
+    ] = False
+
+    @property
+    def counts(self) -> list[int]:
+        """The counts of `prune`."""
+        try:
+            return [int(count) for count in self.prune.replace(",", " ").split()]
+        except ValueError:
+            raise UserError(f"--prune: {self.prune!r}; give counts, such as '0 0 1'") from None
+
+
+TRIGRAMS = NGramOptions()
+
+
 def lm(
     texts: Annotated[
         list[Path],
-        typer.Argument(help="Text files (also .gz) and manifests, or one model to convert."),
+        typer.Argument(
+            metavar="TEXTS", help="Text files (also .gz) and manifests, or one model to convert."
+        ),
     ],
     output: Annotated[
         Path,
@@ -26,77 +61,71 @@ def lm(
             "--output", "-o", metavar="FILE", help="What to write: .npz, .arpa or .arpa.gz."
         ),
     ],
-    order: Annotated[int, typer.Option(help="The longest n-grams, 1 to 6.")] = 3,
-    prune: Annotated[
-        str, typer.Option(help="Leave n-grams out that occur so often or less, by order: '0 0 1'.")
-    ] = "0",
-    max_words: Annotated[
-        int | None, typer.Option(help="Keep so many words, the most frequent.", min=1)
-    ] = None,
+    options: NGramOptions = TRIGRAMS,
     model: Annotated[
-        Path | None, typer.Option(help="Normalize the text as for this model; default settings.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Normalize the texts as this model file does."),
     ] = None,
-    tokens: Annotated[
-        bool, typer.Option("--tokens", help="On the tokens of --model instead of on words.")
-    ] = False,
     perplexity: Annotated[
-        list[Path] | None, typer.Option(help="Print the perplexity of this text file or manifest.")
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Print the perplexity of this text file or manifest."),
     ] = None,
 ) -> None:
-    """Estimate an n-gram language model from text, or convert one."""
-    from functools import partial
-
+    """Estimate an n-gram language model from texts, or convert one."""
     from asr.config import TextConfig
     from asr.data.texts import sentences_of
     from asr.lm.ngram import SUFFIXES, NGram, check_name, tokenize
-    from asr.model import model_file
+    from asr.model.model_file import load_model
     from asr.text.normalize import normalize
 
-    trained = model_file.load_model(model) if model else None
-    form = partial(normalize, config=trained.config.text if trained else TextConfig())
-    if tokens and trained is None:
-        raise UserError("--tokens: name the model whose tokens are meant, --model NAME.asr")
+    trained = load_model(model) if model else None
+    tokenizer = trained.tokenizer if trained else None
+    normalized = partial(normalize, config=trained.config.text if trained else TextConfig())
+    if options.tokens and trained is None:
+        raise UserError("--tokens: name the model whose tokens are counted, --model NAME.asr")
     check_name(output)
     if len(texts) == 1 and texts[0].name.endswith(SUFFIXES):
-        if (order, prune, max_words, tokens) != (3, "0", None, False):
-            raise UserError(f"{texts[0]}: a model can only be converted; estimate from text anew")
+        if options != TRIGRAMS:
+            raise UserError(f"{texts[0]}: a model can only be converted; estimate from texts anew")
         ngram = NGram.load(texts[0])
     else:
-        try:
-            counts = [int(count) for count in prune.replace(",", " ").split()]
-        except ValueError:
-            raise UserError(f"--prune: {prune!r}; give counts, such as '0 0 1'") from None
         ngram = NGram.estimate(
-            sentences_of(texts, form),
-            order=order,
-            prune=counts,
-            max_words=max_words,
-            tokenizer=trained.tokenizer if tokens else None,
+            sentences_of(texts, normalized),
+            order=options.order,
+            prune=options.counts,
+            max_words=options.max_words,
+            tokenizer=tokenizer if options.tokens else None,
         )
+    if perplexity and ngram.unit == "tokens" and tokenizer is None:
+        raise UserError("--perplexity of a model of tokens: name the model they are from, --model")
     ngram.save(output)
     result(f"{output}: {ngram}")
     for path in perplexity or ():
-        lines = sentences_of([path], form)
+        lines = sentences_of([path], normalized)
         if ngram.unit == "tokens":
-            if trained is None:
-                raise UserError("--perplexity of a model on tokens: name their model, --model")
-            lines = tokenize(lines, trained.tokenizer)
+            lines = tokenize(lines, tokenizer)
         result(f"{path}: {ngram.score_lines(lines)}")
 
 
 def tune(
     model: ModelArgument,
-    dev: Annotated[Path, typer.Argument(help="A manifest that the model was not trained on.")],
-    lm: LanguageModel = None,
+    dev: Annotated[
+        Path,
+        typer.Argument(metavar="DEV", help="A manifest that the model was not trained on."),
+    ],
     output: Annotated[
         Path | None,
         typer.Option(
             "--output", "-o", metavar="FILE", help="Write this model file and leave MODEL as it is."
         ),
     ] = None,
+    lm: LanguageModel = None,
     device: Device = "auto",
 ) -> None:
-    """Choose beam, LM weight and word bonus on a dev set, and put them into the model file."""
+    """Choose the decoder settings with the fewest errors on a dev set, and store them in the model.
+
+    These are the beam, the language model's weight, the word bonus and the score of unknown words.
+    """
     from asr.data import manifest
     from asr.lm.ngram import NGram
     from asr.model import model_file
