@@ -7,9 +7,13 @@ import numpy as np
 import soundfile
 import torch
 
+from asr.config import parse
 from asr.data import manifest
+from asr.data.check import check
 from asr.data.manifest import Utterance
-from asr.model.model_file import load_model
+from asr.model.ctc import ctc_frames
+from asr.model.model_file import Model, load_model
+from asr.text.tokenizer import CharacterTokenizer
 
 RATE_HZ = 8000
 TONES_HZ = {"low": 400, "mid": 1000, "high": 2400}  # a language of three words
@@ -56,6 +60,24 @@ model: {{preset: tiny, layers: 1, hidden: 48, channels: 8}}
 train: {{epochs: 12, batch_s: 4, learning_rate: 5.0e-3, workers: 0, threads: 1, device: cpu}}
 """
     )
+
+
+def small_model(rows, **train):
+    """An untrained model of a few thousand weights, and the rows with their durations."""
+    values = {"epochs": 2, "batch_s": 4, "workers": 0, "threads": 1, "device": "cpu"}
+    config = parse(
+        {
+            "name": "small",
+            "data": {"max_duration_s": 4},
+            "features": {"rate_hz": RATE_HZ, "n_mels": 12},
+            "model": {"preset": "tiny", "layers": 1, "hidden": 8, "channels": 2},
+            "train": values | train,
+        },
+        "small",
+    )
+    torch.manual_seed(0)
+    model = Model.build(config, CharacterTokenizer("dghilmow"))
+    return model, check(rows, config, ctc_frames(config), model.tokenizer, training=True).usable
 
 
 def command(*arguments):
