@@ -22,7 +22,7 @@ from asr.cli import app
 from asr.cluster import archive
 from asr.cluster.archive import chunks, transcribe_archive
 from asr.cluster.cluster import connected, require_ray
-from asr.cluster.parts import Parts
+from asr.cluster.parts import PartFiles
 from asr.cluster.worker import Work, Worker
 from asr.data import manifest
 from asr.data.manifest import Utterance
@@ -48,7 +48,7 @@ def rows(folder: Path) -> list[dict]:
 
 
 def fill(folder, ids, **options) -> None:
-    with Parts(folder, SETTINGS, **options) as parts:
+    with PartFiles(folder, SETTINGS, **options) as parts:
         for id in ids:
             parts.add(
                 id, f"/{id}.wav", json.dumps({"id": id, "audio": f"/{id}.wav"}).encode() + b"\n"
@@ -66,7 +66,7 @@ def test_parts_are_written_when_full_and_at_the_end(tmp_path):
 
 
 def test_a_part_that_is_old_enough_is_written(tmp_path):
-    with Parts(tmp_path, SETTINGS, part_s=0.0) as parts:
+    with PartFiles(tmp_path, SETTINGS, part_s=0.0) as parts:
         parts.add("a", "/a.wav", b'{"id": "a", "audio": "/a.wav"}\n')
         assert len(rows(tmp_path)) == 1
 
@@ -74,7 +74,7 @@ def test_a_part_that_is_old_enough_is_written(tmp_path):
 def test_a_second_run_goes_on_behind_the_first(tmp_path):
     fill(tmp_path, "ab")
     (tmp_path / ".part-00001.jsonl.77.part").write_text("half a li")  # of a run that was killed
-    with Parts(tmp_path, SETTINGS) as parts:
+    with PartFiles(tmp_path, SETTINGS) as parts:
         assert parts.done == {"a": "/a.wav", "b": "/b.wav"}
         with pytest.raises(ValueError, match="already"):
             parts.add("a", "/a.wav", b"{}\n")
@@ -83,7 +83,7 @@ def test_a_second_run_goes_on_behind_the_first(tmp_path):
 
 
 def test_what_had_come_is_kept_when_a_run_is_interrupted(tmp_path):
-    with pytest.raises(KeyboardInterrupt), Parts(tmp_path, SETTINGS) as parts:
+    with pytest.raises(KeyboardInterrupt), PartFiles(tmp_path, SETTINGS) as parts:
         parts.add("a", "/a.wav", b'{"id": "a", "audio": "/a.wav"}\n')
         raise KeyboardInterrupt
     assert len(rows(tmp_path)) == 1
@@ -91,19 +91,19 @@ def test_what_had_come_is_kept_when_a_run_is_interrupted(tmp_path):
 
 def test_two_runs_do_not_share_a_folder(tmp_path):
     with (
-        Parts(tmp_path, SETTINGS),
-        pytest.raises(UserError, match="another run writes here"),
+        PartFiles(tmp_path, SETTINGS),
+        pytest.raises(UserError, match="another run is writing here"),
     ):
-        Parts(tmp_path, SETTINGS)
-    Parts(tmp_path, SETTINGS).__exit__()
+        PartFiles(tmp_path, SETTINGS)
+    PartFiles(tmp_path, SETTINGS).__exit__()
 
 
 def test_results_of_two_models_do_not_mix(tmp_path):
     fill(tmp_path, "a")
-    with pytest.raises(UserError, match="holds results of another model: a, not b"):
-        Parts(tmp_path, {"model": "b"})
+    with pytest.raises(UserError, match="has results with another model: a, not b"):
+        PartFiles(tmp_path, {"model": "b"})
     fill(tmp_path, "b")  # the refusal left no lock
-    with Parts(tmp_path, {"model": "b"}, overwrite=True) as parts:
+    with PartFiles(tmp_path, {"model": "b"}, overwrite=True) as parts:
         assert parts.done == {}
     assert rows(tmp_path) == []
 
@@ -116,18 +116,18 @@ def test_a_damaged_part_is_named_with_its_line(tmp_path, line):
     with (tmp_path / "part-00000.jsonl").open("a") as file:
         file.write(line)
     with pytest.raises(UserError, match=r"part-00000.jsonl:2: "):
-        Parts(tmp_path, SETTINGS)
+        PartFiles(tmp_path, SETTINGS)
 
 
 def test_parts_without_their_settings_are_refused(tmp_path):
     fill(tmp_path, "a")
     (tmp_path / "job.json").unlink()
-    with pytest.raises(UserError, match=r"job\.json: does not say where"):
-        Parts(tmp_path, SETTINGS)
+    with pytest.raises(UserError, match=r"job\.json: cannot be read, so the settings"):
+        PartFiles(tmp_path, SETTINGS)
 
 
 def test_failures_are_a_manifest_until_a_run_has_none(tmp_path):
-    with Parts(tmp_path / "out", SETTINGS) as parts:
+    with PartFiles(tmp_path / "out", SETTINGS) as parts:
         parts.add_failure(Failure(Utterance("x", str(tmp_path / "x.wav"), 2.0), "no such file"))
     (found,) = manifest.read(tmp_path / "out/failed.jsonl")
     assert (found.id, found.audio, found.start_s) == ("x", str(tmp_path / "x.wav"), 2.0)
@@ -142,11 +142,12 @@ def test_every_utterance_is_in_one_chunk_with_its_like(durations_s, workers):
     found = chunks(utterances, workers)
     assert sorted(i for chunk in found for i, _ in chunk) == list(range(len(utterances)))
     seconds = [
-        [archive.UNKNOWN_S if u.duration_s is None else u.duration_s for _, u in c] for c in found
+        [archive.DEFAULT_DURATION_S if u.duration_s is None else u.duration_s for _, u in c]
+        for c in found
     ]
     every = list(chain(*seconds))
     assert every == sorted(every, reverse=True)
-    limit_s = min(archive.CHUNK_S, sum(every) / (archive.ROUNDS * workers))
+    limit_s = min(archive.CHUNK_S, sum(every) / (archive.CHUNKS_PER_WORKER * workers))
     for chunk in seconds:
         assert 1 <= len(chunk) <= WINDOW
         assert len(chunk) == 1 or sum(chunk) <= limit_s + 1e-6
@@ -204,11 +205,11 @@ def test_an_id_stands_for_one_recording(model_file, recordings, tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'asr[ray]'")
     two = [Utterance("x", str(recordings / "r0.wav")), Utterance("x", str(recordings / "r1.wav"))]
     work = Work(model_file, vad="energy")
-    with pytest.raises(UserError, match="id 'x': stands for two recordings"):
+    with pytest.raises(UserError, match="id 'x': two recordings have this id"):
         list(transcribe_archive(work, two, tmp_path))
-    with Parts(tmp_path, work.settings()) as parts:
+    with PartFiles(tmp_path, work.settings()) as parts:
         parts.add("x", "/other.wav", b'{"id": "x", "audio": "/other.wav"}\n')
-    with pytest.raises(UserError, match=r"there id 'x' is /other.wav, not .*r0.wav"):
+    with pytest.raises(UserError, match=r"the result of id 'x' is of /other.wav, not of .*r0.wav"):
         list(transcribe_archive(work, two[:1], tmp_path))
 
 
@@ -351,7 +352,7 @@ def test_what_kills_each_worker_is_given_up_and_stops_no_other(
     )
     failed = {o.utterance.id: o.failure for o in outcomes if o.failure}
     assert list(failed) == ["deadly"]
-    assert "each worker that had it died" in failed["deadly"]
+    assert "every worker that transcribed it died" in failed["deadly"]
     same(tmp_path / "out", {u.id: lines[u.id] for u in utterances if u.id != "deadly"})
 
 
@@ -366,7 +367,7 @@ from asr import manifest
 from asr.scale import archive
 cloudpickle.register_pickle_by_value(test_archive)
 archive.Worker = test_archive.Marked
-archive.Parts = partial(archive.Parts, part_rows=3)
+archive.PartFiles = partial(archive.PartFiles, part_rows=3)
 model, listed, to, address = sys.argv[1:]
 work = archive.Work(Path(model))
 for outcome in archive.transcribe_archive(work, manifest.read(listed), to, address):

@@ -1,1 +1,1 @@
-"""What needs more than one machine; the rest of the package does not know it."""
+"""Transcription on a Ray cluster; no other package depends on Ray."""

@@ -1,8 +1,8 @@
-"""Recordings -> a folder of transcripts, on all machines of a Ray cluster.
+"""Transcribe many recordings into a folder of results, on all machines of a Ray cluster.
 
-The driver, the process that asked, lists the work and writes all results; workers, one for each
-CPU or GPU, only read audio. So the model and the results' folder need not be on a shared disk: the
-model travels through Ray's object store. The audio must be readable under the same path by all.
+The driver splits the utterances into chunks and writes all results. Workers, one per CPU or GPU,
+transcribe one chunk after another. The model is sent through Ray's object store, so neither it nor
+the result folder needs a shared disk; the audio must be readable at the same path on all machines.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from asr.audio.vad import detector_name
-from asr.cluster.attempts import Attempts
+from asr.cluster.attempts import AttemptCounter
 from asr.cluster.cluster import connected, require_ray
-from asr.cluster.parts import Parts
+from asr.cluster.parts import PartFiles
 from asr.cluster.worker import Work, Worker
 from asr.data.manifest import Utterance
 from asr.errors import Failed, UserError
@@ -27,21 +27,24 @@ from asr.recognition.transcribe import WINDOW, Failure
 
 log = logging.getLogger("asr")
 
-CHUNK_S = 1800.0  # of audio, what a worker is given at a time: what a lost one costs, at most
-ROUNDS = 4  # chunks for each worker, at least: the last to finish should not be waited for
-UNKNOWN_S = 60.0  # taken as the duration of a recording that was not measured
+CHUNK_S = 1800.0  # of audio per chunk, at most: the work that is lost when a worker fails
+CHUNKS_PER_WORKER = 4  # at least, so that the workers finish at about the same time
+DEFAULT_DURATION_S = 60.0  # assumed for a recording of unknown duration
 
-Chunk = list[tuple[int, Utterance]]  # utterances with their numbers in the list of all
-Found = tuple[int, bytes | Failure]  # the number of an utterance, its JSON line
+Chunk = list[tuple[int, Utterance]]  # utterances, with their indices in the list of all
+IndexedResult = tuple[int, bytes | Failure]  # the index of an utterance, and its JSON line
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an utterance."""
+    """The status of an utterance, whose audio is an absolute path.
 
-    utterance: Utterance  # its audio an absolute path
-    failure: str | None = None  # the reason
-    kept: bool = False  # the result lay there already
+    failure: the reason why it could not be transcribed; kept: its result existed before this run.
+    """
+
+    utterance: Utterance
+    failure: str | None = None
+    kept: bool = False
 
 
 def transcribe_archive(
@@ -51,16 +54,18 @@ def transcribe_archive(
     address: str | None = None,
     overwrite: bool = False,
 ) -> Iterator[Outcome]:
-    """Transcribe what has no result in the folder `to` yet; yields every utterance, as it is done.
+    """Transcribe the utterances that have no result in the folder `to`; yield each when it is done.
 
-    Results are lines of `part-*.jsonl`, as `formats.jsonl` writes them, with absolute paths and in
-    no order; each utterance has one. What failed stands in failed.jsonl and is tried again by the
-    next run. address: HOST:PORT of a Ray cluster that this machine belongs to; None: RAY_ADDRESS,
-    or Ray is started here. overwrite: begin anew. Raises `UserError` for what can be known
-    beforehand, `Failed` when no worker starts.
+    Each result is one line of a file `part-*.jsonl`, as `writers.jsonl` formats it, with an absolute
+    path; the order is that of completion. Failures are listed in failed.jsonl, and the next run
+    tries them again.
+
+    address: HOST:PORT of a Ray cluster to which this machine belongs; by default RAY_ADDRESS, or a
+    local cluster is started. overwrite: delete the existing results first. Raises `UserError` for
+    wrong settings, before any work starts, and `Failed` when the workers cannot start.
     """
     require_ray()
-    recognizer = load(  # or it says what is wrong
+    recognizer = load(  # checks the model and the settings before any worker starts
         work.model,
         "cpu",
         lm=work.lm,
@@ -68,11 +73,11 @@ def transcribe_archive(
         quantized=work.quantized,
         **work.decoder,
     )
-    # Chosen once: what is installed may differ among the machines, and texts must not.
+    # Resolve "auto" here: the machines may have different packages, and the texts must not differ.
     work = replace(work, vad=detector_name(work.vad, recognizer.rate_hz))
     del recognizer
     asked = [replace(u, audio=os.path.abspath(u.audio)) for u in utterances]
-    with Parts(to, work.settings(), overwrite) as parts:
+    with PartFiles(to, work.settings(), overwrite) as parts:
         missing = list(_missing(asked, parts))
         yield from (Outcome(u, kept=True) for u in asked if u.id in parts.done)
         if not missing:
@@ -89,33 +94,33 @@ def transcribe_archive(
 
 
 def chunks(utterances: Sequence[Utterance], workers: int) -> list[Chunk]:
-    """The work in portions for a worker, the longest recordings first and with their like.
+    """Split utterances into chunks of similar durations, the longest first.
 
-    A portion is a window of `transcribe_many` at most, and no more than `CHUNK_S` of audio unless
-    one recording has more.
+    A chunk has at most `WINDOW` utterances, as many as `transcribe_many` sorts at a time, and at
+    most `CHUNK_S` of audio, unless it is a single longer recording.
     """
 
     def seconds(i: int) -> float:
         duration_s = utterances[i].duration_s
-        return UNKNOWN_S if duration_s is None else duration_s
+        return DEFAULT_DURATION_S if duration_s is None else duration_s
 
     order = sorted(range(len(utterances)), key=seconds, reverse=True)
-    limit_s = min(CHUNK_S, sum(map(seconds, order)) / (ROUNDS * workers))
-    found: list[Chunk] = []
+    limit_s = min(CHUNK_S, sum(map(seconds, order)) / (CHUNKS_PER_WORKER * workers))
+    split: list[Chunk] = []
     left_s = 0.0
     for i in order:
         left_s -= seconds(i)
-        if not found or left_s < 0 or len(found[-1]) == WINDOW:
-            found.append([])
+        if not split or left_s < 0 or len(split[-1]) == WINDOW:
+            split.append([])
             left_s = limit_s - seconds(i)
-        found[-1].append((i, utterances[i]))
-    return found
+        split[-1].append((i, utterances[i]))
+    return split
 
 
 # ---- on the driver -------------------------------------------------------------------------------
 
 
-def _missing(asked: Iterable[Utterance], parts: Parts) -> Iterable[Utterance]:
+def _missing(asked: Iterable[Utterance], parts: PartFiles) -> Iterable[Utterance]:
     missing: dict[str, Utterance] = {}
     for utterance in asked:
         audio = parts.done.get(utterance.id)
@@ -124,25 +129,27 @@ def _missing(asked: Iterable[Utterance], parts: Parts) -> Iterable[Utterance]:
             missing[utterance.id] = other
         elif audio != utterance.audio:
             raise UserError(
-                f"{parts.folder}: there id {utterance.id!r} is {audio}, not {utterance.audio}; "
-                "name another folder"
+                f"{parts.folder}: the result of id {utterance.id!r} is of {audio}, not of "
+                f"{utterance.audio}; name another folder"
             )
         if (other.audio, other.start_s) != (utterance.audio, utterance.start_s):
-            raise UserError(f"id {utterance.id!r}: stands for two recordings; give one another id")
+            raise UserError(
+                f"id {utterance.id!r}: two recordings have this id; give one of them another"
+            )
     return missing.values()
 
 
-def _transcribe(work: Work, utterances: Sequence[Utterance]) -> Iterator[Found]:
-    """The result of each utterance, once, in the order in which they come."""
+def _transcribe(work: Work, utterances: Sequence[Utterance]) -> Iterator[IndexedResult]:
+    """Yield the result of each utterance exactly once, in the order of completion."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    there = ray.cluster_resources()
-    gpu = work.device.startswith("cuda") or (work.device == "auto" and there.get("GPU", 0) >= 1)
-    workers = int(there.get("GPU" if gpu else "CPU", 0))
+    resources = ray.cluster_resources()
+    gpu = work.device.startswith("cuda") or (work.device == "auto" and resources.get("GPU", 0) >= 1)
+    workers = int(resources.get("GPU" if gpu else "CPU", 0))
     if not workers:
-        raise UserError(f"the Ray cluster has no {'GPU' if gpu else 'CPU'} to work with")
-    attempts = ray.remote(num_cpus=0)(Attempts)
+        raise UserError(f"the Ray cluster has no {'GPU' if gpu else 'CPU'}; add a machine with one")
+    attempts = ray.remote(num_cpus=0)(AttemptCounter)
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     arguments = {
         "work": work,
@@ -155,14 +162,14 @@ def _transcribe(work: Work, utterances: Sequence[Utterance]) -> Iterator[Found]:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    # Ray gives the chunk of a dead worker to another, however often.
+    # Ray resubmits the chunk of a failed worker without limit; `AttemptCounter` ends that.
     job = ray.data.from_items(items, override_num_blocks=len(items)).flat_map(
         Worker,
         fn_constructor_kwargs=arguments,
         compute=ray.data.ActorPoolStrategy(
             min_size=1,
-            initial_size=workers,  # more when machines join, fewer when they leave
-            max_tasks_in_flight_per_actor=2,  # one waits there, and is held up when the actor dies
+            initial_size=workers,  # Ray scales the pool when machines join or leave
+            max_tasks_in_flight_per_actor=2,  # one running and one queued
         ),
         num_cpus=None if gpu else 1,
         num_gpus=1 if gpu else None,
@@ -174,30 +181,30 @@ def _transcribe(work: Work, utterances: Sequence[Utterance]) -> Iterator[Found]:
             actor, process = row["actor"], row["process"]
             if processes.setdefault(actor, process) != process:
                 processes[actor] = process
-                log.warning("a worker was lost; what it had not finished is done again")
-            i = row["number"]
-            if i in left:  # not when results were lost with a machine and made again
+                log.warning("a worker failed; its unfinished chunks are transcribed again")
+            i = row["index"]
+            if i in left:  # a chunk whose worker failed late may be transcribed twice
                 left.remove(i)
-                yield i, _found(utterances[i], row)
+                yield i, _result(utterances[i], row)
     except ray.exceptions.RayError as error:
         raise Failed(f"the workers stopped: {_cause(error)}") from None
     if left:
-        raise Failed(f"{len(left)} recordings came back from no worker; run the command again")
+        raise Failed(f"no worker returned {len(left)} of the recordings; run the command again")
 
 
-def _found(utterance: Utterance, row: Mapping[str, Any]) -> bytes | Failure:
+def _result(utterance: Utterance, row: Mapping[str, Any]) -> bytes | Failure:
     if row["failed"]:
         return Failure(utterance, row["line"].decode(errors="surrogateescape"))
     return row["line"]
 
 
 def _cause(error: Exception) -> str:
-    """The last line that says something: Ray puts the workers' tracebacks before it."""
+    """The last non-empty line of the message; before it Ray puts the workers' tracebacks."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].removeprefix("asr.errors.UserError: ") if lines else type(error).__name__
 
 
-def _packed(portion: Chunk) -> str:
-    """Escaped JSON: names of files need not be text, which Arrow would refuse."""
-    rows = [[i, u.id, u.audio, u.start_s, u.duration_s] for i, u in portion]
+def _packed(chunk: Chunk) -> str:
+    """The chunk as escaped JSON, because Arrow rejects file names that are not valid UTF-8."""
+    rows = [[i, u.id, u.audio, u.start_s, u.duration_s] for i, u in chunk]
     return json.dumps(rows)

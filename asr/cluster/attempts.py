@@ -1,23 +1,24 @@
-"""What was begun on a cluster and not finished."""
+"""A counter of unfinished attempts, which limits the retries on a cluster."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 
-class Attempts:
-    """An actor beside the driver: how often each piece of work was begun and not finished.
+class AttemptCounter:
+    """An actor on the driver's machine that counts unfinished attempts per task.
 
-    Ray repeats what was lost with a worker; what kills every worker that has it must not be.
+    Ray retries the task of a failed worker without limit. A task that makes every worker fail, such
+    as a recording that exhausts the memory, must not be retried forever.
     """
 
     def __init__(self):
-        self.begun: Counter[str] = Counter()
+        self.unfinished: Counter[str] = Counter()
 
-    def begin(self, piece: str) -> int:
-        """Counts from 1."""
-        self.begun[piece] += 1
-        return self.begun[piece]
+    def start(self, task: str) -> int:
+        """Count an attempt; returns its number, from 1."""
+        self.unfinished[task] += 1
+        return self.unfinished[task]
 
-    def finish(self, piece: str) -> None:
-        del self.begun[piece]
+    def finish(self, task: str) -> None:
+        del self.unfinished[task]

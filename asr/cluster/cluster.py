@@ -1,4 +1,4 @@
-"""The connection to a Ray cluster, and what Ray has to say of it."""
+"""The connection to a Ray cluster, with Ray's own output redirected to a file."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any, TextIO
 
 from asr.errors import Failed, UserError
 
-KNOCK_S = 10.0
+CONNECT_TIMEOUT_S = 10.0
 
 
 def require_ray() -> None:
-    """Raises `UserError` where Ray Data is not installed."""
+    """Raise `UserError` when Ray Data is not installed."""
     try:
         import ray.data  # noqa: F401
     except ImportError as error:
@@ -27,10 +27,10 @@ def require_ray() -> None:
 
 @contextmanager
 def connected(address: str | None, messages: Path) -> Iterator[None]:
-    """Connected to a cluster, or to one that is started here and ended with the block.
+    """Connect to a cluster, or start a local one that is stopped at the end of the block.
 
-    messages: a file for what Ray has to say. Raises `UserError` where there is no cluster at the
-    address, `Failed` where none can be started.
+    messages: a file for Ray's own output. Raises `UserError` when there is no cluster at the
+    address, and `Failed` when a local one cannot be started.
     """
     import ray
 
@@ -39,11 +39,14 @@ def connected(address: str | None, messages: Path) -> Iterator[None]:
         return
     address = address or os.environ.get("RAY_ADDRESS")
     if address and address != "auto":
-        _knock(address)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # reports nothing to anybody
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # on stderr, of a driver
+        _check_reachable(address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage statistics are sent
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # on the driver's stderr
     options = {} if address else {"include_dashboard": False}
-    with messages.open("a", encoding="utf-8") as file, redirect_stdout(_Sorted(file, sys.stdout)):
+    with (
+        messages.open("a", encoding="utf-8") as file,
+        redirect_stdout(_FilteredOutput(file, sys.stdout)),
+    ):
         try:
             with _stderr_to(file):
                 ray.init(
@@ -60,32 +63,32 @@ def connected(address: str | None, messages: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            with redirect_stdout(file):  # what it held back as repeated
+            with redirect_stdout(file):  # Ray prints the repeated messages that it held back
                 ray.shutdown()
 
 
-def _knock(address: str) -> None:
-    """Raises `UserError` when nobody listens there, which Ray itself is minutes about."""
+def _check_reachable(address: str) -> None:
+    """Raise `UserError` when the address refuses connections; Ray itself would wait for minutes."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or "/" in host:
         raise UserError(
             f"address {address}: write HOST:PORT or auto; this must be a machine of the cluster"
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:
         raise UserError(f"address {address}: no Ray cluster answers: {error}") from None
 
 
-class _Sorted:
-    """Standard output without what Ray's own threads print there, which goes to a file."""
+class _FilteredOutput:
+    """Standard output, except that the output of Ray's own threads goes to a file."""
 
     def __init__(self, file: TextIO, out: TextIO):
         self.file, self.out = file, out
 
     def write(self, text: str) -> int:
-        of_ray = threading.current_thread().name.startswith("ray_")
-        return (self.file if of_ray else self.out).write(text)
+        from_ray = threading.current_thread().name.startswith("ray_")
+        return (self.file if from_ray else self.out).write(text)
 
     def flush(self) -> None:
         self.file.flush()
@@ -97,7 +100,7 @@ class _Sorted:
 
 @contextmanager
 def _stderr_to(file: TextIO) -> Iterator[None]:
-    """What the native code under Ray writes while it starts goes to a file too."""
+    """Redirect file descriptor 2, to which Ray's native code writes while it starts."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:

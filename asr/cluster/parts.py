@@ -1,4 +1,4 @@
-"""A folder of results in parts, written by one run after another until nothing is missing."""
+"""A folder of results in part files, which later runs complete."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from asr.recognition.transcribe import Failure
 
 try:
     import fcntl
-except ImportError:  # Windows: that two runs share no folder is left to the user there
+except ImportError:  # on Windows the folder is not locked
     fcntl = None
 
 PART_ROWS = 1000
-PART_S = 60.0  # of work, at most, that is lost when the process is killed
+PART_S = 60.0  # interval between part files: the work lost when the process is killed
 
 
-class Parts:
-    """JSON lines in `part-00000.jsonl` and so on, each written whole; a context manager.
+class PartFiles:
+    """Results as JSON lines in `part-00000.jsonl` etc., each written atomically; a context manager.
 
-    folder: made where it is missing. settings: what the texts depend on, plain JSON types; kept in
-    job.json, since parts of two models in one folder would be worse than none. overwrite: what lies
-    there is removed.
-    `done` is {id: audio} of the results that lie there. Raises `UserError` when they came from
-    other settings, a part is damaged, or another run is writing there.
+    folder: created if it does not exist. settings: everything that the texts depend on, as JSON
+    types; stored in job.json, so that the results of different models are never mixed.
+    overwrite: delete the existing results.
+
+    `done` maps the id of each existing result to its audio. Raises `UserError` when the existing
+    results have other settings, a part is damaged, or another process is writing to the folder.
     """
 
     def __init__(
@@ -63,11 +64,11 @@ class Parts:
         self._failures: list[Failure] = []
         self._since_s = 0.0
 
-    def __enter__(self) -> Parts:
+    def __enter__(self) -> PartFiles:
         return self
 
     def __exit__(self, *_) -> None:
-        """What has come is kept, also when the block was interrupted."""
+        """Write the pending results, also after an exception."""
         try:
             self._flush()
             self._write_failures()
@@ -75,7 +76,7 @@ class Parts:
             self._unlock()
 
     def add(self, id: str, audio: str, line: bytes) -> None:
-        """A result, as a JSON line. A part is written when it is full, or old enough."""
+        """Add a result, as a JSON line. A part is written at `part_rows` rows or after `part_s`."""
         if id in self.done:
             raise ValueError(f"{id!r} has a result already")
         self.done[id] = audio
@@ -87,7 +88,7 @@ class Parts:
             self._flush()
 
     def add_failure(self, failure: Failure) -> None:
-        """For failed.jsonl, a manifest of what the last run could not transcribe, and why."""
+        """Add a row to failed.jsonl, a manifest of this run's failures with their reasons."""
         self._failures.append(failure)
 
     def _flush(self) -> None:
@@ -112,11 +113,11 @@ class Parts:
     def _read(self, path: Path) -> None:
         for number, line in enumerate(path.read_bytes().splitlines(), start=1):
             try:
-                row = json.loads(line)  # not a manifest: its names need not be text
+                row = json.loads(line)  # not `manifest.read`: paths may be invalid UTF-8
                 id, audio = row["id"], row["audio"]
             except (ValueError, TypeError, KeyError) as error:
                 raise UserError(
-                    f"{path}:{number}: not a result ({error}); delete the line to do it again"
+                    f"{path}:{number}: not a result ({error}); delete the line to transcribe again"
                 ) from None
             if id in self.done:
                 raise UserError(f"{path}:{number}: id {id!r} has a result already; delete one")
@@ -127,7 +128,7 @@ class Parts:
 
 
 def _lock(folder: Path) -> int:
-    """An open file that is locked until it is closed, or its process has ended."""
+    """Open and lock a file; the lock ends when the file is closed or the process ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
@@ -138,7 +139,7 @@ def _lock(folder: Path) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
-        raise UserError(f"{folder}: another run writes here; wait for it") from None
+        raise UserError(f"{folder}: another run is writing here; wait for it to end") from None
     return lock
 
 
@@ -147,11 +148,11 @@ def _compare(job: Path, settings: Mapping[str, Any]) -> None:
         written = json.loads(job.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{job}: does not say where the parts beside it come from: {error}"
+            f"{job}: cannot be read, so the settings of its results are unknown: {error}"
         ) from None
     for name, value in settings.items():
         if written.get(name) != value:
             raise UserError(
-                f"{job.parent}: holds results of another {name}: {written.get(name)}, not {value}; "
+                f"{job.parent}: has results with another {name}: {written.get(name)}, not {value}; "
                 "name another folder"
             )

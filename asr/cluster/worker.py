@@ -1,4 +1,4 @@
-"""What runs on the machines of a cluster: a Recognizer that is given one chunk after another."""
+"""The worker of a cluster: a recognizer that transcribes one chunk after another."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from asr.recognition.transcribe import Failure, Result, transcribe_many
 from asr.transcript import Transcript
 from asr.transcript.writers import jsonl
 
-TRIES = 2  # of a chunk whose workers died; then of each of its recordings alone
+MAX_ATTEMPTS = 2  # of a chunk whose worker fails; then of each of its recordings alone
 
 
 @dataclass(frozen=True)
 class Work:
-    """What every worker needs to know: the arguments of `asr.load` and of `transcribe_many`."""
+    """The settings of every worker: the arguments of `asr.load` and of `transcribe_many`."""
 
     model: Path
     device: str = "auto"
     lm: Path | None = None
     hotwords: Mapping[str, float] = field(default_factory=dict)
     decoder: Mapping[str, Any] = field(default_factory=dict)
-    vad: str = "auto"  # of `asr.audio.vad`
+    vad: str = "auto"  # a detector of `asr.audio.vad`
     quantized: bool = False
 
     def files(self) -> dict[str, bytes]:
-        """The model and the language model by names that end as theirs do."""
+        """The content of the model and of the language model, by a name with the same suffixes."""
         files = {"model.asr": self.model.read_bytes()}
         if self.lm is not None:
             files[f"lm{''.join(self.lm.suffixes)}"] = self.lm.read_bytes()
         return files
 
     def settings(self) -> dict[str, Any]:
-        """What the texts depend on."""
+        """Everything that the texts depend on, with a digest in place of each file."""
         return {
             "model": _digest(self.model),
             "language model": None if self.lm is None else _digest(self.lm),
@@ -58,12 +58,12 @@ def _digest(path: Path) -> str:
 
 
 class Worker:
-    """An actor: a Recognizer on one CPU or GPU, for chunk after chunk."""
+    """A Ray actor with a recognizer on one CPU or GPU."""
 
     def __init__(self, work: Work, files: Any, attempts: Any):
         import ray
 
-        torch.set_num_threads(1)  # Ray counted one CPU
+        torch.set_num_threads(1)  # Ray reserved one CPU for this worker
         with tempfile.TemporaryDirectory() as folder:
             paths = {}
             for name, data in ray.get(files).items():
@@ -84,26 +84,26 @@ class Worker:
         self.attempts = attempts
 
     def __call__(self, chunk: dict) -> list[dict]:
-        """A row an utterance: its number, its JSON line or why it has none."""
+        """Transcribe a chunk: one row per utterance, with its index and JSON line or failure."""
         import ray
 
-        numbers, utterances = [], []
-        for number, *columns in json.loads(chunk["utterances"]):
-            numbers.append(number)
+        indices, utterances = [], []
+        for index, *columns in json.loads(chunk["utterances"]):
+            indices.append(index)
             utterances.append(Utterance(*columns))
-        piece = f"chunk {chunk['chunk']}"
-        if ray.get(self.attempts.begin.remote(piece)) <= TRIES:
+        task = f"chunk {chunk['chunk']}"
+        if ray.get(self.attempts.start.remote(task)) <= MAX_ATTEMPTS:
             results = self._results(utterances)
         else:
-            results = [self._alone(*pair) for pair in zip(numbers, utterances, strict=True)]
-        ray.get(self.attempts.finish.remote(piece))
-        return [self._row(number, *result) for number, result in zip(numbers, results, strict=True)]
+            results = [self._isolated(*pair) for pair in zip(indices, utterances, strict=True)]
+        ray.get(self.attempts.finish.remote(task))
+        return [self._row(index, *result) for index, result in zip(indices, results, strict=True)]
 
-    def _row(self, number: int, utterance: Utterance, found: Transcript | Failure) -> dict:
-        failed = isinstance(found, Failure)
-        line = found.reason if failed else jsonl(found, utterance.id)
+    def _row(self, index: int, utterance: Utterance, result: Transcript | Failure) -> dict:
+        failed = isinstance(result, Failure)
+        line = result.reason if failed else jsonl(result, utterance.id)
         return {
-            "number": number,
+            "index": index,
             "failed": failed,
             "line": line.encode(errors="surrogateescape" if failed else "backslashreplace"),
             "actor": self.actor,
@@ -113,21 +113,21 @@ class Worker:
     def _results(self, utterances: list[Utterance]) -> list[Result]:
         try:
             return list(transcribe_many(self.recognizer, utterances, vad=self.vad))
-        except Exception as error:  # of one recording: it must not stop the job of many machines
+        except Exception as error:  # one recording must not stop the whole job
             if len(utterances) > 1:
                 return [result for u in utterances for result in self._results([u])]
             (utterance,) = utterances
             reason = f"{utterance.audio}: {type(error).__name__}: {error}"
             return [(utterance, Failure(utterance, " ".join(reason.split())))]
 
-    def _alone(self, number: int, utterance: Utterance) -> Result:
-        """For a chunk that killed its workers: by one of its recordings, most likely."""
+    def _isolated(self, index: int, utterance: Utterance) -> Result:
+        """Transcribe one recording of a chunk whose workers failed, to find the one at fault."""
         import ray
 
-        piece = f"recording {number}"
-        if ray.get(self.attempts.begin.remote(piece)) > TRIES:
-            reason = "each worker that had it died (out of memory? a decoder that crashes?)"
+        task = f"recording {index}"
+        if ray.get(self.attempts.start.remote(task)) > MAX_ATTEMPTS:
+            reason = "every worker that transcribed it died; it may need more memory"
             return utterance, Failure(utterance, f"{utterance.audio}: {reason}")
         (result,) = self._results([utterance])
-        ray.get(self.attempts.finish.remote(piece))
+        ray.get(self.attempts.finish.remote(task))
         return result
