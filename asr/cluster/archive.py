@@ -57,8 +57,8 @@ def transcribe_archive(
     """Transcribe the utterances that have no result in the folder `to`; yield each when it is done.
 
     Each result is one line of a file `part-*.jsonl`, as `writers.jsonl` formats it, with an
-    absolute path; the order is that of completion. Failures are listed in failed.jsonl, and the next run
-    tries them again.
+    absolute path; the order is that of completion. Failures are listed in failed.jsonl, and the
+    next run tries them again.
 
     address: HOST:PORT of a Ray cluster to which this machine belongs; by default RAY_ADDRESS, or a
     local cluster is started. overwrite: delete the existing results first. Raises `UserError` for
