@@ -128,7 +128,7 @@ def test_what_cannot_be_read_is_left_out_and_named(mixed, tmp_path):
     bad = [Utterance("gone", "gone.wav"), Utterance("late", mixed[0].audio, 5.0, 4.0, "a")]
     manifest.write(tmp_path / "m.jsonl", mixed + bad)
     for _ in range(2):  # also when nothing is left to do
-        output = asr("shard", tmp_path / "m.jsonl", tmp_path / "s", "--shard-mb", 0.2, status=1)
+        output = asr("shard", tmp_path / "m.jsonl", "-o", tmp_path / "s", "--shard-mb", 0.2, status=1)
         assert "gone.wav: no such file" in output and "late: the manifest says 4.00 s" in output
         assert f"{len(mixed)} utterances" in output and "2 utterances were left out" in output
     assert len(Shards(tmp_path / "s")) == len(mixed)
@@ -388,7 +388,7 @@ def add(path, name, data=b"", **attributes):
     [
         ([("x.json", b"{}")], "sample 'x' at byte .* has 0 audio files"),
         ([("x.wav", b""), ("x.flac", b"")], "sample 'x' at byte .* has 2 audio files"),
-        ([("x.wav", b""), ("x.wav", b"")], "'x.wav' at byte .* stands twice"),
+        ([("x.wav", b""), ("x.wav", b"")], "'x.wav' at byte .* occurs twice"),
         ([("x.wav", b""), ("x.json", b"{")], r"x\.json at byte \d+: not valid JSON"),
         ([("x.wav", b""), ("x.json", b"[1]")], r"x\.json at byte \d+: expected an object"),
         ([("x.wav", b""), ("x.txt", b"\xff")], r"x\.txt at byte \d+: not UTF-8"),

@@ -1,4 +1,4 @@
-"""A manifest -> tar shards, shuffled once, written atomically; `asr.data.shards` has the layout."""
+"""Writing the utterances of a manifest to tar shards, whose layout `asr.data.shards` describes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from asr.data.manifest import Utterance
 from asr.data.shards import Shard, index_tar, write_summary
 from asr.errors import UserError
 
-AHEAD = 32  # samples in memory, packed by several threads
-MANIFEST_STEP_S = 1e-4  # manifests round durations to it
+AHEAD = 32  # samples packed by several threads at a time
+MANIFEST_STEP_S = 1e-4  # manifests round durations to multiples of it
 
 
 @dataclass(frozen=True)
@@ -44,48 +44,58 @@ def write_shards(
     """Write `folder`/00000.tar and so on, of about `shard_mb` million bytes; returns the shards
     and a line for each utterance that was left out because its audio cannot be read.
 
-    Utterances are shuffled, as training mixes a few shards at a time only; always in the same way,
-    so that shards that are there already are kept when the same is asked for again. A file that is
-    one utterance is copied byte for byte; a stretch of a longer one becomes a FLAC file of its own
-    (mono, 16 bits, at the rate of the original). Raises `UserError` when the folder holds shards of
+    Utterances are shuffled, because training mixes only a few shards at a time. The order is the
+    same in each call, so existing shards are kept when an interrupted call is repeated. A file that
+    holds one utterance is copied byte for byte; a segment of a longer file becomes a FLAC file
+    (mono, 16 bits, at the rate of the original). Raises `UserError` if the folder has shards of
     other utterances. `progress` is called after each utterance.
     """
     order = [utterances[i] for i in np.random.default_rng(0).permutation(len(utterances)).tolist()]
     shards = [index_tar(path) for path in sorted(folder.glob("*.tar"))]
-    to_come = iter(order)
-    again = _skip(to_come, shards, folder, progress)
+    remaining = iter(order)
+    again = _skip(remaining, shards, folder, progress)
     write_summary(folder, shards, finished=False)
     left_out: list[str] = []
-    samples = _packed(itertools.chain(again, to_come), left_out, progress)
+    samples = _packed(itertools.chain(again, remaining), left_out, progress)
     sample, written = next(samples, None), sum(shard.utterances for shard in shards)
     while sample is not None:
         path = folder / f"{len(shards):05d}.tar"
-        with files.replacing(path) as beside:
-            # ustar: what every reader knows; names and sizes here are within its limits
-            with tarfile.open(beside, "w", format=tarfile.USTAR_FORMAT) as tar:
-                while sample is not None:
-                    _add(tar, f"{written:09d}", sample)
-                    written += 1
-                    sample = next(samples, None)
-                    if sample is not None and tar.offset + len(sample.data) > shard_mb * 1e6:
-                        break
+        sample = _write_shard(path, written, itertools.chain([sample], samples), shard_mb * 1e6)
         shards.append(index_tar(path))
+        written += shards[-1].utterances
     write_summary(folder, shards)
     return shards, left_out
 
 
+def _write_shard(
+    path: Path, number: int, samples: Iterator[Sample], most_bytes: float
+) -> Sample | None:
+    """Write samples, named from `number` on, up to a size; returns the first that does not fit."""
+    with (
+        files.replacing(path) as beside,
+        # ustar: every reader knows it, and names and sizes here are within its limits
+        tarfile.open(beside, "w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
+        for count, sample in enumerate(samples):
+            if count > 0 and tar.offset + len(sample.data) > most_bytes:
+                return sample
+            _add(tar, f"{number + count:09d}", sample)
+    return None
+
+
 def _skip(
-    to_come: Iterator[Utterance],
+    remaining: Iterator[Utterance],
     shards: Sequence[Shard],
     folder: Path,
     progress: Callable[[], None],
 ) -> list[Utterance]:
-    """Go past what is in shards already; returns what was left out of them, to tell why again."""
+    """Skip the utterances that are in shards already; returns those that were left out of them, so
+    that the reason can be given again."""
     again = []
     for shard in shards:
         for line in (folder / shard.tar).with_suffix(".jsonl").read_bytes().splitlines():
             row = json.loads(line)
-            for u in to_come:
+            for u in remaining:
                 if (u.id, u.text) == (row["id"], row.get("text")):
                     progress()
                     break
@@ -118,7 +128,7 @@ def _packed(
 
 
 def pack(utterance: Utterance) -> Sample:
-    """Raises `UserError` when the audio cannot be read, or does not last as long as it should."""
+    """Raises `UserError` if the audio cannot be read or is shorter than the utterance."""
     info = audio.info(utterance.audio)
     wrong = check_duration(utterance, info.duration_s)
     if wrong:
@@ -129,7 +139,7 @@ def pack(utterance: Utterance) -> Sample:
     if utterance.start_s == 0 and to_the_end and suffix in AUDIO_SUFFIXES:
         return Sample(utterance, suffix, path.read_bytes(), info.duration_s)
     samples = audio.read(path, info.rate_hz, utterance.start_s, wanted_s)
-    # libsndfile would scale by 32767, and change what has been 16 bits before
+    # libsndfile would scale by 32767 and so change samples that were 16-bit integers.
     pcm = np.rint(samples * 32768).clip(-32768, 32767).astype(np.int16)
     file = io.BytesIO()
     soundfile.write(file, pcm, info.rate_hz, format="FLAC")

@@ -10,6 +10,7 @@ headers and the JSON alone where that tells how long the audio lasts.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import tarfile
@@ -243,35 +244,43 @@ def index_tar(path: Path) -> Shard:
 
 def samples(path: Path) -> Iterator[tuple[str, dict[str, Member]]]:
     """Key and members by suffix (without its dot) of each sample, from a tar's headers alone."""
-    key, members = None, {}
+    for key, group in itertools.groupby(_plain_files(path), key=lambda info: _key(info)[0]):
+        members: dict[str, Member] = {}
+        for info in group:
+            member = Member(str(path), info.name, info.offset_data, info.size)
+            if members.setdefault(_key(info)[1], member) is not member:
+                raise UserError(f"{path}: {info.name!r} at byte {info.offset} occurs twice")
+        yield "/".join(filter(None, key)), members
+
+
+def _key(info: tarfile.TarInfo) -> tuple[tuple[str, str], str]:
+    """Folder and stem, which the members of a sample share, and the suffix."""
+    folder, _, base = info.name.rpartition("/")
+    stem, _, suffix = base.partition(".")
+    return (folder, stem), suffix.lower()
+
+
+def _plain_files(path: Path) -> Iterator[tarfile.TarInfo]:
+    """The headers of a tar's files, without webdataset's own notes. Raises `UserError`."""
     try:
         with tarfile.open(path, "r:") as tar:
             for info in tar:
                 tar.members = []  # tarfile would keep them all
-                folder, _, base = info.name.rpartition("/")
+                base = info.name.rpartition("/")[2]
                 if info.isdir() or (base.startswith("__") and base.endswith("__")):
-                    continue  # webdataset's own notes
+                    continue
                 if not info.isreg() or info.issparse():
                     raise UserError(
-                        f"{path}: {info.name!r} at byte {info.offset} is no plain file; a shard "
+                        f"{path}: {info.name!r} at byte {info.offset} is not a plain file; a shard "
                         "holds nothing else"
                     )
-                stem, _, suffix = base.partition(".")
-                if (folder, stem) != key:
-                    if members:
-                        yield "/".join(filter(None, key)), members
-                    key, members = (folder, stem), {}
-                member = Member(str(path), info.name, info.offset_data, info.size)
-                if members.setdefault(suffix.lower(), member) is not member:
-                    raise UserError(f"{path}: {info.name!r} at byte {info.offset} stands twice")
-            # tarfile takes a header that is none for the end.
+                yield info
+            # tarfile takes an invalid header for the end.
             tar.fileobj.seek(tar.offset)
             if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise UserError(f"{path}: damaged or cut off at byte {tar.offset}; copy it again")
     except (tarfile.TarError, OSError) as error:
         raise UserError(f"{path}: not a plain tar, or damaged: {error}") from None
-    if members:
-        yield "/".join(filter(None, key)), members
 
 
 def _row(path: Path, key: str, members: dict[str, Member]) -> dict[str, Any]:

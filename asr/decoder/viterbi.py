@@ -132,14 +132,23 @@ def _backward(log_probs, tokens, wild_gaps, wild_scores, block, kept, state):
         for i in range(size - 1, -1, -1):
             path[start + i] = state
             n = state // 2 - low
-            gap, label, passed = gaps[i, n], labels[i, n + 1], labels[i, n]
-            if state % 2 == 0:
-                state -= passed > gap
-            elif window[n + 1] != window[n] and passed > max(label, gap):
-                state -= 2
-            elif gap > label:
-                state -= 1
+            skips = window[n + 1] != window[n]
+            state = _previous(state, gaps[i, n], labels[i, n + 1], labels[i, n], skips)
     return path
+
+
+@numba.njit(cache=True, nogil=True)
+def _previous(state, gap, label, passed, skips):
+    """The state before `state`, of pair n, on the best path.
+
+    gap, label: scores of pair n on the frame before; passed: of the label of pair n - 1; skips:
+    whether a path may go from there to the label of pair n, without the gap.
+    """
+    if state % 2 == 0:
+        return state - 1 if passed > gap else state
+    if skips and passed > max(label, gap):
+        return state - 2
+    return state - 1 if gap > label else state
 
 
 def best_path_reference(

@@ -1,4 +1,4 @@
-"""Text normalization: what a model is trained on, and what hypotheses are compared with."""
+"""Text normalization, of training texts and of the references and hypotheses that are scored."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ import unicodedata
 
 from asr.config import TextConfig
 
-# What `asr score` knows by name, besides a model's own settings.
+# Settings by name, for scoring without those of a model.
 NORMALISATIONS = {
     "none": TextConfig(lowercase=False, punctuation="keep"),
     "basic": TextConfig(),
 }
-_KEPT_INSIDE = "'’-"  # don't, well-known: part of the word when letters stand on both sides
-_JOINERS = "\u200c\u200d"  # spell words in Persian, Sinhala, Malayalam...; unlike other formats
+_KEPT_INSIDE = "'’-"  # don't, well-known: part of the word between two letters
+_JOINERS = "\u200c\u200d"  # part of words in Persian, Sinhala, Malayalam...
 _ZERO_WIDTH_SPACE = "\u200b"  # between words of Khmer and Thai
-# ASCII has no marks, and nothing that only formats.
+# ASCII has neither marks nor format characters.
 _ASCII_GAPS = {c: " " for c in range(128) if not chr(c).isalnum() and chr(c) not in _KEPT_INSIDE}
 _ASCII_OUTSIDE = re.compile(r"['-](?:(?<![A-Za-z0-9].)|(?![A-Za-z0-9]))")
 
 
 def normalize(text: str, config: TextConfig) -> str:
-    """One form for texts that mean the same to the recognizer; words are joined by one space.
+    """Bring texts that differ only in the configured respects to one form.
 
-    Removed punctuation leaves a gap, so "wait...what" stays two words; the typographic apostrophe
-    becomes the plain one. Works on any script: what is punctuation is told by Unicode category,
-    marks stay with their letter, and what only formats (soft hyphens, directions) leaves no gap.
+    Words are separated by one space. Removed punctuation becomes a space, so "wait...what" remains
+    two words; the typographic apostrophe becomes the plain one. This works in any script:
+    punctuation is recognized by its Unicode category, marks stay with their letter, and format
+    characters (soft hyphens, directions) are removed without a space.
     """
-    if text.isascii():  # the same text, about six times as fast
+    if text.isascii():  # the same result, about six times as fast
         if config.lowercase:
             text = text.lower()
         if config.punctuation == "remove":
@@ -55,19 +56,25 @@ def describe(config: TextConfig) -> str:
 def _without_punctuation(text: str) -> str:
     kept: list[str] = []
     for i, character in enumerate(text):
-        category = unicodedata.category(character)
-        if character in _KEPT_INSIDE or character in _JOINERS:
-            inside = bool(kept) and _of_word(kept[-1]) and _of_word(text[i + 1 : i + 2])
-            plain = "'" if character == "’" else character
-            kept.append(plain if inside else "" if character in _JOINERS else " ")
-        elif category == "Cf" and character != _ZERO_WIDTH_SPACE:
-            pass
-        elif category[0] == "M":  # of a letter; those of a removed symbol go with it
-            if kept and _of_word(kept[-1]):
-                kept.append(character)
-        else:
-            kept.append(" " if category[0] in "PSCZ" else character)
+        in_word = bool(kept) and _of_word(kept[-1])
+        replacement = _replacement(character, in_word, text[i + 1 : i + 2])
+        if replacement is not None:
+            kept.append(replacement)
     return "".join(kept)
+
+
+def _replacement(character: str, in_word: bool, following: str) -> str | None:
+    """What replaces a character that follows a letter (`in_word`) or not; None: it is skipped."""
+    category = unicodedata.category(character)
+    if character in _KEPT_INSIDE or character in _JOINERS:
+        if in_word and _of_word(following):
+            return "'" if character == "’" else character
+        return "" if character in _JOINERS else " "
+    if category == "Cf" and character != _ZERO_WIDTH_SPACE:
+        return None
+    if category[0] == "M":  # a mark stays with its letter and goes with a removed symbol
+        return character if in_word else None
+    return " " if category[0] in "PSCZ" else character
 
 
 def _of_word(character: str) -> bool:
