@@ -128,7 +128,9 @@ def test_what_cannot_be_read_is_left_out_and_named(mixed, tmp_path):
     bad = [Utterance("gone", "gone.wav"), Utterance("late", mixed[0].audio, 5.0, 4.0, "a")]
     manifest.write(tmp_path / "m.jsonl", mixed + bad)
     for _ in range(2):  # also when nothing is left to do
-        output = asr("shard", tmp_path / "m.jsonl", "-o", tmp_path / "s", "--shard-mb", 0.2, status=1)
+        output = asr(
+            "shard", tmp_path / "m.jsonl", "-o", tmp_path / "s", "--shard-mb", 0.2, status=1
+        )
         assert "gone.wav: no such file" in output and "late: the manifest says 4.00 s" in output
         assert f"{len(mixed)} utterances" in output and "2 utterances were left out" in output
     assert len(Shards(tmp_path / "s")) == len(mixed)
@@ -405,7 +407,7 @@ def test_samples_that_are_none(copy, members, message):
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE])
 def test_links_and_devices_are_refused(copy, kind):
     add(copy / "00001.tar", "x.wav", type=kind, linkname="/etc/passwd")
-    assert re.search(r"00001\.tar: 'x\.wav' at byte \d+ is no plain file", refused(copy))
+    assert re.search(r"00001\.tar: 'x\.wav' at byte \d+ is not a plain file", refused(copy))
 
 
 def test_names_that_lead_elsewhere_are_only_names(tmp_path, mixed):
