@@ -256,7 +256,7 @@ def test_names_that_are_no_text_are_no_reason_to_stop(run, tmp_path, model_file,
         (["score", "none.txt", "h.txt", "--decoder", "beam=2"], "--quantize are for a model file"),
         (["score", ".", "--against", "MODEL"], "hypotheses.jsonl: no such file"),
         (["check", "none.jsonl"], "none.jsonl: no such manifest"),
-        (["check", "escape.jsonl", "--config", "none.yaml"], "none.yaml: no such configuration"),
+        (["check", "escape.jsonl", "--recipe", "none.yaml"], "none.yaml: no such configuration"),
         (["run", "none.yaml"], "none.yaml: no such configuration"),
         (["run", "."], "no recipe.yaml in this folder"),
         (["train", "recipe.yaml", "train.epohcs=3"], "did you mean 'train.epochs'?"),
@@ -276,6 +276,63 @@ def test_a_users_mistake_is_one_line_and_status_2(
     (line,) = err
     assert line.startswith("asr: ")
     assert needle in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "needle"),
+    [
+        (["run", "none"], 2, "none: no such configuration file"),
+        (["run", "sound.wav"], 2, "sound.wav: "),
+        (["train", "folder"], 2, "folder: no recipe.yaml in this folder"),
+        (["train", "mine.yaml", "train.epochs=many"], 2, "override 'train.epochs=many'"),
+        (["prepare", "none", "-o", "data"], 2, "none: "),
+        (["prepare", "folder", "-o", "data"], 2, "folder: "),
+        (["prepare", "sound.wav", "-o", "data"], 2, "sound.wav: "),
+        (["check", "folder"], 2, "folder: "),
+        (["check", "sound.wav"], 2, "sound.wav: "),
+        (["shard", "none.jsonl", "-o", "shards"], 2, "none.jsonl: no such manifest"),
+        (["shard", "folder", "-o", "shards"], 2, "folder: "),
+        (["lm", "none.txt", "-o", "lm.npz"], 2, "none.txt: cannot be read: No such file"),
+        (["lm", "folder", "-o", "lm.npz"], 2, "folder: cannot be read: Is a directory"),
+        (["lm", "none.npz", "-o", "lm.arpa"], 2, "none.npz: "),
+        (["tune", "none.asr", "d.jsonl"], 2, "none.asr: no such model file"),
+        (["tune", "MODEL", "none.jsonl", "-o", "t.asr"], 2, "none.jsonl: no such manifest"),
+        (["tune", "MODEL", "folder", "-o", "t.asr"], 2, "folder: "),
+        (["transcribe", "folder", "sound.wav"], 2, "folder: "),
+        (["transcribe", "sound.wav", "sound.wav"], 2, "sound.wav: not a model file, or damaged"),
+        (["transcribe", "MODEL", "sound.wav", "--decoder", "beam"], 2, "--decoder 'beam': write"),
+        (["transcribe", "MODEL", "sound.wav", "--hotword", "a=b"], 2, "'b' is not a number"),
+        (["transcribe", "MODEL", "sound.wav", "--lm", "none.npz"], 2, "none.npz: "),
+        (["align", "MODEL", "none.wav", "text.txt"], 2, "none.wav: no such file"),
+        (["align", "MODEL", "sound.wav", "folder"], 2, "folder: cannot be read"),
+        (["align", "MODEL", "sound.wav", "none.txt"], 2, "none.txt: no such text file"),
+        (["score", "MODEL", "folder"], 2, "folder: a model needs a manifest with audio"),
+        (["score", "folder"], 2, "hypotheses.jsonl: no such file"),
+        (["score", "sound.wav", "sound.wav"], 2, "sound.wav: "),
+        (["show", "none.wav"], 2, "none.wav: no such file"),
+        (["show", "folder"], 2, "folder: "),
+        (["show", "text.txt"], 2, "text.txt: not an audio file"),
+        (["bench", "none.asr"], 2, "none.asr: no such model file"),
+        (["bench", "MODEL", "text.txt"], 2, "text.txt: not an audio file"),
+        (["config", "--recipe", "none.yaml"], 2, "none.yaml: no such configuration file"),
+        (["config", "--recipe", "sound.wav"], 2, "sound.wav: "),
+    ],
+)
+def test_wrong_input_of_each_command_is_one_line(
+    run, tmp_path, monkeypatch, model_file, arguments, status, needle
+):
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    sound(Path("sound.wav"))
+    Path("text.txt").write_text("bad cab\n")
+    Path("mine.yaml").write_text("name: a\n")
+    found, out, err = run(*(model_file if one == "MODEL" else one for one in arguments))
+    assert (found, out) == (status, "")
+    (line,) = err
+    assert line.startswith("asr: ") and needle in line
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        *("folder", "sound.wav", "text.txt", "mine.yaml", "runs", "shards", "data")
+    }
 
 
 COMMANDS = [command.callback.__name__ for command in cli.app.registered_commands]
@@ -572,7 +629,7 @@ def test_check_lists_problems_and_statistics(run, tmp_path, model_file, test_set
     assert (status, err) == (0, [])
     assert "no problem found" in out
     assert "16000 Hz: 8" in out
-    status, out, err = run("check", test_set, "--config", model_file)
+    status, out, err = run("check", test_set, "--recipe", model_file)
     assert (status, err) == (1, [])
     assert "r0: characters outside the alphabet: 'x' (U+0078)" in out
     assert "1 problems, 7 utterances can be used" in out
@@ -587,10 +644,10 @@ def test_check_counts_in_the_units_of_the_recipe(run, tmp_path):
     manifest.write(tmp_path / "rows.jsonl", rows)
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("name: r\nmodel: {subsampling: 4}\n")
-    status, out, _ = run("check", tmp_path / "rows.jsonl", "--config", recipe)
+    status, out, _ = run("check", tmp_path / "rows.jsonl", "--recipe", recipe)
     assert status == 1 and "3 problems" in out and "tokenizer.kind=bpe" in out
     recipe.write_text("name: r\ntokenizer: {kind: bpe, vocab_size: 20}\n")
-    status, out, _ = run("check", tmp_path / "rows.jsonl", "--config", recipe)
+    status, out, _ = run("check", tmp_path / "rows.jsonl", "--recipe", recipe)
     assert status == 0 and "no problem found" in out
 
 
@@ -695,6 +752,35 @@ def test_nothing_below_knows_the_command_line():
         assert not outer & {"typer", "click"}, name
         if not name.startswith(("asr.pipeline.", "asr.training.", "asr.data.download")):
             assert "rich" not in outer, name
+
+
+def test_nothing_below_the_command_line_names_its_flags():
+    for name, path in modules().items():
+        if f"{name}.".startswith("asr.cli."):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                ours = re.sub(r"torchrun --[\w-]+", "", node.value)
+                assert not re.search(r"(?<![\w-])--[a-z]", ours), f"{name}: {node.value}"
+
+
+def test_commands_are_short_and_flat():
+    def depth(node, level=0):
+        blocks = (ast.If, ast.For, ast.While, ast.With, ast.Try)
+        inner = [depth(child, level + isinstance(child, blocks)) for child in inside(node)]
+        return max([level, *inner])
+
+    def inside(node):
+        return [c for c in ast.iter_child_nodes(node) if not isinstance(c, ast.FunctionDef)]
+
+    for name, path in modules().items():
+        if not f"{name}.".startswith("asr.cli."):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                lines = node.end_lineno - node.lineno + 1
+                parameters = len(node.args.args) + len(node.args.kwonlyargs)
+                assert lines <= 80 and depth(node) <= 4 and parameters <= 10, f"{name}.{node.name}"
 
 
 def test_nothing_reads_pickles():

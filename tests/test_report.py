@@ -12,6 +12,7 @@ import soundfile
 from typer.testing import CliRunner
 
 from asr.cli import app
+from asr.cli.scoring import Analysis
 from asr.cli.scoring import score as score_command
 from asr.data.manifest import Utterance, write
 from asr.scoring import report
@@ -48,7 +49,12 @@ def scored(model_file, recordings, tmp_path):
         for i, (path, text) in enumerate(zip(sorted(recordings.glob("*.wav")), texts, strict=True))
     ]
     write(tmp_path / "test.jsonl", rows)
-    score_command(model_file, tmp_path / "test.jsonl", by=["speaker"], output=tmp_path / "out")
+    score_command(
+        model_file,
+        tmp_path / "test.jsonl",
+        analysis=Analysis(by=["speaker"]),
+        output=tmp_path / "out",
+    )
     return tmp_path / "out"
 
 
@@ -125,7 +131,7 @@ def test_texts_alone_have_a_report_too(tmp_path):
 
 def test_a_folder_keeps_times_and_confidences(scored):
     before = data_of((scored / "report.html").read_text())
-    score_command(scored, by=None, output=scored.parent / "again")
+    score_command(scored, output=scored.parent / "again")
     after = data_of((scored.parent / "again/report.html").read_text())
     assert before["calibration"] == after["calibration"] is not None
     assert [row["steps"] for row in before["utterances"]] == [

@@ -324,7 +324,7 @@ def test_without_a_model_there_are_the_pictures_of_the_sound():
     ("arguments", "message"),
     [
         (["--what", "cnn", "-o", "a.png"], "cnn: shows what a model does; add --model"),
-        (["--what", "spectrum"], "spectrum: not in a terminal; add -o spectrum.png"),
+        (["--what", "spectrum"], "spectrum: cannot be drawn in a terminal; add -o spectrum.png"),
         (["-o", "a.jpg"], "a.jpg: unknown format of a plot; name it .png or .svg"),
         (["--what", "mel", "--what", "log-mel", "-o", "a.png"], "one file for 2 pictures"),
         (["--start", "5"], "no samples between 5 s and the end"),

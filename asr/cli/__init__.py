@@ -32,7 +32,7 @@ PANELS = {
         prepare: ["asr prepare recordings -o data/mine", "asr prepare texts.csv -o data/mine"],
         check: [
             "asr check data/mine/train.jsonl",
-            "asr check data/mine/train.jsonl --config a.yaml",
+            "asr check data/mine/train.jsonl --recipe mine.yaml",
         ],
         shard: ["asr shard data/mine/train.jsonl -o data/mine/shards"],
     },

@@ -16,10 +16,14 @@ from asr.transcript.writers import FORMATS
 
 def align(
     model: ModelArgument,
-    audio: Annotated[Path, typer.Argument(help="A recording, or a manifest with texts.")],
+    audio: Annotated[
+        Path, typer.Argument(metavar="AUDIO", help="A recording, or a manifest with texts.")
+    ],
     text: Annotated[
         Path | None,
-        typer.Argument(help="The text of the recording, a sentence a line; * for anything."),
+        typer.Argument(
+            metavar="TEXT", help="What is said, one sentence on each line; * stands for any words."
+        ),
     ] = None,
     output: Annotated[
         Path,
@@ -34,7 +38,7 @@ def align(
         list[Format],
         typer.Option(
             metavar="FORMAT",
-            help="What to write for each recording; may be repeated.",
+            help=f"{', '.join(Format.__members__)}; may be repeated.",
         ),
     ] = (Format.TextGrid, Format.ctm, Format.json),
     min_score: Annotated[

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from asr.cli.console import err, out, progress_bars, result, say_failed
+from asr.data.manifest import Utterance
+
+if TYPE_CHECKING:
+    from asr.config import Config
+    from asr.text.tokenizer import Tokenizer
 
 
 def prepare(
     source: Annotated[
         Path,
         typer.Argument(
+            metavar="SOURCE",
             help="A table (.tsv, .csv, .jsonl) of audio and text, a folder of recordings with a "
-            ".txt beside each, or a Kaldi folder."
+            ".txt file beside each, or a Kaldi folder.",
         ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the manifests go.")
     ],
-    dev: Annotated[float, typer.Option(help="Share of the audio for validation.")] = 0.1,
-    test: Annotated[float, typer.Option(help="Share of the audio for the final test.")] = 0.1,
+    dev: Annotated[
+        float, typer.Option(metavar="SHARE", help="Share of the audio for validation.")
+    ] = 0.1,
+    test: Annotated[
+        float, typer.Option(metavar="SHARE", help="Share of the audio for the test.")
+    ] = 0.1,
 ) -> None:
-    """Split your own recordings into train, dev and test sets that share no speaker (or text)."""
+    """Split your own recordings into train, dev and test sets.
+
+    No speaker is in two of them, or no text if the speakers are not known.
+    """
     from asr.data import prepare as preparing
 
     split, left_out = preparing.prepare(source, output, dev, test)
@@ -44,34 +58,23 @@ def prepare(
 
 def check(
     manifest: Annotated[
-        Path, typer.Argument(help="A manifest (.jsonl, .tsv or .csv) or a folder of shards.")
+        Path,
+        typer.Argument(
+            metavar="MANIFEST", help="A manifest (.jsonl, .tsv or .csv) or a folder of shards."
+        ),
     ],
-    config: Annotated[
+    recipe: Annotated[
         Path | None,
-        typer.Option(help="A recipe, a configuration or a model file to check it against."),
+        typer.Option(metavar="PATH", help="Check for training with this recipe or model file."),
     ] = None,
 ) -> None:
-    """Statistics of a manifest, and every utterance that cannot be used, with the reason."""
-    from asr.config import Config
+    """Print statistics of a manifest, and each utterance that cannot be used with the reason."""
     from asr.data import check as checking
     from asr.data import shards
-    from asr.model import model_file
     from asr.model.ctc import ctc_frames
-    from asr.pipeline import run
-    from asr.text import tokenizer
-    from asr.text.normalize import normalize
 
-    tokens, settings = None, Config(name="default")
-    if config is not None and config.suffix == ".asr":
-        model = model_file.load_model(config)
-        tokens, settings = model.tokenizer, model.config
-    elif config is not None:
-        settings = run.load_recipe(config).config
     corpus = shards.read(manifest)
-    if tokens is None and settings.tokenizer.kind != "characters":
-        # No model has learned the units yet: those of this text are near to what they will be.
-        texts = (normalize(u.text or "", settings.text) for u in corpus)
-        tokens = tokenizer.train(texts, settings.tokenizer.kind, settings.tokenizer.vocab_size)
+    settings, tokens = _standard(recipe, corpus)
     tally, problems, usable = checking.Tally(), 0, 0
     with progress_bars() as progress:
         task = progress.add_task("decoding", total=len(corpus))
@@ -81,7 +84,7 @@ def check(
                 settings,
                 ctc_frames(settings),
                 tokens,
-                training=config is not None,
+                training=recipe is not None,
                 decode=True,
                 tally=tally,
                 progress=lambda: progress.advance(task),
@@ -96,16 +99,38 @@ def check(
     out.print("no problem found")
 
 
+def _standard(path: Path | None, corpus: Sequence[Utterance]) -> tuple[Config, Tokenizer | None]:
+    """The settings and tokens to check against: of a model file or a recipe, or the defaults."""
+    from asr.config import Config
+    from asr.model.model_file import load_model
+    from asr.pipeline.run import load_recipe
+    from asr.text import tokenizer
+    from asr.text.normalize import normalize
+
+    if path is not None and path.suffix == ".asr":
+        model = load_model(path)
+        return model.config, model.tokenizer
+    settings = Config(name="default") if path is None else load_recipe(path).config
+    kind, size = settings.tokenizer.kind, settings.tokenizer.vocab_size
+    if kind == "characters":
+        return settings, None
+    # The tokens of this text are close to those that a model will learn from the training text.
+    texts = (normalize(u.text or "", settings.text) for u in corpus)
+    return settings, tokenizer.train(texts, kind, size)
+
+
 def shard(
-    manifest: Annotated[Path, typer.Argument(help="A manifest: .jsonl, .tsv or .csv.")],
+    manifest: Annotated[
+        Path, typer.Argument(metavar="MANIFEST", help="A manifest: .jsonl, .tsv or .csv.")
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the shards go.")
     ],
     shard_mb: Annotated[
-        float, typer.Option(min=1e-3, help="Size of a shard in millions of bytes, about.")
+        float, typer.Option(metavar="MB", min=1e-3, help="The approximate size of a shard.")
     ] = 256,
 ) -> None:
-    """Pack a corpus into tar shards that training reads as it goes; a second call goes on."""
+    """Pack a corpus into tar files that training reads in sequence; a second call resumes."""
     from asr.data import manifest as manifests
     from asr.data.shard_writer import write_shards
 

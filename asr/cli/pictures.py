@@ -1,4 +1,4 @@
-"""Pictures: show."""
+"""`asr show`: pictures of a recording."""
 
 from __future__ import annotations
 
@@ -18,36 +18,43 @@ What = Enum("What", {name: name for name in (*OF_SOUND, *OF_MODEL)}, type=str)
 
 
 def show(
-    file: Annotated[Path, typer.Argument(help="A recording.")],
-    model: Annotated[
-        Path | None,
-        typer.Option(help="A model file: its pictures, and the sound as that model hears it."),
-    ] = None,
-    what: Annotated[
-        list[What] | None, typer.Option(help="A picture; may be given several times.")
-    ] = None,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A recording.")],
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
             metavar="PATH",
-            help="A .png or .svg file, or a folder; without it the pictures are drawn here.",
+            help="A .png or .svg file, or a folder; by default the terminal.",
         ),
     ] = None,
-    start: Annotated[float, typer.Option(help="Begin at this second of the file.", min=0)] = 0.0,
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Show what this model file computes, too."),
+    ] = None,
+    what: Annotated[
+        list[What] | None,
+        typer.Option(
+            metavar="PICTURE",
+            help=f"{', '.join(OF_SOUND)}; with --model also {', '.join(OF_MODEL)}. Repeatable.",
+        ),
+    ] = None,
+    start: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Where the excerpt starts.", min=0)
+    ] = 0.0,
     duration: Annotated[
-        float | None, typer.Option(help="So many seconds; at most 30 when not given.", min=0.01)
+        float | None,
+        typer.Option(metavar="SECONDS", help="Its length; by default at most 30 s.", min=0.01),
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Pictures of a recording on its way from sound to text."""
+    """Draw pictures of a recording, from its waveform to the output of a model."""
     names = [name.value for name in dict.fromkeys(what or ())] or _usual(model, output)
     for name in names:
         if name in OF_MODEL and model is None:
-            raise UserError(f"--what {name}: shows what a model does; add --model NAME.asr")
+            raise UserError(f"--what {name}: shows what a model does; add --model FILE")
         if output is None and name not in IN_TERMINAL:
-            raise UserError(f"--what {name}: not in a terminal; add -o {name}.png")
+            raise UserError(f"--what {name}: cannot be drawn in a terminal; add -o {name}.png")
     paths = _paths(output, names)
 
     from asr.cli.terminal import view

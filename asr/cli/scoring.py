@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 from itertools import zip_longest
 from pathlib import Path
@@ -21,6 +22,40 @@ if TYPE_CHECKING:
 
 Normalization = Enum("Normalization", {n: n for n in ("none", "basic", "recipe")}, type=str)
 TABLE_WIDTH = 140
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What to find out besides the score, and how texts are normalized."""
+
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Compare with a second system on the same references."),
+    ] = None
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN", help="Figures for each value of a column, or of duration or snr."
+        ),
+    ] = None
+    train: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Training texts: tells which words were unknown."),
+    ] = None
+    confusions: Annotated[
+        int, typer.Option(metavar="N", help="Show the N most frequent errors of a kind.", min=0)
+    ] = 5
+    normalize: Annotated[
+        Normalization | None,
+        typer.Option(
+            help="Of both texts: recipe, as in training (default for a model); basic, lower case "
+            "without punctuation (for files); none (for a scored folder).",
+            show_default=False,
+        ),
+    ] = None
+
+
+SCORE_ALONE = Analysis()
 
 
 def score(
@@ -47,31 +82,7 @@ def score(
             help="Write score.json, hypotheses.jsonl, report.html.",
         ),
     ] = None,
-    against: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", help="Compare with a second system on the same references."),
-    ] = None,
-    by: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="COLUMN", help="Figures for each value of a column, or of duration or snr."
-        ),
-    ] = None,
-    train: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="Training texts: tells which words were unknown."),
-    ] = None,
-    confusions: Annotated[
-        int, typer.Option(metavar="N", help="Show the N most frequent errors of a kind.", min=0)
-    ] = 5,
-    normalize: Annotated[
-        Normalization | None,
-        typer.Option(
-            help="Of both texts: recipe, as in training (default for a model); basic, lower case "
-            "without punctuation (for files); none (for a scored folder).",
-            show_default=False,
-        ),
-    ] = None,
+    analysis: Analysis = SCORE_ALONE,
     decoding: Decoding = AS_SAVED,
 ) -> None:
     """Measure the word error rate, with its 95% interval.
@@ -88,11 +99,11 @@ def score(
     request = ScoreRequest(
         system,
         references,
-        against=against,
-        normalization=normalize.value if normalize else None,
-        by=by or (),
-        train=train or (),
-        confusions=confusions,
+        against=analysis.against,
+        normalization=analysis.normalize.value if analysis.normalize else None,
+        by=analysis.by or (),
+        train=analysis.train or (),
+        confusions=analysis.confusions,
     )
     _check(request, decoding)
     with progress_bars() as bars:

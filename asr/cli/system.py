@@ -15,7 +15,7 @@ from asr.cli.options import AS_SAVED, Decoding, ModelArgument
 
 
 def doctor() -> None:
-    """What is installed, on what device it runs, what is missing and how to fix it."""
+    """Check the installation and the devices; say how to fix what is missing."""
     from asr.diagnostics.doctor import check_installation
 
     table = Table(show_header=False, box=None)
@@ -34,12 +34,13 @@ def doctor() -> None:
 def bench(
     model: ModelArgument,
     audio: Annotated[
-        Path | None, typer.Argument(help="A recording of 3 s or more; noise if not given.")
+        Path | None,
+        typer.Argument(metavar="AUDIO", help="A recording of 3 s or more; by default noise."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
     decoding: Decoding = AS_SAVED,
 ) -> None:
-    """Speed by stage, latency and memory of a model, and how they grow."""
+    """Measure the speed, latency and memory of a model on this machine."""
     from asr.diagnostics.bench import BATCHES, CLIP_S, LENGTHS_S
     from asr.diagnostics.bench import bench as measure
 
