@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import yaml
 
 from asr import audio, files
 from asr.config import parse
@@ -122,9 +123,11 @@ def test_a_pickle_for_weights_is_refused_and_not_run(tmp_path, model_file):
 
 def test_yaml_objects_are_not_made(tmp_path, model_file):
     mark = tmp_path / "was run"
-    yaml = f"!!python/object/apply:os.mkdir ['{mark}']\n".encode()
-    refusal(packed(tmp_path / "m.asr", parts_of(model_file) | {"config.yaml": yaml}))
+    tagged = f"!!python/object/apply:os.mkdir ['{mark}']\n".encode()
+    refusal(packed(tmp_path / "m.asr", parts_of(model_file) | {"config.yaml": tagged}))
     assert not mark.exists()
+    yaml.unsafe_load(tagged)
+    assert mark.exists()  # it would have been
 
 
 @pytest.mark.parametrize("name", ["../../evil.py", "/tmp/evil.py", "data.pkl", "sitecustomize.py"])

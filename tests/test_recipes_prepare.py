@@ -432,9 +432,13 @@ def test_digits_refuses_in_one_line(tmp_path, mistake):
 
 def test_digits_leaves_the_audio_of_others_alone(tmp_path):
     pytest.importorskip("hibari")
-    (tmp_path / "audio").mkdir()
+    theirs = tmp_path / "audio" / "song.wav"
+    theirs.parent.mkdir()
+    theirs.write_bytes(b"theirs")
     done = run("digits", tmp_path, *SMALL)
     assert done.returncode == 2 and "not made by this recipe" in done.stderr
+    assert theirs.read_bytes() == b"theirs"
+    assert sorted(tmp_path.rglob("*")) == [theirs.parent, theirs]
 
 
 def test_held_out_voices_are_not_near_those_in_training(monkeypatch):

@@ -143,7 +143,14 @@ def test_the_shortest_recordings_are_transcribed(recognizer, count):
 def test_digital_silence_gives_finite_emissions(recognizer):
     emissions = recognizer.emissions([np.zeros(RATE_HZ, np.float32)])
     assert torch.isfinite(emissions.log_probs).all()
-    recognizer.transcribe(np.zeros(RATE_HZ, np.float32), RATE_HZ)
+    torch.testing.assert_close(
+        emissions.log_probs.exp().sum(-1), torch.ones(1, len(emissions.rows()[0]))
+    )
+    transcript = recognizer.transcribe(np.zeros(RATE_HZ, np.float32), RATE_HZ)
+    assert transcript.duration_s == 1.0
+    assert all(
+        0 <= w.start_s <= w.end_s <= 1.0 and 0 <= w.confidence <= 1 for w in transcript.words
+    )
 
 
 # ---- what is asked for ---------------------------------------------------------------------------
