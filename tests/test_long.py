@@ -92,7 +92,7 @@ def test_no_word_is_lost_or_doubled(recognizer, tmp_path, pause_s, vad):
 
 
 def test_times_are_those_of_the_file(recognizer, tmp_path):
-    """Each word is where it is said, also in a stretch of the file that begins later."""
+    """Each word is where it is said, also in a segment of the file."""
     draw = np.random.default_rng(1)
     samples = 0.003 * draw.standard_normal(RATE_HZ * 200)
     places = [7.0, 64.0, 131.0, 190.0]
@@ -223,7 +223,7 @@ def test_ctrl_c_leaves_what_is_still_to_be_read_and_decoded(recognizer, tmp_path
     assert len(read) < 20_000 and len(decoded) < 8
 
 
-def test_the_recognizer_goes_the_same_road(model_file, tmp_path, monkeypatch):
+def test_the_recognizer_transcribes_like_transcribe_many(model_file, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "asr.audio.vad.silero_is_here", lambda: False
     )  # it would not take the tones
@@ -236,7 +236,7 @@ def test_the_recognizer_goes_the_same_road(model_file, tmp_path, monkeypatch):
     assert recognizer.transcribe(samples[: RATE_HZ * 3]).text
 
 
-# --- stretches
+# --- chunks
 
 
 class Told:
@@ -259,7 +259,7 @@ class Told:
     st.integers(0, 9),
 )
 @settings(max_examples=150, deadline=None)
-def test_stretches_hold_all_speech_once(runs, blocks, tail):
+def test_chunks_hold_all_speech_once(runs, blocks, tail):
     speech = np.concatenate([np.zeros(0, bool), *(np.full(n, on) for on, n in runs)])
     samples = np.arange(len(speech) * 10 - (tail if len(speech) else 0), dtype=np.float32) + 1
     rate_hz = round(10 / HOP_S)
@@ -278,7 +278,7 @@ def test_stretches_hold_all_speech_once(runs, blocks, tail):
         covered[start + round(one.overlap_s * rate_hz) : start + len(kept)] += 1
     assert covered.max(initial=0) <= 1
     assert covered[np.repeat(speech, 10)[: len(samples)]].all()
-    # Long quiet is not heard.
+    # Long silence is in no chunk.
     assert covered[~np.repeat(speech, 10)[: len(samples)]].sum() / rate_hz <= (
         (2 * EDGE_S + END_S) * (len(runs) + 1) + 0.1 * len(found)
     )
@@ -289,7 +289,7 @@ def test_stretches_hold_all_speech_once(runs, blocks, tail):
         )
 
 
-# --- seams
+# --- stitching
 
 PIECES = ["<blank>", WORD_START, "a", "b", "c"]
 
@@ -312,7 +312,7 @@ def rows(text: str) -> np.ndarray:
         ("-----", "-----", 2, "-------"),
     ],
 )
-def test_a_seam_lies_between_words_that_both_have_heard(left, right, offset, joined):
+def test_chunks_are_joined_between_words_that_both_have(left, right, offset, joined):
     end, first = stitching.find_cut(rows(left), rows(right), offset, PIECES)
     said = (left[:end] + right[first:]).replace("-", "")
     assert said == joined.replace("-", "")

@@ -1,8 +1,8 @@
-"""A recording of any length -> stretches that a model hears at a time, cut at pauses.
+"""A recording of any length -> chunks that a model can process at once, cut at pauses.
 
-Memory holds one stretch and what has been read ahead of it. Quiet between stretches is left out.
-Where nobody pauses for `LONGEST_S`, stretches overlap, and `recognition.transcribe` joins their
-emissions.
+Memory holds one chunk and the audio that has been read after it. Silence between chunks is left
+out. Where speech goes on for `LONGEST_S` without a pause, chunks overlap, and
+`asr.recognition.transcribe` joins their emissions.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 from asr.audio.vad import HOP_S, Detector
 
 LONGEST_S = 30.0
-ENOUGH_S = 1.0  # a stretch this long ends at the next pause: models are trained on sentences
+ENOUGH_S = 1.0  # a chunk of this length ends at the next pause: models are trained on sentences
 PAUSE_S = 0.4
-END_S = 2.0  # of quiet, which end any stretch
-EDGE_S = 0.2  # of quiet that stays before and after speech; train with augment.pad_silence_s for it
+END_S = 2.0  # a silence of this length ends a chunk of any length
+EDGE_S = 0.2  # silence kept before and after speech; augment.pad_silence_s trains models for it
 OVERLAP_S = 6.0
-BREATH_S = 0.15  # of quiet, enough to cut a stretch that has reached `LONGEST_S`
-SPEECH = 0.5  # probability
+BREATH_S = 0.15  # a pause of this length can end a chunk that has reached `LONGEST_S`
+SPEECH = 0.5  # the probability from which a hop counts as speech
 
 _LONGEST, _ENOUGH, _PAUSE, _END, _EDGE, _OVERLAP, _BREATH = (
     round(seconds / HOP_S)
@@ -32,20 +32,23 @@ _LONGEST, _ENOUGH, _PAUSE, _END, _EDGE, _OVERLAP, _BREATH = (
 
 @dataclass(frozen=True)
 class Chunk:
+    """A part of a recording that contains speech."""
+
     samples: np.ndarray  # (N,) float32
-    start_s: float  # from the beginning of what was read
-    overlap_s: float = 0.0  # heard already at the end of the stretch before
+    start_s: float  # from the start of the recording
+    overlap_s: float = 0.0  # with the end of the chunk before
 
 
 def chunks(blocks: Iterable[np.ndarray], detector: Detector, rate_hz: int) -> Iterator[Chunk]:
-    """Blocks of samples, of any lengths -> the stretches in which somebody speaks, in order."""
+    """The chunks of a recording with speech, in order; blocks of samples may have any length."""
     hop = detector.hop
     samples, speech = np.zeros(0, np.float32), np.zeros(0, bool)
-    first = overlap = 0  # hop of the recording that `samples` begins with; hops heard before
-    rest = np.zeros(0, np.float32)  # of the last block, less than a hop
+    first = 0  # the hop of the recording that `samples` starts with
+    overlap = 0  # hops at the start of `samples` that were in the chunk before
+    rest = np.zeros(0, np.float32)  # the end of the last block, shorter than a hop
     for block in chain(blocks, [None]):
         ended = block is None
-        # Zeros fill up the last hop.
+        # The last hop is padded with zeros.
         block = np.concatenate([rest, np.zeros(-len(rest) % hop, np.float32) if ended else block])
         whole = len(block) // hop * hop
         block, rest = block[:whole], block[whole:]
@@ -61,7 +64,7 @@ def chunks(blocks: Iterable[np.ndarray], detector: Detector, rate_hz: int) -> It
                     overlap * hop / rate_hz,
                 )
             elif not following and not ended:
-                break  # it begins where `samples` does: more must be read
+                break  # more must be read
             overlap = end - following
             samples, speech, first = (
                 samples[following * hop :],
@@ -71,9 +74,10 @@ def chunks(blocks: Iterable[np.ndarray], detector: Detector, rate_hz: int) -> It
 
 
 def _cut(speech: np.ndarray, overlap: int, ended: bool) -> tuple[int, int, int]:
-    """First hop of the next stretch, the hop after its last, and the hop to go on from.
+    """The first hop of the next chunk, the hop after its last, and the hop from which to continue.
 
-    An empty stretch: there is quiet up to where to go on, or more must be read.
+    The chunk is empty if there is silence up to the hop from which to continue, or if more must be
+    read.
     """
     hops = len(speech)
     spoken = np.flatnonzero(speech)
@@ -105,7 +109,7 @@ def _cut(speech: np.ndarray, overlap: int, ended: bool) -> tuple[int, int, int]:
 
 
 def _longest_quiet(speech: np.ndarray) -> tuple[int, int]:
-    """Where the longest run of hops without speech begins, and how long it is."""
+    """The first hop of the longest run without speech, and the length of the run."""
     edges = np.flatnonzero(np.diff(np.concatenate([[True], speech, [True]]).astype(np.int8)))
     runs = edges.reshape(-1, 2)
     if not len(runs):

@@ -1,7 +1,7 @@
-"""Where somebody speaks: voice activity detectors that hear a recording block by block.
+"""Voice activity detectors: the probability of speech in a recording, block by block.
 
-A detector is called with the blocks in their order and gives a probability of speech for each hop
-of `HOP_S`; what it remembers does not grow.
+A detector is called with the blocks in their order and returns the probability of speech for each
+hop of `HOP_S`. Its memory does not grow with the recording.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import numpy as np
 
 from asr.errors import UserError
 
-HOP_S = 0.032  # Silero's, at both of its rates
+HOP_S = 0.032  # the hop of Silero at both of its rates
 DETECTORS = ("auto", "silero", "energy", "off")
 
-_FLOOR_S = 30.0  # the noise floor is that of so long before
-_STEP_DB = 8.0  # speech is so much louder than the floor, or more where the range is wide
-_SILENCE_DB = -65.0  # of full scale: below is silence, whatever the floor
+_FLOOR_S = 30.0  # the noise floor is measured over the last 30 s
+_STEP_DB = 8.0  # speech is at least this much louder than the floor
+_SILENCE_DB = -65.0  # relative to full scale; quieter hops are silence
 
 
 class Energy:
-    """Louder than the noise floor: knows speech from quiet and from steady noise, not from music.
+    """Speech is what is louder than the noise floor; music is mistaken for speech.
 
-    The floor is the tenth percentile of the last half minute's levels.
+    The floor is the tenth percentile of the levels of the last half minute.
     """
 
     def __init__(self, rate_hz: int):
@@ -49,7 +49,7 @@ class Silero:
     threads to one. Raises `UserError` when it or onnxruntime is missing, or at another rate.
     """
 
-    CONTEXT_S = 0.004  # heard before each hop
+    CONTEXT_S = 0.004  # of audio before each hop, part of the input
 
     def __init__(self, rate_hz: int):
         if not silero_is_here():
@@ -77,8 +77,8 @@ class Silero:
         """samples (N * hop,) float32 -> (N,) probabilities."""
         found = []
         for hop in samples.reshape(-1, self.hop):
-            heard = np.concatenate([self.context, hop])[None]
-            given = {"input": heard, "state": self.state, "sr": self.rate_hz}
+            samples_in = np.concatenate([self.context, hop])[None]
+            given = {"input": samples_in, "state": self.state, "sr": self.rate_hz}
             probability, self.state = self.session.run(None, given)
             self.context = hop[-len(self.context) :]
             found.append(float(probability[0, 0]))
@@ -86,7 +86,7 @@ class Silero:
 
 
 class Everything:
-    """No detector: all is speech."""
+    """No detection: everything counts as speech."""
 
     def __init__(self, rate_hz: int):
         self.hop = round(HOP_S * rate_hz)
@@ -109,7 +109,7 @@ def detector(name: str, rate_hz: int) -> Detector:
 
 
 def detector_name(name: str, rate_hz: int) -> str:
-    """What auto stands for here: silero where it is installed and hears the rate, else energy."""
+    """What auto stands for: silero if it is installed and takes the rate, otherwise energy."""
     if name == "auto":
         return "silero" if silero_is_here() and Silero.hears(rate_hz) else "energy"
     return name

@@ -91,8 +91,9 @@ class Recognizer:
         self.tokenizer = model.tokenizer
         self.rate_hz = model.config.features.rate_hz
         self.frame_s = model.features.hop * model.config.model.subsampling / self.rate_hz
-        self.decoder = build_decoder(model, hotwords)
-        self._decoder_name = _decoder_name(model, hotwords)
+        weights = hotword_weights(hotwords, model)
+        self.decoder = build_decoder(model, weights)
+        self._decoder_name = _decoder_name(model, weights)
 
     def __repr__(self) -> str:
         tokens, kind = len(self.tokenizer.pieces), self.config.tokenizer.kind
@@ -283,14 +284,14 @@ def hotword_weights(hotwords: Hotwords | None, model: Model) -> dict[str, float]
     return found
 
 
-def _decoder_name(model: Model, hotwords: Hotwords | None) -> str:
+def _decoder_name(model: Model, hotwords: Mapping[str, float]) -> str:
     beam = model.config.decoder.beam
     if beam == 1:
         return "greedy decoder"
     name = f"beam {beam}"
     if model.ngram is not None:
         name += f" with a {model.ngram.order}-gram on {model.ngram.unit}"
-    if count := len(hotword_weights(hotwords, model)):
+    if count := len(hotwords):
         name += f" and {count} hotword{'s' if count > 1 else ''}"
     return name
 

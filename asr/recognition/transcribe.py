@@ -221,23 +221,33 @@ def _windows(
     """Windows of waveforms with the emissions (T, V) of each; T is 0 where there are no samples."""
     stopped = Event()
     waveforms = _waveforms(recognizer, utterances, vad, stopped)
-    empty = np.zeros((0, len(recognizer.tokenizer.pieces)), np.float32)
-    rate_hz = recognizer.rate_hz
+    window_samples = WINDOW_S * recognizer.rate_hz
     with ThreadPoolExecutor(1) as reader:
         try:
-            upcoming = reader.submit(_take_window, waveforms, WINDOW_S * rate_hz)
+            upcoming = reader.submit(_take_window, waveforms, window_samples)
             while window := upcoming.result():
-                upcoming = reader.submit(_take_window, waveforms, WINDOW_S * rate_hz)
-                rows = [empty] * len(window)
-                for batch in _batches([w.samples for w in window], batch_s * rate_hz):
-                    emissions = recognizer.emissions([window[i].samples for i in batch])
-                    for i, row in zip(batch, emissions.rows(), strict=True):
-                        rows[i] = row
-                    on_progress(sum(window[i].advance_s for i in batch))
-                on_progress(sum(w.advance_s for w in window if not len(w.samples)))
+                upcoming = reader.submit(_take_window, waveforms, window_samples)
+                rows = _window_emissions(recognizer, window, batch_s, on_progress)
                 yield list(zip(window, rows, strict=True))
         finally:
             stopped.set()  # so that Ctrl-C does not wait until the next window has been read
+
+
+def _window_emissions(
+    recognizer: RecognizerProtocol,
+    window: list[_Waveform],
+    batch_s: float,
+    on_progress: OnProgress,
+) -> list[np.ndarray]:
+    """The (T, V) log-probabilities of each waveform, computed in batches of similar length."""
+    rows = [np.zeros((0, len(recognizer.tokenizer.pieces)), np.float32)] * len(window)
+    for batch in _batches([w.samples for w in window], batch_s * recognizer.rate_hz):
+        emissions = recognizer.emissions([window[i].samples for i in batch])
+        for i, row in zip(batch, emissions.rows(), strict=True):
+            rows[i] = row
+        on_progress(sum(window[i].advance_s for i in batch))
+    on_progress(sum(w.advance_s for w in window if not len(w.samples)))
+    return rows
 
 
 def _take_window(waveforms: Iterator[_Waveform], window_samples: float) -> list[_Waveform]:
