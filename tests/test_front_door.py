@@ -59,6 +59,17 @@ def test_mypy_accepts_the_public_surface():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_mypy_accepts_the_uses_without_this_project_s_settings(tmp_path):
+    """A user's own settings have no plugin for pydantic."""
+    (tmp_path / "mypy.ini").write_text("[mypy]\nfollow_imports = silent\n")
+    uses = ROOT / "tests/typed_usage.py"
+    command = [sys.executable, "-m", "mypy", "--config-file", str(tmp_path / "mypy.ini"), str(uses)]
+    done = subprocess.run(
+        [*command, "--cache-dir", str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_mypy_rejects_wrong_uses(tmp_path):
     """Or the test above would pass if every type were Any."""
     (tmp_path / "wrong.py").write_text(

@@ -21,8 +21,11 @@ class Config(Section):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         description="The name of the model and of its run folder, runs/NAME.",
     )
+    # By name, because type checkers do not see a default without it.
     seed: int = Field(
-        0, ge=0, description="The seed of all random draws: the same seed gives the same weights."
+        default=0,
+        ge=0,
+        description="The seed of all random draws: the same seed gives the same weights.",
     )
     data: DataConfig = DataConfig()
     text: TextConfig = TextConfig()
