@@ -444,7 +444,7 @@ def test_digits_leaves_the_audio_of_others_alone(tmp_path):
 def test_held_out_voices_are_not_near_those_in_training(monkeypatch):
     voices = load("digits", "voices", monkeypatch).draw_voices(seed=0, count=300)
     places = {
-        split: np.stack([voice.place() for voice in voices if voice.split == split])
+        split: np.stack([voice.coordinates() for voice in voices if voice.split == split])
         for split in ("train", "dev", "test")
     }
     assert [len(p) for p in places.values()] == [300, 20, 40]
@@ -471,5 +471,5 @@ def test_single_digits_are_frequent_and_digits_equally_so(monkeypatch):
 def test_silence_from_the_network_is_a_failure(monkeypatch):
     voices = load("digits", "voices", monkeypatch)
     for samples in (np.zeros(1600, np.float32), np.full(1600, np.nan, np.float32)):
-        with pytest.raises(Failed, match="silence or no numbers"):
+        with pytest.raises(Failed, match="silence or samples that are not finite"):
             voices.cut_to_sound(samples, 45)

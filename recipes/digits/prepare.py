@@ -1,16 +1,16 @@
-"""Make the digits corpus: strings of 1 to 7 digits, spoken by synthetic voices made up here.
+"""Make the digits corpus: strings of 1 to 7 digits, spoken by synthetic voices.
 
-One small network (the PyPI package hibari-tts, Apache-2.0, no network access at run time) speaks
-all of it. It predicts the fundamental frequency and the spectral envelope apart, so a voice is a
-way to change both: pitch, vocal tract length, formant spacing, tilt, breathiness, rate, accent.
-Voices, not sentences, are split: nobody in dev or test is heard in train, nor anyone who sounds
-nearly alike.
+One small network synthesizes all of it (the PyPI package hibari-tts, Apache-2.0, no network access
+at run time). It predicts the fundamental frequency and the spectral envelope separately, so a voice
+is defined by changes of both: pitch, vocal tract length, formant spacing, spectral tilt,
+breathiness, rate and accent. The splits share no voice, and no voice of dev or test is similar to
+one of train.
 
     python recipes/digits/prepare.py OUT [--hours H] [--voices N] [--seed S] [--processes P]
 
-writes OUT/{train,dev,test}.jsonl and 16 kHz, 16-bit WAV files in OUT/audio. The text is what the
-speaker meant ("three"), also where an accent makes it "tree". Voices that are already in OUT and
-whole are kept. On one machine the bytes depend on the options alone, not on the processes.
+writes OUT/{train,dev,test}.jsonl and 16 kHz, 16-bit WAV files in OUT/audio. The text is the
+intended word ("three"), even if an accent makes it sound like "tree". Complete voices in OUT are
+kept. On one machine the bytes depend only on the options, not on the number of processes.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from rich.progress import track
-from voices import RATE_HZ, Voice, draw_utterance, draw_voices, synthesiser
+from voices import RATE_HZ, Voice, draw_utterance, draw_voices, synthesizer
 
 from asr.data.manifest import Utterance, write
 from asr.errors import UserError
 from asr.pipeline.prepare_cli import main
 
-RECIPE_VERSION = 2  # a change of what is made must change this: it is part of the marker
+RECIPE_VERSION = 2  # in the marker; increase it with every change of the generated audio
 SPLITS = ("train", "dev", "test")
-HELD_OUT_UTTERANCES = 10  # of each voice of dev and test
+HELD_OUT_UTTERANCES = 10  # per voice of dev and test
 
 
 @dataclass(frozen=True)
 class Part:
-    """The recordings of one voice: a folder, with a record written last that says what is in it."""
+    """The recordings of one voice: a folder with a record, part.json, that is written last."""
 
     folder: Path
     voice: Voice
     rng_seed: tuple[int, ...]
-    n_utterances: int | None  # or:
-    seconds: float  # stop when so much is spoken
+    n_utterances: int | None  # the number of utterances; if None, see `seconds`
+    seconds: float  # utterances are generated until their total duration reaches this
 
     def saved_rows(self) -> list[dict] | None:
         """Id, duration and text of each recording if all are there and unchanged, else None."""
@@ -71,7 +71,7 @@ class Part:
             count, spoken_s = count + 1, spoken_s + len(samples) / RATE_HZ
 
     def make(self) -> list[Utterance]:
-        """Speak the part, unless that is done already."""
+        """Synthesize the recordings, unless they are complete already."""
         rows = self.saved_rows() or self.speak()
         return [
             Utterance(
@@ -105,13 +105,13 @@ def write_json(path: Path, content: dict) -> None:
 
 
 def prepare(out: Path, hours: float, voices: int, seed: int, processes: int) -> None:
-    """Write the corpus below `out`; raises `UserError` where `out` holds audio that is not ours."""
+    """Write the corpus to `out`; raises `UserError` if `out` has audio of another origin."""
     for name, value in (("hours", hours), ("voices", voices), ("processes", processes)):
         if not 0 < value < float("inf"):
             raise UserError(f"--{name}: {value} is not a number above 0")
     if seed < 0:
         raise UserError(f"--seed: {seed} is below 0")
-    synthesiser()  # a missing package is told before anything is touched
+    synthesizer()  # reports a missing package before any file is changed
     options = {
         "recipe": f"digits {RECIPE_VERSION}",
         "hibari-tts": metadata.version("hibari-tts"),
@@ -123,7 +123,7 @@ def prepare(out: Path, hours: float, voices: int, seed: int, processes: int) -> 
     if audio.exists() and not marker.exists():
         raise UserError(f"{audio} exists and was not made by this recipe: give another folder")
     if marker.exists() and json.loads(marker.read_text("utf-8")) != options:
-        print(f"{out} holds a corpus of other options, which is made anew")
+        print(f"{out}: has a corpus with other options, which is replaced")
         for split in SPLITS:
             (out / f"{split}.jsonl").unlink(missing_ok=True)
         shutil.rmtree(audio, ignore_errors=True)
@@ -163,9 +163,13 @@ if __name__ == "__main__":
         prepare,
         __doc__,
         {
-            "--hours": {"type": float, "default": 1.2, "help": "at least, to train on (1.2)"},
-            "--voices": {"type": int, "default": 300, "help": "to train on (300)"},
-            "--seed": {"type": int, "default": 0, "help": "another corpus for each (0)"},
-            "--processes": {"type": int, "default": os.cpu_count(), "help": "(%(default)s)"},
+            "--hours": {"type": float, "default": 1.2, "help": "hours of training audio (1.2)"},
+            "--voices": {"type": int, "default": 300, "help": "number of training voices (300)"},
+            "--seed": {"type": int, "default": 0, "help": "random seed of the corpus (0)"},
+            "--processes": {
+                "type": int,
+                "default": os.cpu_count(),
+                "help": "parallel processes (%(default)s)",
+            },
         },
     )

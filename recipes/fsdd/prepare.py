@@ -1,13 +1,13 @@
 """Prepare FSDD, the Free Spoken Digit Dataset: 3000 real recordings of single digits, six speakers.
 
 By Zohar Jackson and others, CC-BY-SA-4.0, <https://github.com/Jakobovski/free-spoken-digit-dataset>.
-Recorded at 8 kHz, cut tight, several accents. Each file is named DIGIT_SPEAKER_NUMBER.
+The recordings are at 8 kHz, trimmed tightly, in several accents, and named DIGIT_SPEAKER_NUMBER.
 
     python recipes/fsdd/prepare.py OUT --audio FOLDER [--held-out theo,yweweler]
 
-joins clips of the other speakers into strings of one to seven digits for training and dev, and
-lists the clips of the speakers held out, one by one, as the test. No clip of a training speaker is
-in the test; dev is made of clips (the last tenth of each speaker and digit) that training lacks.
+joins clips into strings of one to seven digits for training and dev. The single clips of the
+held-out speakers are the test set, which shares no speaker with training. Dev uses the last tenth
+of the clips of each training speaker and digit, which training does not use.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Clips = dict[tuple[str, int], list[Path]]  # (speaker, digit): files in the orde
 
 
 def find_clips(folder: Path) -> Clips:
-    """The recordings below `folder`; raises `UserError` where there is none."""
+    """The recordings in `folder`; raises `UserError` if there are none."""
     found: dict[tuple[str, int], list[tuple[int, Path]]] = defaultdict(list)
     for path in folder.rglob("*"):
         named = re.fullmatch(r"(\d)_([a-z]+)_(\d+)", path.stem)
@@ -46,7 +46,7 @@ def find_clips(folder: Path) -> Clips:
 
 
 def join(clips: list[np.ndarray], draw: np.random.Generator) -> np.ndarray:
-    """Clips at one level with pauses of 0.05 to 0.4 s, and 0 to 0.2 s of quiet around."""
+    """Join clips at equal levels, with pauses of 0.05 to 0.4 s and 0 to 0.2 s at both ends."""
     parts = [np.zeros(int(draw.uniform(0, 0.2) * RATE_HZ))]
     for clip in clips:
         parts += [0.3 * clip / np.abs(clip).max(), np.zeros(int(draw.uniform(0.05, 0.4) * RATE_HZ))]
@@ -56,7 +56,7 @@ def join(clips: list[np.ndarray], draw: np.random.Generator) -> np.ndarray:
 
 
 def prepare(out: Path, audio: Path, held_out: str) -> None:
-    """Write the corpus below `out`."""
+    """Write the corpus to `out`; raises `UserError` for unknown speakers in `held_out`."""
     clips = find_clips(audio)
     speakers = sorted({speaker for speaker, _ in clips})
     test_speakers = held_out.split(",")

@@ -1,16 +1,16 @@
-"""Prepare three women's voices reading English: books, phonetically chosen sentences, prompts.
+"""Prepare English read by three women: books, phonetically balanced sentences, voice prompts.
 
 - LJSpeech by Linda Johnson, public domain, <https://keithito.com/LJ-Speech-Dataset>: sentences from
-  books, or the part of it that is there;
+  books, the whole corpus or a part of it;
 - Kathleen, CC0, <https://github.com/rhasspy/dataset-voice-kathleen>: the CMU ARCTIC prompts, some
   of them read two or three times;
 - Allison Smith's prompts of Asterisk, CC-BY-SA-3.0, Debian's asterisk-core-sounds-en.
 
     python recipes/readers/prepare.py OUT --audio FOLDER
 
-FOLDER holds a folder for each, ljspeech_part, rhasspy_kathleen and asterisk_en, with a manifest.tsv
-(id, audio, speaker, text). Nothing is downloaded. Texts with digits are left out: they do not say
-how they were read. Writes train.jsonl, dev.jsonl, and a test of each voice.
+FOLDER has the folders ljspeech_part, rhasspy_kathleen and asterisk_en, each with a manifest.tsv
+(id, audio, speaker, text). Nothing is downloaded. Texts with digits are left out, because their
+reading is unknown. The script writes train.jsonl, dev.jsonl and a test set for each voice.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from asr.errors import UserError
 from asr.pipeline.prepare_cli import main
 
 VOICES = ("ljspeech_part", "rhasspy_kathleen", "asterisk_en")
-LJ_TEST = 40  # the last ones
+LJ_TEST = 40  # the last utterances of LJSpeech are its test set
 
 
 def group(voice: str, utterance: Utterance) -> str:
-    """What must not be split: a prompt of ARCTIC is read more than once."""
+    """The key that keeps repeated readings of an ARCTIC prompt in the same split."""
     prompt = re.match(r"arctic_[ab]\d{4}", utterance.id)
     return prompt[0] if voice == "rhasspy_kathleen" and prompt else utterance.id
 
 
 def split_of(voice: str, utterance: Utterance, place: int, count: int) -> str:
-    """place: of the utterance in its manifest of `count`."""
+    """The split of the utterance at index `place` of a manifest of `count` utterances."""
     if voice == "ljspeech_part":
         return "test" if place >= count - LJ_TEST else "dev" if place % 20 == 0 else "train"
     name = group(voice, utterance)
@@ -49,7 +49,7 @@ def split_of(voice: str, utterance: Utterance, place: int, count: int) -> str:
 
 
 def prepare(out: Path, audio: Path) -> None:
-    """Write the manifests; raises `UserError` where a voice or a file is missing."""
+    """Write the manifests; raises `UserError` if a voice or a file is missing."""
     splits: dict[str, list[Utterance]] = {"train": [], "dev": []}
     left_out = 0
     for voice in VOICES:

@@ -1,8 +1,8 @@
 """Prepare speechocean762: 5000 English sentences read by 250 speakers of Mandarin, half children.
 
-By Junbo Zhang and others (Interspeech 2021), CC-BY-4.0, <https://www.openslr.org/101>. Made for
-scoring pronunciation, from hardly understandable to near native. The official split shares no
-speaker: 125 to train on, 125 to test on, twenty sentences each.
+By Junbo Zhang and others (Interspeech 2021), CC-BY-4.0, <https://www.openslr.org/101>. It was made
+for pronunciation scoring, and ranges from hardly intelligible to nearly native. The official split
+has 125 speakers for training and 125 others for testing, with 20 sentences each.
 
     python recipes/speechocean/prepare.py OUT [--audio FOLDER]
 
@@ -43,7 +43,7 @@ Splits = dict[str, list[Utterance]]
 
 
 def read_original(folder: Path) -> Splits:
-    """The folders as published, in Kaldi's style; wav.scp names files from `folder` on."""
+    """Read the published Kaldi folders; the paths in wav.scp are relative to `folder`."""
     splits = {}
     for split in ("train", "test"):
         ages = kaldi_table(folder / split / "spk2age")
@@ -60,7 +60,7 @@ def read_original(folder: Path) -> Splits:
 
 
 def read_tables(folder: Path) -> Splits:
-    """A copy listed in manifest.tsv and split.tsv; other splits than train and test are passed."""
+    """Read manifest.tsv and split.tsv; splits other than train and test are ignored."""
     with (folder / "split.tsv").open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file, delimiter="\t")
         if missing := {"id", "split", "age", "gender"} - set(reader.fieldnames or ()):
@@ -83,7 +83,7 @@ def traits(name: str, age: str | None, gender: str | None) -> dict[str, int | st
 
 
 def read_corpus(folder: Path) -> Splits:
-    """Raises `UserError` where `folder` has neither layout or a speaker is in both splits."""
+    """Read either layout; raises `UserError` if both are missing or the splits share a speaker."""
     if (folder / "manifest.tsv").is_file() and (folder / "split.tsv").is_file():
         splits = read_tables(folder)
     elif (folder / "train" / "wav.scp").is_file() and (folder / "test" / "wav.scp").is_file():
@@ -99,16 +99,16 @@ def read_corpus(folder: Path) -> Splits:
 
 
 def take_dev(train: Iterable[Utterance]) -> tuple[list[Utterance], list[Utterance]]:
-    """(train, dev): whole speakers, the same share of girls, boys, women and men.
+    """(train, dev): dev has `DEV_SHARE` of the speakers among girls, boys, women and men.
 
-    By hash, so that the order of the files and of the speakers' numbers has no part in it.
+    Speakers are chosen by a hash of their names, independently of the order of the files.
     """
-    alike: dict[tuple[bool, str], set[str]] = defaultdict(set)
+    strata: dict[tuple[bool, str], set[str]] = defaultdict(set)
     for u in train:
-        alike[u.extra["age"] < ADULT, u.extra["gender"]].add(u.speaker)
+        strata[u.extra["age"] < ADULT, u.extra["gender"]].add(u.speaker)
     dev = {
         speaker
-        for speakers in alike.values()
+        for speakers in strata.values()
         for speaker in sorted(speakers, key=lambda name: hashlib.sha256(name.encode()).digest())[
             : max(1, round(DEV_SHARE * len(speakers)))
         ]
@@ -117,7 +117,7 @@ def take_dev(train: Iterable[Utterance]) -> tuple[list[Utterance], list[Utteranc
 
 
 def as_wav(utterance: Utterance, folder: Path) -> Utterance:
-    """Its audio as a WAV file: Opus takes seventeen times as long to read, in every epoch."""
+    """The utterance with its audio as WAV, which is read 17 times faster than Opus."""
     source = Path(utterance.audio)
     if source.suffix.lower() == ".wav":
         info = audio_file.info(source)
@@ -130,7 +130,7 @@ def as_wav(utterance: Utterance, folder: Path) -> Utterance:
 
 
 def overlap(train: Iterable[Utterance], other: Iterable[Utterance]) -> tuple[float, float]:
-    """Shares of `other`: utterances whose text is in `train` too, and words that never are."""
+    """(share of the texts of `other` that occur in `train`, share of its words that do not)."""
     known = {normalize(u.text, TextConfig()) for u in train}
     vocabulary = {word for text in known for word in text.split()}
     texts = [normalize(u.text, TextConfig()) for u in other]
@@ -140,7 +140,7 @@ def overlap(train: Iterable[Utterance], other: Iterable[Utterance]) -> tuple[flo
 
 
 def prepare(out: Path, audio: Path | None) -> None:
-    """Write the corpus below `out`."""
+    """Write the corpus to `out`; raises `UserError` if a split would be empty."""
     if audio is None:
         archive = download(URL, out / "speechocean762.tar.gz", None)  # OpenSLR names no checksum
         audio = extract(archive, out / "speechocean762") / "speechocean762"
@@ -153,7 +153,7 @@ def prepare(out: Path, audio: Path | None) -> None:
     splits["test_children"] = [u for u in splits["test"] if u.extra["age"] < ADULT]
     for split, utterances in splits.items():
         if not utterances:
-            raise UserError(f"{audio}: leaves no utterance for {split}")
+            raise UserError(f"{audio}: has no utterance for {split}")
         write(out / f"{split}.jsonl", utterances)
         said = (
             f"{split}: {len(utterances)} utterances, {len({u.speaker for u in utterances})} "

@@ -1,20 +1,20 @@
 """Prepare yesno: 60 recordings of one man saying "yes" or "no" in Hebrew, eight words in each.
 
-The smallest real corpus of the field and Kaldi's first recipe; CC0, from https://www.openslr.org/1.
-A recording is named after what is said in it: 0_1_0_0_1_0_1_1 is "no yes no no yes no yes yes". We
-write the two words in English, as the peers do; the words spoken are ken and lo.
+It is the smallest public speech corpus, and Kaldi's first recipe; CC0, <https://www.openslr.org/1>.
+The name of a recording is its text: 0_1_0_0_1_0_1_1 is "no yes no no yes no yes yes". The texts are
+written in English, as in Kaldi; the spoken words are ken and lo.
 
     python recipes/yesno/prepare.py OUT [--audio FOLDER]
 
 downloads the archive (5 MB) into OUT, or takes a copy that is on disk already, in any format that
-asr reads, and writes OUT/{train,dev,test}.jsonl and OUT/audio. In sorted order the first 30
-recordings are for training, as with Kaldi and icefall, but 4 of them are kept back as dev; the last
-30 are the test set, and nothing is tuned on it.
+asr reads, and writes OUT/{train,dev,test}.jsonl and OUT/audio. In sorted order, the first 30
+recordings are for training, as in Kaldi and icefall, except for 4 of them, which are the dev set;
+the last 30 are the test set, and nothing is tuned on it.
 
-The split has a trap: every recording of the first 30 begins with "no", every one of the last 30
-with "yes". A recurrent model learns which word follows which in the 26 strings that it hears, and
-that the first is "no". So the training recordings are cut into their words, and what is trained on
-are strings of one to eight of these, drawn at random: only the sounds tell what comes.
+This split has a flaw: each of the first 30 recordings begins with "no", each of the last 30 with
+"yes". A recurrent model trained on the 26 recordings learns their word order, and that the first
+word is "no". So the training recordings are cut into words, and the model is trained on strings of
+one to eight words drawn at random, whose order cannot be predicted.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from asr.files import replacing
 from asr.pipeline.prepare_cli import main
 
 URL = "https://www.openslr.org/resources/1/waves_yesno.tar.gz"
-SHA256 = "c3f49e0cca421f96b75b41640749167b52118f232498667ca7a5f9416aef8e73"  # as torchaudio has it
+SHA256 = "c3f49e0cca421f96b75b41640749167b52118f232498667ca7a5f9416aef8e73"  # same as in torchaudio
 # The eight words of each recording as the bits of one byte.
 RECORDINGS = bytes.fromhex(
     "0f111622262728292b3134363738393c3e44464a4b505a5c666770727"
@@ -46,11 +46,11 @@ RECORDINGS = bytes.fromhex(
 )
 WORDS = {"1": "yes", "0": "no"}
 N_TRAIN = 30
-DEV_EVERY = 8  # of the training recordings
+DEV_EVERY = 8  # every 8th of the first 30 recordings is in dev
 RATE_HZ = 8000
-WORDS_EACH = 8  # words of a recording
-STRINGS = 200  # joined for training
-PAUSE_FRAMES, WORD_FRAMES = 12, 8  # of 10 ms: shorter pauses and louder moments are not counted
+WORDS_EACH = 8  # words per recording
+STRINGS = 200  # training utterances that are made from the words
+PAUSE_FRAMES, WORD_FRAMES = 12, 8  # minimum lengths of a pause and of a word, in 10 ms frames
 
 
 def expected_ids() -> list[str]:
@@ -58,7 +58,7 @@ def expected_ids() -> list[str]:
 
 
 def find_recordings(folder: Path) -> dict[str, Path]:
-    """Path of each recording below `folder`; raises `UserError` naming what is missing or wrong."""
+    """{id: path} of the recordings in `folder`; raises `UserError` if any are missing or wrong."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     found: dict[str, Path] = {}
@@ -70,7 +70,7 @@ def find_recordings(folder: Path) -> dict[str, Path]:
         found[path.stem] = path
     wrong = sorted(set(found) - set(expected_ids()))
     if wrong:
-        raise UserError(f"{found[wrong[0]]}: not a recording of yesno ({len(wrong)} such)")
+        raise UserError(f"{found[wrong[0]]}: not a recording of yesno (there are {len(wrong)})")
     missing = [name for name in expected_ids() if name not in found]
     if missing:
         named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
@@ -79,17 +79,17 @@ def find_recordings(folder: Path) -> dict[str, Path]:
 
 
 def split_of(index: int) -> str:
-    """Of the recording at this place in sorted order."""
+    """The split of the recording at this index in sorted order."""
     if index >= N_TRAIN:
         return "test"
     return "dev" if index % DEV_EVERY == 3 else "train"
 
 
 def find_words(samples: np.ndarray) -> list[tuple[float, float]] | None:
-    """Start and end in seconds of the eight words of a recording; None where they cannot be told.
+    """(start, end) in seconds of the eight words of a recording; None if they cannot be found.
 
-    A word is a stretch of frames louder than a share of the loudest. The share is the middle one of
-    those that find exactly eight words.
+    A word is a sequence of frames whose level exceeds a threshold. Of the thresholds that give
+    exactly eight words, the middle one is used.
     """
     hop = RATE_HZ // 100
     power = np.add.reduceat(samples**2, np.arange(0, len(samples) - hop + 1, hop)) / hop
@@ -110,7 +110,10 @@ def find_words(samples: np.ndarray) -> list[tuple[float, float]] | None:
 
 
 def cut(samples: np.ndarray, words: list[tuple[float, float]]) -> list[np.ndarray]:
-    """The quiet before the words, each word with half of the pauses beside it, the quiet after."""
+    """Split samples into the silence before the words, the words, and the silence after them.
+
+    A word includes half of the pause on each side.
+    """
     pauses = [(a[1] + b[0]) / 2 for a, b in itertools.pairwise(words)]
     margin = (words[1][0] - words[0][1]) / 2
     edges_s = [max(0.0, words[0][0] - margin), *pauses, words[-1][1] + margin]
@@ -118,9 +121,9 @@ def cut(samples: np.ndarray, words: list[tuple[float, float]]) -> list[np.ndarra
 
 
 def join(out: Path, clips: dict[str, list[np.ndarray]]) -> Iterator[Utterance]:
-    """Strings of words, as many of each length, with quiet before and after as in the recordings.
+    """Make random strings of one to eight words, equally many of each length.
 
-    clips: of each word; those of "" are the quiet.
+    clips: the samples of each word; those of "" are the silence before and after a string.
     """
     draw = np.random.default_rng(0)
     for i in range(STRINGS):
@@ -141,7 +144,7 @@ def join(out: Path, clips: dict[str, list[np.ndarray]]) -> Iterator[Utterance]:
 
 
 def prepare(out: Path, audio: Path | None) -> None:
-    """Write the corpus below `out`; raises `UserError` where `audio` is not the 60 recordings."""
+    """Write the corpus to `out`; raises `UserError` if `audio` lacks any of the 60 recordings."""
     if audio is None:
         archive = download(URL, out / "waves_yesno.tar.gz", SHA256)
         audio = extract(archive, out / "waves_yesno")
@@ -154,7 +157,7 @@ def prepare(out: Path, audio: Path | None) -> None:
         source = recordings[name]
         target = out / "audio" / source.name
         info = audio_file.info(source)
-        samples = audio_file.read(source, RATE_HZ)  # raises where the file is cut off
+        samples = audio_file.read(source, RATE_HZ)  # raises `UserError` for a truncated file
         beside = target.with_name(target.name + ".part")
         shutil.copyfile(source, beside)
         os.replace(beside, target)
@@ -177,7 +180,7 @@ def prepare(out: Path, audio: Path | None) -> None:
             for label, clip in zip(labels, cut(samples, words), strict=True):
                 clips[label].append(clip)
     if uncut:
-        print(f"{len(uncut)} without eight words between pauses, not cut: {', '.join(uncut)}")
+        print(f"{len(uncut)} recordings could not be cut into eight words: {', '.join(uncut)}")
     if all(clips.values()):
         splits["train"] = list(join(out, clips))
     for split, utterances in splits.items():
