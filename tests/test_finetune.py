@@ -77,7 +77,7 @@ def test_new_characters_replace_the_head_and_keep_the_rows_of_the_others(model_f
     assert torch.equal(model.acoustic.head.weight[fresh], before["head.weight"][fresh])
 
     line = said()
-    assert line.startswith(f"begins with {model_file}: kept front_end.convolutions.0, ")
+    assert line.startswith(f"starts from {model_file}: kept front_end.convolutions.0, ")
     assert "replaced head, with 5 of 8 tokens as they were and new z x ä" in line
 
 
@@ -171,7 +171,7 @@ def test_the_tokenizer_stays_while_it_can_write_the_texts(model_file, tmp_path, 
     kept = finetune.inherited_tokenizer(model_file, ["bad cab", "face"], characters)
     assert kept.pieces == load_model(model_file).tokenizer.pieces
     assert finetune.inherited_tokenizer(model_file, ["bäd cüb"], characters) is None
-    assert said() == f"the tokenizer is learned anew: that of {model_file} cannot write ä ü"
+    assert said() == f"a new tokenizer is learned: that of {model_file} cannot write ä ü"
     bpe = TokenizerConfig(kind="bpe", vocab_size=14)
     assert finetune.inherited_tokenizer(model_file, ["bad"], bpe) is None
     assert "is of kind characters" in said()
@@ -313,7 +313,7 @@ def test_a_whole_run_says_what_it_keeps(corpus, caplog):
     usable = check(rows, config, ctc_frames(config), model.tokenizer, training=True).usable
     state = train(model, usable, usable[:2], corpus / "global", Console(quiet=True))
     assert "layers.1" in state.inherited and "head" not in state.inherited
-    (line,) = [r.getMessage() for r in caplog.records if "begins with" in r.getMessage()]
+    (line,) = [r.getMessage() for r in caplog.records if "starts from" in r.getMessage()]
     assert "new é" in line and "global CMVN is that of the new data" in line
     assert not torch.equal(model.features.std, torch.ones(24))
 

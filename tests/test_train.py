@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from tones import RATE_HZ, asr, speak, weights
+from rich.console import Console
+from tones import RATE_HZ, asr, small_model, speak, weights
 
 from asr.data import manifest
 from asr.data.manifest import Utterance
 from asr.model.model_file import load_model
+from asr.pipeline.run import Run, load_recipe
 from asr.recognition.recognizer import Recognizer
 from asr.scoring.evaluate import evaluate
 from asr.training.checkpoint import load_checkpoint
+from asr.training.loop import train
 from asr.training.schedule import TrainingState
 
 
@@ -154,10 +157,34 @@ def test_the_deepspeech2_design_trains_with_sgd_and_resumes(corpus, tmp_path):
     assert torch.equal(weights(tmp_path / "tones"), straight)
 
 
-def test_global_cmvn_and_a_causal_gru_train_too(corpus, tmp_path):
-    asr(
-        "train", corpus, "features.cmvn=global", "model.rnn=gru", "model.bidirectional=false",
-        "train.epochs=1", "train.schedule=plateau", "-o", tmp_path,
+def test_a_causal_gru_on_characters_and_global_cmvn_learns(corpus, tmp_path):
+    """After five epochs, most words are right; a model that does not learn stays above 90%."""
+    changes = (
+        "features.cmvn=global", "model.rnn=gru", "model.bidirectional=false",
+        "tokenizer.kind=characters", "train.epochs=5", "train.schedule=plateau",
+        "train.learning_rate=0.01",
     )  # fmt: skip
-    model = load_model(tmp_path / "tones/model.asr")
+    run = Run(load_recipe(corpus, changes), tmp_path, Console(quiet=True))
+    run.train()
+    model = load_model(run.model_file)
     assert model.features.std.min() > 0 and not torch.equal(model.features.mean, torch.zeros(24))
+    found = evaluate(Recognizer(model, "cpu"), manifest.read(corpus / "test.jsonl"))
+    assert found.score.wer < 0.6 and not found.failures
+
+
+def test_a_model_that_outputs_only_blanks_is_explained_at_every_third_validation(
+    corpus, tmp_path, caplog
+):
+    rows = manifest.read(corpus / "train.jsonl")[:4]
+    model, usable = small_model(rows, epochs=7, learning_rate=1e-9)
+    with torch.no_grad():
+        model.acoustic.head.bias[0] = 50.0  # the blank's
+    train(model, usable, rows[:1], tmp_path, Console(quiet=True))
+    warnings = [r.getMessage() for r in caplog.records if "only blanks" in r.getMessage()]
+    assert [line.split()[2] for line in warnings] == ["3", "6"]  # epochs
+    model, usable = small_model(rows, epochs=3, learning_rate=1e-9)
+    with torch.no_grad():
+        model.acoustic.head.bias[3] = 50.0  # a letter's: wrong, but not silent
+    caplog.clear()
+    train(model, usable, rows[:1], tmp_path / "letters", Console(quiet=True))
+    assert not any("only blanks" in r.getMessage() for r in caplog.records)

@@ -1,7 +1,7 @@
-"""Training that begins with another model's weights: what is kept, what waits, what learns slower.
+"""Fine-tuning: training that starts from another model's weights.
 
-A layer is what fits or does not as a whole: a convolution, the projection, a recurrent layer, the
-last norm, the head. It is named as in the weights: "front_end.project", "layers.0", "head".
+Weights are kept or replaced by layer: a convolution, the projection, a recurrent layer, the last
+norm, the head. Layers are named as their weights are: "front_end.project", "layers.0", "head".
 """
 
 from __future__ import annotations
@@ -21,50 +21,51 @@ from asr.text.tokenizer import CharacterTokenizer, Tokenizer, unknown_characters
 
 log = logging.getLogger("asr")
 
-# What stands for tokens, and the dimension that counts them.
+# The weights that have an entry per token, and the dimension of these entries
 TOKEN_DIMENSIONS = {"head.weight": 0, "head.bias": 0, "condition.weight": 1}
-HEAD = ("head", "condition")  # new where the tokens are
+HEAD = ("head", "condition")  # the layers that depend on the tokens
 
 
 def inherited_tokenizer(
     path: str | Path, texts: Iterable[str], wanted: TokenizerConfig
 ) -> Tokenizer | None:
-    """The tokenizer of a model file, if it is of the kind and size wanted and can write `texts`.
+    """The tokenizer of a model file, if it has the wanted kind and size and can encode `texts`.
 
-    None, with a line that says why, where another one has to be learned. Raises `UserError` when
-    the file cannot be used.
+    Otherwise None, and the log says why a new one is learned. Raises `UserError` if the file cannot
+    be used.
     """
     old = load_model(path)
     characters = "".join(dict.fromkeys(c for text in texts for c in text))
-    had, unknown = old.config.tokenizer, unknown_characters(characters, old.tokenizer.alphabet)
-    if had.kind != wanted.kind:
-        reason = f"that of {path} is of kind {had.kind}"
-    elif had.kind != CharacterTokenizer.kind and had.vocab_size != wanted.vocab_size:
-        reason = f"that of {path} has tokenizer.vocab_size {had.vocab_size}"
+    previous, unknown = old.config.tokenizer, unknown_characters(characters, old.tokenizer.alphabet)
+    if previous.kind != wanted.kind:
+        reason = f"that of {path} is of kind {previous.kind}"
+    elif previous.kind != CharacterTokenizer.kind and previous.vocab_size != wanted.vocab_size:
+        reason = f"that of {path} has tokenizer.vocab_size {previous.vocab_size}"
     elif unknown:
         reason = f"that of {path} cannot write {' '.join(unknown[:20])}"
     else:
         return old.tokenizer
-    log.info("the tokenizer is learned anew: %s", reason)
+    log.info("a new tokenizer is learned: %s", reason)
     return None
 
 
 def initialize(model: Model, path: str | Path) -> list[str]:
-    """Copy every layer of a model file that fits `model` by name and shapes; the layers kept.
+    """Copy the layers of a model file whose names and shapes match those of `model`.
 
-    Of layers that count tokens, what belongs to tokens of both is kept, the blank among them, and
-    the rest stays new. Global CMVN is left to be measured on the new data. Raises `UserError` when
-    the file is no model, or hears other features: its weights would mean nothing.
+    Returns the names of the layers that were kept whole. Of a layer with entries per token, the
+    entries of the tokens that both models have (the blank is one) are kept; the others stay new.
+    Global CMVN is not copied, but measured on the new data. Raises `UserError` if the file is not a
+    model file, or if its features differ, as its weights would then be meaningless.
     """
     old = load_model(path)
     _check_features(old.config.features, model.config.features, path)
     before, now = old.acoustic.state_dict(), model.acoustic.state_dict()
-    theirs, ours = _layers(before), _layers(now)
-    mine, yours = _shared_tokens(model.tokenizer.pieces, old.tokenizer.pieces)
+    old_layers, new_layers = _layers(before), _layers(now)
+    new_ids, old_ids = _shared_tokens(model.tokenizer.pieces, old.tokenizer.pieces)
     same_tokens = model.tokenizer.pieces == old.tokenizer.pieces
     kept, partly = [], []
-    for layer, names in ours.items():
-        if names != theirs.get(layer):
+    for layer, names in new_layers.items():
+        if names != old_layers.get(layer):
             continue
         if layer in HEAD and not same_tokens:
             fits = all(_beside_tokens(n, now[n]) == _beside_tokens(n, before[n]) for n in names)
@@ -80,29 +81,31 @@ def initialize(model: Model, path: str | Path) -> list[str]:
                 now[name].copy_(before[name])
             else:
                 dimension = TOKEN_DIMENSIONS[name]
-                rows = before[name].index_select(dimension, yours)
-                now[name].index_copy_(dimension, mine, rows)
-    log.info("%s", _account(model, path, kept, partly, ours, theirs, mine))
+                rows = before[name].index_select(dimension, old_ids)
+                now[name].index_copy_(dimension, new_ids, rows)
+    log.info("%s", _summary(model, path, kept, partly, new_layers, old_layers, new_ids))
     return kept
 
 
 def frozen_parameters(acoustic: nn.Module, kept: Collection[str]) -> list[nn.Parameter]:
-    """What waits for `train.freeze_steps`: the layers kept, but for the head.
+    """The parameters that do not change during `train.freeze_steps`: those of the kept layers, the
+    head excepted.
 
-    Their gradients are to be dropped, not switched off: data parallelism needs them computed.
+    Their gradients must be computed, as data parallelism needs them, and then dropped.
     """
-    waiting = set(kept) - set(HEAD)
-    return [p for name, p in acoustic.named_parameters() if _layer(name) in waiting]
+    frozen = set(kept) - set(HEAD)
+    return [p for name, p in acoustic.named_parameters() if _layer(name) in frozen]
 
 
 def parameter_groups(
     acoustic: nn.Module, weight_decay: float, layer_decay: float = 1.0
 ) -> list[dict[str, Any]]:
-    """For the optimizer; each group's "scale" is to be multiplied into the learning rate.
+    """Parameter groups for the optimizer; the learning rate of a group is its "scale" times the
+    scheduled rate.
 
-    A layer that stands k recurrent layers below the head learns at layer_decay^k, the front end at
-    one more: what is near the sound changes least between tasks (Howard and Ruder 2018). Matrices
-    decay; biases and norms, which only shift and scale, do not.
+    With N recurrent layers, layer k (from 0) has scale layer_decay^(N - k), the head 1, and the
+    front end layer_decay^(N + 1): layers near the input change least between tasks (Howard and
+    Ruder 2018). Weight decay applies to matrices only, not to biases and norms.
     """
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in acoustic.named_parameters():
@@ -138,31 +141,31 @@ def _layers(weights: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _shared_tokens(pieces: Sequence[str], others: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Ids of the pieces that both have: here, and among the others."""
-    there = {piece: i for i, piece in enumerate(others)}
-    pairs = [(i, there[piece]) for i, piece in enumerate(pieces) if piece in there]
+    """The ids of the pieces that are in both lists: in `pieces`, and in `others`."""
+    other_ids = {piece: i for i, piece in enumerate(others)}
+    pairs = [(i, other_ids[piece]) for i, piece in enumerate(pieces) if piece in other_ids]
     return torch.tensor([i for i, _ in pairs]), torch.tensor([i for _, i in pairs])
 
 
 def _beside_tokens(name: str, weight: Tensor) -> list[int]:
-    """The shape without the dimension of the tokens."""
+    """The shape of a weight without the dimension of the tokens."""
     skipped = TOKEN_DIMENSIONS.get(name)
     return [size for dimension, size in enumerate(weight.shape) if dimension != skipped]
 
 
-def _check_features(had: FeatureConfig, wanted: FeatureConfig, path: str | Path) -> None:
-    had, wanted = _heard(had), _heard(wanted)
+def _check_features(old: FeatureConfig, new: FeatureConfig, path: str | Path) -> None:
+    had, wanted = _relevant(old), _relevant(new)
     for name in had | wanted:
         if had.get(name) != wanted.get(name):
             raise UserError(
-                f"{path}: its weights mean nothing on other features: its features.{name} is "
-                f"{had.get(name)}, here it is {wanted.get(name)}; set it alike, or train without "
-                "train.init_from"
+                f"{path}: its weights are meaningless on other features: its features.{name} is "
+                f"{had.get(name)}, here it is {wanted.get(name)}; use the same value, or "
+                "train without train.init_from"
             )
 
 
-def _heard(features: FeatureConfig) -> dict[str, Any]:
-    """What decides the meaning of a feature."""
+def _relevant(features: FeatureConfig) -> dict[str, Any]:
+    """The settings that the meaning of a feature depends on."""
     values = features.model_dump(exclude={"dither"})
     if features.kind != "mfcc":
         del values["n_mfcc"]
@@ -170,36 +173,36 @@ def _heard(features: FeatureConfig) -> dict[str, Any]:
         del values["n_mels"], values["low_hz"], values["high_hz"]
     else:
         values["high_hz"] = features.high_hz or features.rate_hz / 2
-    if features.cmvn != "none":  # all others give about mean 0 and deviation 1
+    if features.cmvn != "none":  # the others all give mean 0 and deviation 1
         values["cmvn"] = "utterance, loud or global"
     return values
 
 
-def _account(
+def _summary(
     model: Model,
     path: str | Path,
     kept: list[str],
     partly: list[str],
-    ours: Collection[str],
-    theirs: Collection[str],
-    shared: Tensor,
+    new_layers: Collection[str],
+    old_layers: Collection[str],
+    shared_ids: Tensor,
 ) -> str:
-    """One line: what became of every layer."""
+    """One line that says what became of each layer."""
     pieces = model.tokenizer.pieces
-    new = [layer for layer in ours if layer not in kept and layer not in partly]
-    said = [f"begins with {path}: kept {', '.join(kept) or 'nothing'}"]
+    new = [layer for layer in new_layers if layer not in kept and layer not in partly]
+    parts = [f"starts from {path}: kept {', '.join(kept) or 'nothing'}"]
     if partly:
-        tokens = sorted(set(range(len(pieces))) - set(shared.tolist()))
+        tokens = sorted(set(range(len(pieces))) - set(shared_ids.tolist()))
         named = " ".join(pieces[token] for token in tokens[:20]) + (" ..." if tokens[20:] else "")
-        said.append(
-            f"replaced {', '.join(partly)}, with {len(shared)} of {len(pieces)} tokens as they "
+        parts.append(
+            f"replaced {', '.join(partly)}, with {len(shared_ids)} of {len(pieces)} tokens as they "
             f"were{f' and new {named}' if tokens else ''}"
         )
     if new:
-        said.append(f"new {', '.join(new)}")
-    unused = [layer for layer in theirs if layer not in kept and layer not in partly]
+        parts.append(f"new {', '.join(new)}")
+    unused = [layer for layer in old_layers if layer not in kept and layer not in partly]
     if unused:
-        said.append(f"left behind {', '.join(unused)}")
+        parts.append(f"left behind {', '.join(unused)}")
     if model.config.features.cmvn == "global":
-        said.append("global CMVN is that of the new data")
-    return "; ".join(said)
+        parts.append("global CMVN is that of the new data")
+    return "; ".join(parts)
