@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
+from tones import make_recipe
 
 import asr
 from asr import cli, config
@@ -417,6 +418,17 @@ def test_version(run):
 
 
 # ---- how much is said ----------------------------------------------------------------------------
+
+
+def test_a_quiet_run_prints_the_scores_and_the_model(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_recipe(tmp_path)
+    status, out, err = run("run", tmp_path, "train.epochs=1", "-q", "-o", "out")
+    assert (status, err) == (0, [])
+    assert out.startswith("test.jsonl: WER ")
+    model = out.splitlines()[-1]
+    assert re.fullmatch(r"model: out/\S+/model\.asr", model)
+    assert (tmp_path / model.removeprefix("model: ")).exists()
 
 
 @pytest.mark.parametrize("place", ["before", "after"])

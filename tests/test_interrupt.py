@@ -36,7 +36,7 @@ def train(corpus, monkeypatch):
     def call(runs):
         """`asr train` in this process; returns its exit status."""
         monkeypatch.setattr(
-            sys, "argv", ["asr", "train", str(corpus / "recipe.yaml"), "--runs", str(runs)]
+            sys, "argv", ["asr", "train", str(corpus / "recipe.yaml"), "-o", str(runs)]
         )
         with pytest.raises(SystemExit) as ended:
             asr.cli.main()

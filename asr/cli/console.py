@@ -102,7 +102,7 @@ def progress_bars() -> Progress:
 
 
 @contextmanager
-def hearing(utterances: Sequence[Utterance]) -> Iterator[Callable[[float], None]]:
+def seconds_bar(utterances: Sequence[Utterance]) -> Iterator[Callable[[float], None]]:
     """A bar over seconds of audio; yields the function to call with each batch's seconds.
 
     The total is summed from the files' headers in a background thread, as an archive has many.
@@ -110,15 +110,15 @@ def hearing(utterances: Sequence[Utterance]) -> Iterator[Callable[[float], None]
     bar = Progress(
         TextColumn("transcribing"),
         BarColumn(bar_width=20),
-        TextColumn("{task.fields[heard]}"),
+        TextColumn("{task.fields[done]}"),
         TimeRemainingColumn(compact=True),
         **_on_terminal(),
     )
     from asr.recognition.transcribe import seconds_of
 
     with bar:
-        task = bar.add_task("", total=None, heard="")
-        heard_s = 0.0
+        task = bar.add_task("", total=None, done="")
+        done_s = 0.0
         ended = False
 
         def measure() -> None:
@@ -131,11 +131,11 @@ def hearing(utterances: Sequence[Utterance]) -> Iterator[Callable[[float], None]
             bar.update(task, total=total_s)
 
         def advance(seconds: float) -> None:
-            nonlocal heard_s
-            heard_s += seconds
+            nonlocal done_s
+            done_s += seconds
             total = bar.tasks[0].total
             of = "" if total is None else f" of {total / 60:.1f}"
-            bar.update(task, advance=seconds, heard=f"{heard_s / 60:.1f}{of} min")
+            bar.update(task, advance=seconds, done=f"{done_s / 60:.1f}{of} min")
 
         if not bar.disable:
             Thread(target=measure, daemon=True).start()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asr.cli.console import result, stage_console
+from asr.cli.console import messages, result, stage_console
 
 if TYPE_CHECKING:
     from asr.pipeline.run import Run
@@ -35,7 +35,6 @@ class RecipeOptions:
             "--output", "-o", metavar="FOLDER", help="The run folder is made here, as FOLDER/NAME."
         ),
     ] = Path("runs")
-    runs: Annotated[Path | None, typer.Option("--runs", hidden=True)] = None
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start training again instead of resuming it.")
     ] = False
@@ -46,7 +45,7 @@ class RecipeOptions:
 
         return Run(
             load_recipe(self.recipe, self.overrides or ()),
-            self.runs or self.output,
+            self.output,
             stage_console(),
         )
 
@@ -64,6 +63,9 @@ def run(options: RecipeOptions) -> None:
     distributed.finish()
     this.language_model()
     evaluations = this.score()
+    if messages.quiet:  # otherwise each stage has shown its score
+        for name, evaluation in evaluations.items():
+            result(f"{name}: {evaluation.score}")
     result(f"model: {this.model_file}")
     if this.config.lm.texts:
         result(f"with its language model: {this.tuned_file}")

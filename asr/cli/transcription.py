@@ -12,7 +12,7 @@ import typer
 
 from asr.audio.vad import DETECTORS
 from asr.cli.archive import IN_THIS_PROCESS, EngineOptions, transcribe_on_ray
-from asr.cli.console import err, hearing, note, say_failed
+from asr.cli.console import err, note, say_failed, seconds_bar
 from asr.cli.options import AS_SAVED, Decoding, Format, ModelArgument
 from asr.data.manifest import Utterance
 from asr.errors import UserError
@@ -140,10 +140,10 @@ def _transcribe_files(
     if finished := len(asked) - len(utterances):
         note(f"{finished} of {len(asked)} finished before, left as they are (--overwrite)")
     failed = []
-    with hearing(utterances) as heard:
+    with seconds_bar(utterances) as advance:
         try:
             for utterance, result in transcribe_many(
-                recognizer, utterances, vad=vad, on_progress=heard
+                recognizer, utterances, vad=vad, on_progress=advance
             ):
                 if isinstance(result, Failure):
                     failed.append(result)
