@@ -48,7 +48,7 @@ Decode = Callable[[np.ndarray], str]
 
 @dataclass
 class Emissions:
-    """Utterances of one kind: (T, V) log-probs each, and what was said."""
+    """Utterances of one kind: the (T, V) log-probs and the reference text of each."""
 
     name: str
     pieces: list[str]
@@ -69,7 +69,7 @@ def normalized(path: Path) -> list[str]:
 def synthesise(
     name: str, tokenizer: Tokenizer, texts: list[str], frame_s: float, peaky: bool, seed: int
 ) -> Emissions:
-    """Emissions as a trained model writes them, drawn at random.
+    """Random emissions that resemble those of a trained model.
 
     Peaky: a token takes a frame or two with most of their probability, the frames between are
     blank, and about one word in five has a token that is confused with one of three that are like
@@ -141,8 +141,8 @@ def saved(path: Path) -> Emissions:
     return Emissions(path.stem, pieces, frame_s, log_probs, texts, spell)
 
 
-# Each of these gives a decoder of one utterance for a set of emissions, a beam, and perhaps a
-# language model; or None where it has no such thing.
+# Each function returns a decoder of one utterance for a set of emissions, a beam, and optionally a
+# language model; or None if the library does not support it.
 
 
 def ours(emissions: Emissions, beam: int, lm: NGram | None, arpa: str) -> Decode:
@@ -283,7 +283,7 @@ class Result:
 def measure(
     decoders: dict[str, Decode], emissions: Emissions, budget_s: float
 ) -> dict[str, Result]:
-    """Fastest pass of each over all utterances; passes in turns until each had `budget_s`."""
+    """The fastest pass of each decoder over all utterances; they alternate for `budget_s` each."""
     probabilities = [np.exp(log_probs) for log_probs in emissions.log_probs]
     results: dict[str, Result] = {}
     spent = dict.fromkeys(decoders, 0.0)

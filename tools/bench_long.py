@@ -1,4 +1,4 @@
-"""A recording of hours against one of minutes, and against its own pieces heard alone (Linux only).
+"""Transcribe a recording of hours: memory, speed, and WER against its pieces alone (Linux only).
 
     python tools/bench_long.py MODEL MANIFEST... [--hours 2] [--vad auto] [--folder long]
 
@@ -34,7 +34,7 @@ from asr.scoring.wer import Pair, score
 from asr.text.normalize import normalize
 
 RATE_HZ, SHORT_S, STAGES_S = 16000, 300.0, 600.0
-NEAR_S = 0.5  # a word so near to a piece may belong to it
+NEAR_S = 0.5  # a word within this distance of a piece may belong to it
 
 # A process begins with the peak of the one that starts it: a small one, not this.
 WATCH = """
@@ -64,7 +64,7 @@ def music(draw: np.random.Generator, seconds: float) -> np.ndarray:
 def join(
     utterances: list[Utterance], path: Path, hours: float
 ) -> tuple[list[Utterance], list[tuple[float, float]]]:
-    """Writes the recording; its pieces, as utterances of it, and where the music is."""
+    """Write the recording; return its pieces, as utterances of it, and the spans of music."""
     draw = np.random.default_rng(0)
     pieces, played = [], []
     at_s = 0.0
@@ -167,13 +167,13 @@ def main() -> None:
 
     recognizer = load(options.model, "cpu")
     config = recognizer.config.text
-    said = " ".join(normalize(piece.text, config) for piece in pieces)
-    heard = normalize(found["text"], config)
-    whole = score([Pair("all", said, heard, None)]).wer
+    reference = " ".join(normalize(piece.text, config) for piece in pieces)
+    hypothesis = normalize(found["text"], config)
+    whole = score([Pair("all", reference, hypothesis, None)]).wer
     pairs = evaluate(recognizer, pieces).pairs  # aligned as one text too: it finds fewer errors
-    alone = score([Pair("all", said, " ".join(pair.hypothesis for pair in pairs), None)]).wer
+    alone = score([Pair("all", reference, " ".join(pair.hypothesis for pair in pairs), None)]).wer
     out.print(
-        f"{len(pieces)} pieces, {len(said.split())} words: WER {whole:.2%} in the long recording, "
+        f"{len(pieces)} pieces, {len(reference.split())} words: WER {whole:.2%} in one recording, "
         f"{alone:.2%} alone, {whole / alone - 1:+.1%}"
     )
     words = [word for segment in found.get("segments", []) for word in segment["words"]]

@@ -92,7 +92,7 @@ def timed(way: Callable, *arguments) -> float:
     process = context.Process(target=run, args=(sender, way, *arguments))
     process.start()
     sender.close()
-    seconds = receiver.recv()  # EOFError: it died, and has said why
+    seconds = receiver.recv()  # EOFError: the process died, and has printed the reason
     process.join()
     return seconds
 

@@ -43,13 +43,17 @@ def make(folder: Path, utterances: int) -> Path:
     soundfile.write(sound, 0.1 * draw.standard_normal(5 * RATE_HZ), RATE_HZ)
     pairs, recordings, times = [], {}, {}
     for i in range(utterances):
-        said = draw.choice(words, size=int(draw.integers(5, 16))).tolist()
-        heard = [word if draw.random() > 0.2 else str(draw.choice(words)) for word in said]
+        reference = draw.choice(words, size=int(draw.integers(5, 16))).tolist()
+        hypothesis = [
+            word if draw.random() > 0.2 else str(draw.choice(words)) for word in reference
+        ]
         id = f"u{i:06d}"
-        pairs.append(Pair(id, " ".join(said), " ".join(heard), f"s{i % 50}"))
+        pairs.append(Pair(id, " ".join(reference), " ".join(hypothesis), f"s{i % 50}"))
         recordings[id] = Utterance(id, str(sound), duration_s=5.0)
-        sure = draw.random(len(heard)).tolist()
-        times[id] = [Word(heard[k], 0.3 * k, 0.3 * k + 0.25, sure[k]) for k in range(len(heard))]
+        sure = draw.random(len(hypothesis)).tolist()
+        times[id] = [
+            Word(hypothesis[k], 0.3 * k, 0.3 * k + 0.25, sure[k]) for k in range(len(hypothesis))
+        ]
     page = write_report(folder, "bench", pairs, score(pairs).to_dict(), recordings, times)
     page.write_text(page.read_text().replace("</body>", f"{CLOCK}</body>"))
     return page

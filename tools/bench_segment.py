@@ -92,7 +92,7 @@ def report(recognizer: Recognizer, recording: Utterance, texts: list[str], times
     lines, kinds, sources = spoil(texts, rng)
     transcript, utterances = align_recording(recognizer, recording, lines)
     scores = np.array([utterance.extra["score"] for utterance in utterances])
-    # A line that nobody said has to go somewhere: it can push a right neighbor out of its place.
+    # A line that was not spoken is aligned too, so it may displace a correct neighbor.
     kinds[(kinds == "right") & ~in_place(transcript, sources, times)] = "right, displaced"
     right = scores[kinds == "right"]
     print("\n| line | lines | score: lowest tenth below | median | AUC against right |")

@@ -80,7 +80,7 @@ def whole_loop(config, utterances, tokens) -> tuple[float, float]:
 
 
 def bare_loop(config, utterances, tokens) -> float:
-    """Seconds of audio a second of the same batches as random tensors."""
+    """Throughput with the same batches as random tensors, in seconds of audio per second."""
     model = Model.build(config, tokens)
     acoustic = model.acoustic.train()
     optimizer = torch.optim.AdamW(acoustic.parameters(), 1e-3)

@@ -28,7 +28,7 @@ from asr.scoring.wer import Pair, Score, score
 from asr.text.normalize import normalize
 from asr.transcript import Word
 
-Recognized = list[tuple[str, list[Word]]]  # what was said, the words that were recognized
+Recognized = list[tuple[str, list[Word]]]  # reference texts, recognized words
 
 
 def recognize(recognizer: Recognizer, path: str) -> tuple[Score, Recognized]:
@@ -37,11 +37,11 @@ def recognize(recognizer: Recognizer, path: str) -> tuple[Score, Recognized]:
     for utterance, result in transcribe_many(recognizer, manifest.read(path)):
         if isinstance(result, Failure):
             raise UserError(result.reason)
-        said = normalize(utterance.text or "", text)
+        reference = normalize(utterance.text or "", text)
         words = [replace(word, text=normalize(word.text, text)) for word in result.words]
-        recognized.append((said, [word for word in words if word.text]))
-        heard = " ".join(word.text for word in recognized[-1][1])
-        pairs.append(Pair(utterance.id, said, heard, utterance.speaker))
+        recognized.append((reference, [word for word in words if word.text]))
+        hypothesis = " ".join(word.text for word in recognized[-1][1])
+        pairs.append(Pair(utterance.id, reference, hypothesis, utterance.speaker))
     return score(pairs), recognized
 
 
@@ -73,7 +73,7 @@ def main() -> None:
         recognizer = Recognizer(replace(model, config=config, ngram=ngram), pick_device())
         scale, shift = fit_logit(*outcomes_of_words(recognize(recognizer, arguments.dev)[1]))
         result, recognized = recognize(recognizer, arguments.test)
-        mended = [(said, recalibrate(words, scale, shift)) for said, words in recognized]
+        mended = [(reference, recalibrate(words, scale, shift)) for reference, words in recognized]
         before, after = calibration_of_words(recognized), calibration_of_words(mended)
         console.print(f"[bold]{name}[/bold]: {result}", highlight=False)
         console.print(
