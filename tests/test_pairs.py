@@ -6,12 +6,11 @@ import pytest
 
 from asr.config import TextConfig
 from asr.errors import UserError
-from asr.recognition import writers
 from asr.scoring.pairs import empty_texts, pair_files
 from asr.scoring.transcript_readers import read_texts, split_by_segments
 from asr.scoring.wer import Pair, score, write_results
 from asr.text.normalize import NORMALISATIONS
-from asr.transcript import Segment, Transcript, Word
+from asr.transcript import Segment, Transcript, Word, writers
 
 
 def written(folder, name, text):
