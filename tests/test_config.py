@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr import config
-from asr.config import PRESETS, Config
+from asr.config import PRESETS, Config, FeatureConfig
 from asr.errors import UserError
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
@@ -229,7 +229,7 @@ def test_empty_ranges_and_impossible_values_are_refused(values, needles):
         assert needle in line
 
 
-@pytest.mark.parametrize("cmvn", ["utterance", "loud", "global", "none"])
+@pytest.mark.parametrize("cmvn", get_args(FeatureConfig.model_fields["cmvn"].annotation))
 def test_a_causal_model_has_a_normalization_that_is_causal(cmvn):
     values = {"name": "a", "features": {"cmvn": cmvn}, "model": {"bidirectional": False}}
     if cmvn in ("global", "none"):
@@ -237,6 +237,13 @@ def test_a_causal_model_has_a_normalization_that_is_causal(cmvn):
     else:
         line = complaint(config.parse, values, "test")
         assert f"features.cmvn={cmvn}" in line and "give features.cmvn=global or" in line
+
+
+def test_a_causal_model_has_no_floor_below_a_peak_that_is_to_come():
+    values = {"name": "a", "features": {"cmvn": "none", "floor_db": 80}}
+    assert config.parse(values, "test").features.floor_db == 80
+    line = complaint(config.parse, values | {"model": {"bidirectional": False}}, "test")
+    assert "features.floor_db=80" in line and "give features.floor_db=null" in line
 
 
 def test_every_setting_has_a_default_and_a_meaning():

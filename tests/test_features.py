@@ -1,6 +1,7 @@
 """Features: frames, shapes, normalization, and batch invariance (contract 1)."""
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from asr.config import FeatureConfig
 from asr.model.features import LOG_FLOOR, Features, length_mask
 
 KINDS = {"spectrogram": 201, "log_mel": 80, "mfcc": 40}
+CMVN = get_args(FeatureConfig.model_fields["cmvn"].annotation)
 
 
 def batch(*seconds, rate_hz=16000, seed=0):
@@ -30,9 +32,10 @@ def test_shapes_and_lengths(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("cmvn", ["utterance", "loud", "global", "none"])
-def test_alone_equals_in_a_batch(kind, cmvn):
-    features = Features(FeatureConfig(kind=kind, cmvn=cmvn)).eval()
+@pytest.mark.parametrize("cmvn", CMVN)
+@pytest.mark.parametrize("floor_db", [None, 80.0])
+def test_alone_equals_in_a_batch(kind, cmvn, floor_db):
+    features = Features(FeatureConfig(kind=kind, cmvn=cmvn, floor_db=floor_db)).eval()
     waveforms, lengths = batch(0.7, 3.1, 0.03)
     together, frames = features(waveforms, lengths)
     for i, length in enumerate(lengths):
@@ -52,6 +55,59 @@ def test_utterance_cmvn_gives_mean_0_and_deviation_1():
     found, _ = Features(FeatureConfig(cmvn="utterance")).eval()(*batch(2.0))
     torch.testing.assert_close(found[0].mean(0), torch.zeros(80), atol=1e-4, rtol=0)
     torch.testing.assert_close(found[0].std(0, correction=0), torch.ones(80), atol=1e-3, rtol=0)
+
+
+def test_scalar_cmvn_gives_mean_0_and_deviation_1_over_all_bins_together():
+    found, frames = Features(FeatureConfig(cmvn="scalar")).eval()(*batch(2.0, 0.7))
+    for row, length in zip(found, frames.tolist(), strict=True):
+        assert row[:length].mean().abs() < 1e-4
+        assert row[:length].std(correction=0).item() == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("cmvn", ["scalar", "level"])
+def test_one_mean_for_all_bins_keeps_the_shape_of_the_spectrum(cmvn):
+    """Differences between bins are those of the raw features, divided by one number."""
+    samples = batch(1.0)
+    features = Features(FeatureConfig(cmvn=cmvn, dither=0.0)).eval()
+    (raw,), (found,) = features.raw(*samples)[0], features(*samples)[0]
+    slopes = found.diff(dim=1) / raw.diff(dim=1)
+    clear = raw.diff(dim=1).abs() > 0.1  # the quotient of smaller ones is rounding
+    assert slopes[clear].std() < 1e-3 * slopes[clear].mean()
+
+
+def test_level_cmvn_measures_loud_frames_only():
+    waveforms, lengths = batch(1.0)
+    quiet = 1e-4 * batch(2.0, seed=3)[0]
+    longer = torch.cat([quiet, waveforms, quiet], 1)
+    found = {}
+    for cmvn in ("scalar", "level"):
+        features = Features(FeatureConfig(cmvn=cmvn, dither=0.0)).eval()
+        padded, _ = features(longer, torch.tensor([longer.shape[1]]))
+        found[cmvn] = (padded[0, 205:296] - features(waveforms, lengths)[0][0, 5:96]).abs().mean()
+    assert 10 * found["level"] < found["scalar"], found
+
+
+@pytest.mark.parametrize("kind", ["spectrogram", "log_mel"])
+def test_a_relative_floor_lies_below_the_peak_at_any_level(kind):
+    features = Features(FeatureConfig(kind=kind, cmvn="scalar", floor_db=60.0)).eval()
+    waveforms, lengths = batch(1.0)
+    waveforms[:, 4000:12000] = 0.0
+    loud, soft = (features(gain * waveforms, lengths)[0] for gain in (1.0, 0.01))
+    torch.testing.assert_close(loud, soft, atol=1e-3, rtol=0)
+    for gain in (1.0, 0.01):
+        raw, _ = features.raw(gain * waveforms, lengths)
+        assert (raw.max() - raw.min()).item() == pytest.approx(6 * math.log(10), abs=1e-2)
+
+
+def test_the_relative_floor_is_that_of_each_utterance():
+    features = Features(FeatureConfig(cmvn="none", floor_db=60.0)).eval()
+    waveforms, lengths = batch(1.0, 0.5)
+    waveforms[1] *= 1e-3
+    waveforms[:, :4000] = 0.0
+    raw, frames = features.raw(waveforms, lengths)
+    for row, length in zip(raw, frames.tolist(), strict=True):
+        spread = row[:length].max() - row[:length].min()
+        assert spread.item() == pytest.approx(6 * math.log(10), abs=1e-2)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -194,11 +250,11 @@ def test_the_first_mfcc_is_the_level_and_a_gain_moves_no_other():
 
 
 def test_digital_silence_is_finite():
-    for cmvn in ("utterance", "loud", "none"):
-        found, _ = Features(FeatureConfig(cmvn=cmvn)).eval()(
-            torch.zeros(1, 8000), torch.tensor([8000])
-        )
-        assert torch.isfinite(found).all()
+    silence = torch.zeros(1, 8000), torch.tensor([8000])
+    for floor_db in (80.0, None):
+        for cmvn in CMVN:
+            found, _ = Features(FeatureConfig(cmvn=cmvn, floor_db=floor_db)).eval()(*silence)
+            assert torch.isfinite(found).all()
     assert torch.all(found == np.float32(np.log(LOG_FLOOR)))
 
 

@@ -43,12 +43,22 @@ class FeatureConfig(Section):
         description="The upper edge in Hz of the highest mel filter; half the rate when it is "
         "null.",
     )
-    cmvn: Literal["utterance", "loud", "global", "none"] = Field(
+    cmvn: Literal["utterance", "loud", "scalar", "level", "global", "none"] = Field(
         "loud",
-        description="Where the mean and variance for normalization are measured: over the frames "
-        "of the utterance, over its frames within 40 dB of the loudest (so that silence around "
-        "the speech changes nothing; measured in docs/benchmarks.md), or over the training set; "
-        "a causal model takes global or none.",
+        description="Where the mean and variance for normalization are measured. Of each bin: "
+        "over the frames of the utterance, over its frames within 40 dB of the loudest (loud, so "
+        "that silence around the speech changes nothing; measured in docs/benchmarks.md), or over "
+        "the training set (global). One mean and variance for all bins together, which keeps the "
+        "shape of the spectrum: over the frames of the utterance (scalar) or over those within "
+        "40 dB of the loudest (level). A causal model takes global or none.",
+    )
+    floor_db: float | None = Field(
+        None,
+        gt=0,
+        le=120,
+        description="A floor this many dB below the utterance's loudest bin is added to the power "
+        "of each bin, so that pauses look alike in all recordings; null takes a fixed floor, the "
+        "power of rounding to 16 bits.",
     )
     dither: float = Field(
         1e-5,

@@ -75,11 +75,19 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _causal_throughout(self) -> Config:
-        if not self.model.bidirectional and self.features.cmvn in ("utterance", "loud"):
+        if self.model.bidirectional:
+            return self
+        if self.features.cmvn not in ("global", "none"):
             raise refuse(
                 "model.bidirectional",
                 f"false makes the model causal, but features.cmvn={self.features.cmvn} measures "
                 "the whole utterance; give features.cmvn=global or features.cmvn=none as well",
+            )
+        if self.features.floor_db is not None:
+            raise refuse(
+                "model.bidirectional",
+                f"false makes the model causal, but features.floor_db={self.features.floor_db:g} "
+                "needs the peak of the whole utterance; give features.floor_db=null as well",
             )
         return self
 

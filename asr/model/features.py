@@ -70,29 +70,53 @@ class Features(nn.Module):
     @torch.no_grad()
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         features, frames = self.raw(waveforms, lengths)
-        mask = length_mask(frames, features.shape[1])[:, :, None]  # (B, T, 1)
-        if self.config.cmvn in ("utterance", "loud"):
-            weights = self.loudness(features, mask) if self.config.cmvn == "loud" else mask
-            count = weights.sum(1, keepdim=True)
-            mean = (features * weights).sum(1, keepdim=True) / count  # (B, 1, F)
-            variance = ((features - mean).square() * weights).sum(1, keepdim=True) / count
-            features = (features - mean) / variance.sqrt().clamp(min=STD_FLOOR)
-        elif self.config.cmvn == "global":
-            features = (features - self.mean) / self.std
-        return features * mask, frames
+        return self.normalize(features, frames), frames
 
     def raw(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Features before CMVN; frames past an utterance's length are not meaningful."""
+        power, frames = self.spectra(waveforms, lengths)
+        return self.from_spectra(power, frames), frames
+
+    def spectra(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, N) samples, (B,) -> (B, bins, T) power spectra and lengths (B,) in frames."""
         waveforms = waveforms * length_mask(lengths, waveforms.shape[1])
         if self.training and self.config.dither > 0:
             waveforms = waveforms + self.config.dither * torch.randn_like(waveforms)
-        features = self.power(waveforms)  # (B, bins, T)
+        return self.power(waveforms), self.frames(lengths)
+
+    def from_spectra(self, power: Tensor, frames: Tensor) -> Tensor:
+        """(B, bins, T) power spectra, (B,) frames -> (B, T, F) features before CMVN."""
         if self.config.kind != "spectrogram":
-            features = self.mel(features)  # (B, n_mels, T)
-        features = features.clamp(min=LOG_FLOOR).log().transpose(1, 2)  # (B, T, bins or mels)
-        if self.config.kind == "mfcc":
-            features = features @ self.dct  # (B, T, n_mfcc)
-        return features, self.frames(lengths)
+            power = self.mel(power)  # (B, n_mels, T)
+        if self.config.floor_db is None:
+            power = power.clamp(min=LOG_FLOOR)
+        else:
+            outside = ~length_mask(frames, power.shape[2])[:, None, :]  # (B, 1, T)
+            peak = power.masked_fill(outside, 0.0).amax((1, 2), keepdim=True)  # (B, 1, 1)
+            power = power + peak.clamp(min=LOG_FLOOR) * 10 ** (-self.config.floor_db / 10)
+        features = power.log().transpose(1, 2)  # (B, T, bins or mels)
+        return features @ self.dct if self.config.kind == "mfcc" else features
+
+    def normalize(self, features: Tensor, frames: Tensor) -> Tensor:
+        """CMVN by `cmvn`: (B, T, F), (B,) frames -> (B, T, F), zero past each length.
+
+        Each bin has its own mean and deviation with `utterance` and `loud`; with `scalar` and
+        `level` all bins of an utterance share them, so that the shape of its spectrum is kept.
+        `loud` and `level` weight the frames by `loudness`.
+        """
+        kind = self.config.cmvn
+        mask = length_mask(frames, features.shape[1])[:, :, None]  # (B, T, 1)
+        if kind == "global":
+            features = (features - self.mean) / self.std
+        elif kind != "none":
+            weights = self.loudness(features, mask) if kind in ("loud", "level") else mask
+            shared = kind in ("scalar", "level")
+            over = (1, 2) if shared else (1,)  # dimensions of a mean
+            count = weights.sum(1, keepdim=True) * (features.shape[2] if shared else 1)
+            mean = (features * weights).sum(over, keepdim=True) / count  # (B, 1, F or 1)
+            variance = ((features - mean).square() * weights).sum(over, keepdim=True) / count
+            features = (features - mean) / variance.sqrt().clamp(min=STD_FLOOR)
+        return features * mask
 
     def loudness(self, features: Tensor, mask: Tensor) -> Tensor:
         """(B, T, 1), 1 for frames near the loudest of their utterance and 0 for quiet ones.

@@ -166,15 +166,16 @@ def _check_features(old: FeatureConfig, new: FeatureConfig, path: str | Path) ->
 
 def _relevant(features: FeatureConfig) -> dict[str, Any]:
     """The settings that the meaning of a feature depends on."""
-    values = features.model_dump(exclude={"dither"})
+    # A floor moves pauses only, and normalization makes up for most of that.
+    values = features.model_dump(exclude={"dither", "floor_db"})
     if features.kind != "mfcc":
         del values["n_mfcc"]
     if features.kind == "spectrogram":
         del values["n_mels"], values["low_hz"], values["high_hz"]
     else:
         values["high_hz"] = features.high_hz or features.rate_hz / 2
-    if features.cmvn != "none":  # the others all give mean 0 and deviation 1
-        values["cmvn"] = "utterance, loud or global"
+    if features.cmvn != "none":  # the others all give about mean 0 and deviation 1
+        values["cmvn"] = "any but none"
     return values
 
 
