@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, then renamed."""
+"""Atomic writes: files are written under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from asr.errors import UserError
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Write to the path that this yields; it takes the place of `path` when the block ends well.
+    """Write to the path that this yields; it replaces `path` when the block ends without an error.
 
-    Missing folders are made. When the block raises, `path` stays as it was. Raises `UserError` when
+    Missing folders are made. If the block raises, `path` is unchanged. Raises `UserError` if
     nothing can be written there.
     """
     path = Path(path)
@@ -34,17 +34,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write(path: str | Path, data: str | bytes) -> None:
-    """Text (as UTF-8) or bytes, whole or not at all."""
+    """Write text (as UTF-8) or bytes atomically."""
     if isinstance(data, str):
-        data = data.encode(errors="backslashreplace")  # names of files need not be text
+        data = data.encode(errors="backslashreplace")  # file names need not be valid Unicode
     with replacing(path) as beside:
         beside.write_bytes(data)
 
 
 def below(folder: str | Path, name: str) -> Path:
-    """The path for what data calls `name`, inside the folder even where `name` is absolute.
+    """The path of `name`, which comes from data, inside the folder even if `name` is absolute.
 
-    Raises `UserError` where `name` leads out of the folder.
+    Raises `UserError` if `name` leads out of the folder.
     """
     inside = Path(name).relative_to(Path(name).anchor)
     if ".." in inside.parts:

@@ -12,7 +12,7 @@ from asr.config import AugmentConfig, SpecAugmentConfig, parse
 from asr.data.augment import WaveformAugment, fast_length
 from asr.data.loader import SpeechDataset, load_batches
 from asr.data.manifest import Utterance
-from asr.data.sampler import Place, split_batch
+from asr.data.sampler import UtteranceDraw, split_batch
 from asr.errors import UserError
 from asr.model.spec_augment import SpecAugment
 from asr.text.tokenizer import CharacterTokenizer
@@ -248,7 +248,11 @@ def test_any_number_of_workers_augments_alike(noises, rooms, recordings):
     }
     utterances = [Utterance(str(i), str(recordings / f"r{i}.wav"), text="a") for i in range(8)]
     dataset = SpeechDataset(utterances, CharacterTokenizer("a"), parse(values, "t"))
-    steps = [[Place(i, epoch), Place(i + 4, epoch)] for i in range(4) for epoch in range(2)]
+    steps = [
+        [UtteranceDraw(i, epoch), UtteranceDraw(i + 4, epoch)]
+        for i in range(4)
+        for epoch in range(2)
+    ]
     parts = [part for step in steps for part in split_batch(step, 1)]
     straight, shared = (list(load_batches(dataset, parts, workers)) for workers in (0, 2))
     for a, b in zip(straight, shared, strict=True):

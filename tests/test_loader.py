@@ -11,7 +11,7 @@ from asr.config import AugmentConfig, Config
 from asr.data.augment import WaveformAugment
 from asr.data.loader import SpeechDataset, load_batches
 from asr.data.manifest import Utterance
-from asr.data.sampler import BatchSampler, Place, split_batch
+from asr.data.sampler import BatchSampler, UtteranceDraw, split_batch
 from asr.errors import UserError
 from asr.text.tokenizer import CharacterTokenizer
 
@@ -42,12 +42,12 @@ def test_batches_are_filled_by_what_is_heard(durations_s, epoch):
 
 @given(st.integers(1, 20), st.integers(1, 8))
 def test_every_part_of_a_batch_has_work_and_each_utterance_counts_once(utterances, parts):
-    batch = [Place(i, 0) for i in range(utterances)]
+    batch = [UtteranceDraw(i, 0) for i in range(utterances)]
     dealt = split_batch(batch, parts)
-    assert len(dealt) == parts and all(part.places and part.whole == batch for part in dealt)
-    counted = [place for part in dealt if part.weight for place in part.places]
+    assert len(dealt) == parts and all(part.draws and part.batch == batch for part in dealt)
+    counted = [place for part in dealt if part.weight for place in part.draws]
     assert sorted(counted) == batch
-    assert max(len(p.places) for p in dealt) - min(len(p.places) for p in dealt) <= 1
+    assert max(len(p.draws) for p in dealt) - min(len(p.draws) for p in dealt) <= 1
 
 
 @settings(derandomize=True, deadline=None, max_examples=50)
@@ -116,20 +116,25 @@ def test_audio_that_cannot_be_read_is_one_line_that_names_it(dataset, workers):
     with open(path, "r+b") as file:
         file.truncate(2000)
     with pytest.raises(UserError) as caught:
-        list(load_batches(dataset, split_batch([Place(i, 0) for i in (1, 2, 3, 4)], 2), workers))
+        list(
+            load_batches(
+                dataset, split_batch([UtteranceDraw(i, 0) for i in (1, 2, 3, 4)], 2), workers
+            )
+        )
     assert str(caught.value).startswith(f"utterance 3: {path}: truncated: ")
     assert "\n" not in str(caught.value)
 
 
 def test_augmentation_is_new_in_each_epoch_and_the_same_when_repeated(dataset):
     first, again, later = (
-        dataset.waveform(place) for place in (Place(5, 0), Place(5, 0), Place(5, 1))
+        dataset.waveform(place)
+        for place in (UtteranceDraw(5, 0), UtteranceDraw(5, 0), UtteranceDraw(5, 1))
     )
     assert torch.equal(first, again) and not torch.equal(first, later)
 
 
 def test_padding_is_zero_and_lengths_are_true(dataset):
-    whole = [Place(0, 0), Place(4, 0), Place(11, 0)]
+    whole = [UtteranceDraw(0, 0), UtteranceDraw(4, 0), UtteranceDraw(11, 0)]
     batch, _ = load_batches(dataset, split_batch(whole, 2), workers=0)
     assert batch.ids == ["0", "11"] and batch.tokens == 6
     for row, length in zip(batch.waveforms, batch.lengths, strict=True):

@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from asr import audio
 from asr.audio.chunking import EDGE_S, END_S, LONGEST_S, chunks
-from asr.audio.vad import HOP_S, Energy, Everything, Silero, detector, silero_is_here
+from asr.audio.vad import HOP_S, Energy, Everything, Silero, detector, silero_installed
 from asr.data.manifest import Utterance
 from asr.decoder.greedy import GreedyDecoder
 from asr.errors import UserError
@@ -225,7 +225,7 @@ def test_ctrl_c_leaves_what_is_still_to_be_read_and_decoded(recognizer, tmp_path
 
 def test_the_recognizer_transcribes_like_transcribe_many(model_file, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "asr.audio.vad.silero_is_here", lambda: False
+        "asr.audio.vad.silero_installed", lambda: False
     )  # it would not take the tones
     _, samples = say(60, 0.4)
     soundfile.write(tmp_path / "long.wav", samples, RATE_HZ)
@@ -342,7 +342,7 @@ def test_a_detector_does_not_depend_on_silence_alone(size):
 
 
 def test_silero_knows_speech_from_tones_and_noise(corpora):
-    if not silero_is_here():
+    if not silero_installed():
         pytest.skip("silero-vad is not installed: pip install silero-vad onnxruntime")
     from asr import audio
 
@@ -358,10 +358,10 @@ def test_silero_knows_speech_from_tones_and_noise(corpora):
 
 
 def test_detectors_say_what_they_cannot(monkeypatch):
-    if silero_is_here():
-        with pytest.raises(UserError, match="hears 8 and 16 kHz, not 22050 Hz"):
+    if silero_installed():
+        with pytest.raises(UserError, match="takes 8 or 16 kHz, not 22050 Hz"):
             Silero(22050)
-    monkeypatch.setattr("asr.audio.vad.silero_is_here", lambda: False)
-    with pytest.raises(UserError, match="pip install silero-vad onnxruntime"):
+    monkeypatch.setattr("asr.audio.vad.silero_installed", lambda: False)
+    with pytest.raises(UserError, match="needs the packages silero-vad and onnxruntime"):
         detector("silero", 16000)
     assert isinstance(detector("auto", 16000), Energy)

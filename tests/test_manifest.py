@@ -136,7 +136,7 @@ def test_a_mistake_names_file_and_line(tmp_path, name, text, line, needles):
 @pytest.mark.parametrize("name", ["m.jsonl", "m.tsv", "m.csv"])
 def test_a_manifest_that_says_nothing_is_a_mistake(tmp_path, name):
     assert "no such manifest" in complaint(tmp_path / name)
-    assert "lists no utterance" in complaint(written(tmp_path, name, ""))
+    assert "has no utterances" in complaint(written(tmp_path, name, ""))
     assert "cannot be read" in complaint(written(tmp_path, name, "é\n", "latin-1"))
     (tmp_path / name).unlink()
     (tmp_path / name).mkdir()

@@ -80,7 +80,9 @@ def test_train_evaluate_save_and_load(trained, corpus, tmp_path):
 
 def test_a_long_array_is_recognized_like_its_file(trained, tmp_path, monkeypatch):
     """Words of more than a minute, at the model's rate and at four times that."""
-    monkeypatch.setattr("asr.audio.vad.silero_is_here", lambda: False)  # tones are no speech to it
+    monkeypatch.setattr(
+        "asr.audio.vad.silero_installed", lambda: False
+    )  # tones are no speech to it
     draw, words, parts = np.random.default_rng(5), [], []
     for _ in range(50):
         sentence = draw.choice(list(tones.TONES_HZ), size=4).tolist()

@@ -9,7 +9,7 @@ from asr.errors import UserError
 from asr.scoring.pairs import empty_texts, pair_files
 from asr.scoring.transcript_readers import read_texts, split_by_segments
 from asr.scoring.wer import Pair, score, write_results
-from asr.text.normalize import NORMALISATIONS
+from asr.text.normalize import NORMALIZATIONS
 from asr.transcript import Segment, Transcript, Word, writers
 
 
@@ -181,7 +181,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 # ---- joined --------------------------------------------------------------------------------------
 
 
-def paired(folder, reference, hypothesis, config=NORMALISATIONS["basic"]):
+def paired(folder, reference, hypothesis, config=NORMALIZATIONS["basic"]):
     """Two files, each as (name, content)."""
     files = [written(folder, *file) for file in (reference, hypothesis)]
     return pair_files(*files, config)
@@ -199,8 +199,8 @@ def test_files_are_paired_by_id_whatever_their_format_and_order(tmp_path):
 
 def test_normalization_is_a_choice(tmp_path):
     files = ("r.txt", "u\tOne,  two!\n"), ("h.txt", "u\tone two\n")
-    assert score(paired(tmp_path, *files, NORMALISATIONS["none"]).pairs).wer == 1.0
-    assert score(paired(tmp_path, *files, NORMALISATIONS["basic"]).pairs).wer == 0.0
+    assert score(paired(tmp_path, *files, NORMALIZATIONS["none"]).pairs).wer == 1.0
+    assert score(paired(tmp_path, *files, NORMALIZATIONS["basic"]).pairs).wer == 0.0
 
 
 def test_lines_without_ids_are_paired_by_number(tmp_path):
@@ -233,7 +233,7 @@ def test_one_table_can_hold_both(tmp_path):
     made = [Pair("u1", "one", "two", "anna"), Pair("u2", "a", "a", None)]
     write_results(tmp_path, made, score(made))
     file = tmp_path / "hypotheses.jsonl"
-    assert pair_files(file, file, NORMALISATIONS["none"]).pairs == made
+    assert pair_files(file, file, NORMALIZATIONS["none"]).pairs == made
 
 
 def test_a_file_is_not_compared_with_itself(tmp_path):

@@ -216,7 +216,7 @@ def test_every_utterance_once_an_epoch_also_when_some_are_left_out(
         assert len(batch) * max(heard_s) <= 20.0 + 1e-9
     for parts in (2, 3):  # over processes: disjoint, and complete
         dealt = [split_batch(batch, parts) for batch in batches]
-        own = [p.index for whole in dealt for part in whole if part.weight for p in part.places]
+        own = [p.index for whole in dealt for part in whole if part.weight for p in part.draws]
         assert sorted(own) == list(range(len(expected)))
     everything = [batch for e in (epoch, epoch + 1) for batch in plan.batches(e)]
     for at in (0, 1, len(batches) - 1):
@@ -422,7 +422,9 @@ def test_an_index_that_was_edited_is_named(copy):
     Shards(copy)
     path = copy / "00001.jsonl"
     path.write_bytes(path.read_bytes().replace(b"text", b"texT", 1))
-    with pytest.raises(UserError, match=r"00001\.jsonl: not the index that shards\.json knows"):
+    with pytest.raises(
+        UserError, match=r"00001\.jsonl: differs from the index that shards\.json names"
+    ):
         list(Shards(copy))
 
 

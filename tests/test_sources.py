@@ -70,7 +70,7 @@ def test_the_same_audio_gives_the_same_transcript(
 
 @pytest.mark.parametrize("rate_hz", [RATE_HZ, 22050])
 def test_long_recordings_are_cut_alike(recognizer, tmp_path, monkeypatch, rate_hz):
-    monkeypatch.setattr("asr.audio.vad.silero_is_here", lambda: False)  # noise is no speech to it
+    monkeypatch.setattr("asr.audio.vad.silero_installed", lambda: False)  # noise is no speech to it
     quiet = np.zeros(rate_hz, np.float32)
     parts = [part for i in range(12) for part in (noise(5.0 + i / 7, i, rate_hz), quiet)]
     samples = np.concatenate(parts)

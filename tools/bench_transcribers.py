@@ -34,7 +34,7 @@ from asr import audio
 from asr.data import manifest
 from asr.recognition.transcribe import seconds_of
 from asr.scoring.wer import Pair, score
-from asr.text.normalize import NORMALISATIONS, normalize
+from asr.text.normalize import NORMALIZATIONS, normalize
 
 POCKETSPHINX = """
 import json, sys
@@ -104,7 +104,7 @@ def main() -> None:
                     sys.exit(f"{name}: {done.stderr[-2000:]}")
                 rows = [json.loads(line) for line in done.stdout.splitlines()]
                 texts[name] = [row["text"] if isinstance(row, dict) else row for row in rows]
-    basic = NORMALISATIONS["basic"]
+    basic = NORMALIZATIONS["basic"]
     table = Table("system", "seconds", "rounds", "times real time", "WER %", "95% interval")
     for name, found in times.items():
         pairs = [

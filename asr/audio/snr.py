@@ -7,19 +7,20 @@ import math
 import numpy as np
 
 FRAME_S = 0.02
-QUIET = 0.05  # the share of frames that are taken for noise alone: people breathe
-HIGHEST_DB = 60.0  # beyond, as where silence is all zeros, it says nothing of the microphone
+QUIET = 0.05  # the quantile of frame energies that is taken for noise alone
+HIGHEST_DB = 60.0  # a higher estimate, as with digital silence, says nothing about the microphone
 
 
 def snr_db(samples: np.ndarray, rate_hz: int) -> float:
     """Decibels of speech over steady noise, in [-10, 60]; nan for less than ten frames of 20 ms.
 
-    The noise's energy is that of the frames at the 5th percentile, the speech's is the mean energy
-    less the noise; percentiles of frame energies are what Hirsch and Ehrlich 1995 and NIST's STNR
-    go by. It needs pauses: in recordings that are cut tight, speech is taken for noise and the
-    estimate is too low. Noise that comes and goes is not seen. With white noise added to real
-    speech at 0 to 20 dB its mean is off by less than 1 dB (tests/test_breakdown.py). WADA-SNR (Kim
-    and Stern 2008) needs no pauses, but takes for granted how amplitudes of speech are distributed.
+    The energy of the noise is the 5th percentile of the frame energies, that of the speech is the
+    mean energy minus the noise. Hirsch and Ehrlich 1995 and NIST's STNR use percentiles of frame
+    energies as well. The method needs pauses: in recordings that are cut tight, speech is taken for
+    noise and the estimate is too low. It does not notice noise that is not steady. With white noise
+    added to real speech at 0 to 20 dB, the mean of the estimates is off by less than 1 dB
+    (tests/test_error_analysis.py). WADA-SNR (Kim and Stern 2008) needs no pauses, but assumes a
+    distribution of the amplitudes of speech.
     """
     frame = round(FRAME_S * rate_hz)
     count = len(samples) // frame

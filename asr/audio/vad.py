@@ -43,19 +43,25 @@ class Energy:
 
 
 class Silero:
-    """The network of the package `silero-vad`, on onnxruntime; 8 or 16 kHz.
+    """The network of the package `silero-vad`, run by onnxruntime, for 8 or 16 kHz.
 
-    https://github.com/snakers4/silero-vad. The package is not imported: that would set torch's
-    threads to one. Raises `UserError` when it or onnxruntime is missing, or at another rate.
+    https://github.com/snakers4/silero-vad. The package is not imported, because that would set
+    torch's threads to one. Raises `UserError` if it or onnxruntime is not installed, or at another
+    rate.
     """
 
     CONTEXT_S = 0.004  # of audio before each hop, part of the input
 
     def __init__(self, rate_hz: int):
-        if not silero_is_here():
-            raise UserError("vad silero: pip install silero-vad onnxruntime, or choose energy")
-        if not self.hears(rate_hz):
-            raise UserError(f"vad silero: hears 8 and 16 kHz, not {rate_hz} Hz; choose energy")
+        if not silero_installed():
+            raise UserError(
+                "voice detector silero: needs the packages silero-vad and onnxruntime; "
+                "install asr[vad], or choose energy"
+            )
+        if not self.supports(rate_hz):
+            raise UserError(
+                f"voice detector silero: takes 8 or 16 kHz, not {rate_hz} Hz; choose energy"
+            )
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -70,7 +76,7 @@ class Silero:
         self.context = np.zeros(round(self.CONTEXT_S * rate_hz), np.float32)
 
     @staticmethod
-    def hears(rate_hz: int) -> bool:
+    def supports(rate_hz: int) -> bool:
         return rate_hz in (8000, 16000)
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
@@ -98,7 +104,7 @@ class Everything:
 Detector = Energy | Silero | Everything
 
 
-def silero_is_here() -> bool:
+def silero_installed() -> bool:
     return all(importlib.util.find_spec(name) for name in ("silero_vad", "onnxruntime"))
 
 
@@ -111,5 +117,5 @@ def detector(name: str, rate_hz: int) -> Detector:
 def detector_name(name: str, rate_hz: int) -> str:
     """What auto stands for: silero if it is installed and takes the rate, otherwise energy."""
     if name == "auto":
-        return "silero" if silero_is_here() and Silero.hears(rate_hz) else "energy"
+        return "silero" if silero_installed() and Silero.supports(rate_hz) else "energy"
     return name

@@ -1,7 +1,7 @@
-"""Augmentation in training: of the waveform (one utterance) and of the features (a batch).
+"""Augmentation of waveforms in training.
 
-Waveform modules take (N,) samples at `rate_hz` and a generator, so that an utterance is changed the
-same way in any process; what changes it is drawn anew each epoch.
+The modules take (N,) samples at `rate_hz` and a generator, so that an utterance is changed in the
+same way in any process; each epoch has other generators.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _uniform(low: float, high: float, generator: torch.Generator) -> float:
 
 
 def _cut(samples: Tensor, n: int) -> Tensor:
-    """(n,): rates there and back may give or take a sample."""
+    """(n,) samples: resampling there and back may add or lose one."""
     return nn.functional.pad(samples, (0, n - len(samples)))
 
 
@@ -43,9 +43,9 @@ def change_speed(samples: Tensor, factor: float, rate_hz: int) -> Tensor:
     return torch.from_numpy(audio.resample(samples.numpy(), played_hz, rate_hz))
 
 
-class Quiet(nn.Module):
-    """Up to `pad_silence_s` of noise, 30 to 80 dB below the utterance, before and after it: what
-    recorders, and the cutting of long recordings at pauses, leave around speech."""
+class SilencePadding(nn.Module):
+    """Add up to `pad_silence_s` of noise, 30 to 80 dB below the utterance, before and after it, as
+    recordings and chunks of long recordings have it."""
 
     def __init__(self, pad_silence_s: float, rate_hz: int):
         super().__init__()
@@ -72,10 +72,10 @@ class Gain(nn.Module):
 
 
 class Recordings:
-    """The audio files below a folder; each one's headers are read when this is made.
+    """The audio files below a folder, whose headers are read at once.
 
-    Raises `UserError` that names the setting, and the folder without audio or the file that cannot
-    be read.
+    Raises `UserError` that names the setting and the folder if it has no audio, or the file if it
+    cannot be read.
     """
 
     def __init__(self, folder: str, rate_hz: int, setting: str):
@@ -89,15 +89,15 @@ class Recordings:
         self.durations_s = [one.duration_s for one in found]
 
     def whole(self, generator: torch.Generator) -> Tensor:
-        """(N,) of a file drawn, its first channel: microphones of an array differ in time."""
+        """(N,) the first channel of a random file: the channels of an array differ in time."""
         index = torch.randint(len(self.paths), (), generator=generator)
         found = audio.read(self.paths[index], self.rate_hz, channel=0)
         if not found.any():
             raise UserError(f"{self.paths[index]}: all its samples are zero")
         return torch.from_numpy(found)
 
-    def stretch(self, n: int, generator: torch.Generator) -> Tensor:
-        """(n,) from anywhere in a file drawn, which begins again where it is too short."""
+    def segment(self, n: int, generator: torch.Generator) -> Tensor:
+        """(n,) a random segment of a random file, which is repeated if it is too short."""
         index = torch.randint(len(self.paths), (), generator=generator)
         left_s = self.durations_s[index] - n / self.rate_hz
         start_s = _uniform(0.0, max(0.0, left_s), generator)
@@ -110,8 +110,8 @@ class Recordings:
 
 
 class Noise(nn.Module):
-    """Add noise, as strong as a ratio drawn from `snr_db` asks for: power of the whole utterance
-    over power of the noise. Stretches of recordings where there are some, else `colored` noise.
+    """Add noise at a random signal-to-noise ratio in the range `snr_db`, the power of the whole
+    utterance over that of the noise: segments of recordings, or `colored` noise without them.
     """
 
     def __init__(self, snr_db: tuple[float, float], recordings: Recordings | None):
@@ -119,7 +119,7 @@ class Noise(nn.Module):
         self.snr_db, self.recordings = snr_db, recordings
 
     def forward(self, samples: Tensor, generator: torch.Generator) -> Tensor:
-        draw = self.recordings.stretch if self.recordings else colored
+        draw = self.recordings.segment if self.recordings else colored
         noise = draw(len(samples), generator)
         snr = 10 ** (_uniform(*self.snr_db, generator) / 10)
         return samples + noise * math.sqrt(_power(samples) / (snr * _power(noise) + TINY))
@@ -129,16 +129,15 @@ def colored(n: int, generator: torch.Generator) -> Tensor:
     """(n,) stationary noise whose power falls as 1 / f^k, k in [0, 2): white, pink, brown."""
     size = fast_length(n)
     slope = _uniform(0.0, 2.0, generator)
-    # White noise has a white spectrum: drawn there, it needs one transform instead of two.
+    # The spectrum of white noise is white noise: drawing it saves one of two transforms.
     spectrum = torch.randn(size // 2 + 1, generator=generator, dtype=torch.complex64)
     bins = torch.arange(len(spectrum)).clamp(min=max(1, size // 400))  # flat below 40 Hz at 16 kHz
     return torch.fft.irfft(spectrum * bins.float() ** (-slope / 2), size)[:n]
 
 
 class Reverb(nn.Module):
-    """Convolve with the impulse response of a room, recorded where there are some, or `simulated`.
-
-    The direct sound stays in its place, and with it every label; the level stays too.
+    """Convolve with the impulse response of a room: a recorded one, or a `simulated` one without
+    recordings. The direct sound keeps its time, and the utterance its level.
     """
 
     def __init__(self, fade_s: tuple[float, float], rate_hz: int, recordings: Recordings | None):
@@ -150,12 +149,14 @@ class Reverb(nn.Module):
             room = self.recordings.whole(generator)
         else:
             room = simulated(_uniform(*self.fade_s, generator), self.rate_hz, generator)
-        direct = int(room.abs().argmax())  # nothing is as loud as what came straight
+        direct = int(room.abs().argmax())  # the direct sound is the loudest
         n = len(samples)
         size = fast_length(n + len(room) - 1)
-        heard = torch.fft.irfft(torch.fft.rfft(samples, size) * torch.fft.rfft(room, size), size)
-        heard = heard[direct : direct + n]
-        return heard * math.sqrt(_power(samples) / (_power(heard) + TINY))
+        reverberant = torch.fft.irfft(
+            torch.fft.rfft(samples, size) * torch.fft.rfft(room, size), size
+        )
+        reverberant = reverberant[direct : direct + n]
+        return reverberant * math.sqrt(_power(samples) / (_power(reverberant) + TINY))
 
 
 def simulated(fade_s: float, rate_hz: int, generator: torch.Generator) -> Tensor:
@@ -163,7 +164,7 @@ def simulated(fade_s: float, rate_hz: int, generator: torch.Generator) -> Tensor
     time_s = torch.arange(max(1, round(fade_s * rate_hz))) / rate_hz
     room = torch.randn(len(time_s), generator=generator) * 10 ** (-3 * time_s / fade_s)
     first = round(_uniform(1.0, 5.0, generator) / SPEED_OF_SOUND_M_S * rate_hz)
-    room[: first + 1] = 0.0  # the first wall stands metres away
+    room[: first + 1] = 0.0  # the first wall is meters away
     direct_to_echo = 10 ** (_uniform(0.0, 15.0, generator) / 20)
     room = room / (room.norm() * direct_to_echo + TINY)
     room[0] = 1.0
@@ -171,8 +172,8 @@ def simulated(fade_s: float, rate_hz: int, generator: torch.Generator) -> Tensor
 
 
 def fast_length(n: int) -> int:
-    """The next length with no prime factor above 5: transformed about five times as fast as one
-    with a large one (tools/bench_augment.py)."""
+    """The next length without a prime factor above 5, whose FFT is about five times as fast as that
+    of a length with a large prime factor (tools/bench_augment.py)."""
     return min(k << max(0, math.ceil(n / k) - 1).bit_length() for k in (1, 3, 5, 9, 15))
 
 
@@ -199,12 +200,12 @@ class Telephone(nn.Module):
 
 
 class Codec(nn.Module):
-    """Write as Ogg Vorbis, Ogg Opus or MP3, at a low quality, and read back.
+    """Encode as Ogg Vorbis, Ogg Opus or MP3 at a low quality, and decode.
 
-    libsndfile takes the delay of the encoders away, so nothing moves.
+    libsndfile removes the delay of the encoders, so times do not change.
     """
 
-    RATES_HZ = (8000, 12000, 16000, 24000, 48000)  # that all three have
+    RATES_HZ = (8000, 12000, 16000, 24000, 48000)  # that all three support
     KINDS = (  # container, codec, range of libsndfile's compression level: 0 to 1, the worst
         ("OGG", "VORBIS", 0.7, 1.0),  # 24 to 45 kbit/s at 16 kHz
         ("OGG", "OPUS", 0.9, 1.0),  # 6 to 32 kbit/s
@@ -221,7 +222,7 @@ class Codec(nn.Module):
             torch.randint(len(self.KINDS), (), generator=generator)
         ]
         level = _uniform(least, most, generator)
-        loudest = max(1.0, samples.abs().max().item())  # what is louder than 1 would be clipped
+        loudest = max(1.0, samples.abs().max().item())  # samples above 1 would be clipped
         plain = audio.resample((samples / loudest).numpy(), self.rate_hz, self.coded_hz)
         with io.BytesIO() as file:
             soundfile.write(
@@ -234,10 +235,10 @@ class Codec(nn.Module):
 
 
 class WaveformAugment(nn.Module):
-    """What the configuration asks for, in the order of a recording: voice, room, noise, line.
+    """All configured changes, in their order in a real recording: voice, room, noise, line.
 
-    The speed is not drawn here but given: batches are planned by the length that it leads to.
-    Raises `UserError` when a folder of recordings cannot be used.
+    The speed is an argument, because batches are planned by the lengths that it leads to. Raises
+    `UserError` if a folder of recordings cannot be used.
     """
 
     def __init__(self, config: AugmentConfig, rate_hz: int):
@@ -250,7 +251,7 @@ class WaveformAugment(nn.Module):
 
         steps: list[tuple[float, nn.Module]] = []  # probability, module
         if config.pad_silence_s:
-            steps.append((1.0, Quiet(config.pad_silence_s, rate_hz)))
+            steps.append((1.0, SilencePadding(config.pad_silence_s, rate_hz)))
         if config.reverb_p:
             rooms = recordings("reverb_folder")
             steps.append((config.reverb_p, Reverb(config.reverb_s, rate_hz, rooms)))

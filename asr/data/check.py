@@ -1,4 +1,4 @@
-"""What a manifest holds, and what is wrong with it, before hours are spent on training."""
+"""Statistics and problems of a manifest, found before hours are spent on training."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ NAMED_PROBLEMS = 10  # in `Problems.lines`
 # Token ids and seconds of audio -> frames that CTC needs, frames that the model gives
 CtcFrames = Callable[[Sequence[int], float], tuple[int, int]]
 
-DURATION_TOLERANCE_S = 0.1  # a manifest's duration may differ so much from the file's
+DURATION_TOLERANCE_S = 0.1  # the greatest difference between the durations of manifest and file
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Why an utterance cannot be used, or what is odd about it."""
+    """Why an utterance cannot be used, or why it deserves a warning."""
 
     utterance: str  # id
     kind: str
     detail: str
-    usable: bool = False  # true: a warning, the utterance stays
+    usable: bool = False  # whether it is a warning: the utterance is used
 
 
 class Problems:
-    """How many there are of each kind, and the first few."""
+    """The number of problems of each kind, and the first few of them."""
 
     def __init__(self):
         self.counts: Counter = Counter()
@@ -51,7 +51,7 @@ class Problems:
             self.first.append(problem)
 
     def lines(self, source: str | Path) -> list[str]:
-        """For people: the counts, then the first ones."""
+        """The counts, then the first problems, as lines of text."""
         counts = ", ".join(f"{count} {kind}" for kind, count in self.counts.most_common())
         lines = [f"{source}: {self.counts.total()} problems: {counts}"]
         lines += [f"  {problem.utterance}: {problem.detail}" for problem in self.first]
@@ -70,14 +70,14 @@ class Statistics:
     words_a_second: float
     vocabulary: int  # distinct words
     characters: Counter  # of the normalized texts
-    duplicate_texts: int  # utterances whose text another one has too
-    duplicate_audio: int  # utterances that point to the same stretch of a file as another
+    duplicate_texts: int  # utterances whose text occurs more than once
+    duplicate_audio: int  # utterances whose segment of a file occurs more than once
     rates_hz: Counter  # of the files
 
 
 @dataclass(frozen=True)
 class Report:
-    usable: list[Utterance]  # every duration measured
+    usable: list[Utterance]  # with measured durations
     problems: list[Problem]
     statistics: Statistics
 
@@ -87,14 +87,14 @@ class Report:
 
 
 class Tally:
-    """What statistics are made of: 24 bytes an utterance, and each word and speaker once."""
+    """Accumulates statistics in 24 bytes per utterance, and each word and speaker once."""
 
     def __init__(self):
         self.durations_s, self.words = array("d"), 0
         self.vocabulary: set[str] = set()
         self.characters: Counter = Counter()
         self.speakers: set[str] = set()
-        self.texts, self.stretches = array("q"), array("q")  # hashes
+        self.texts, self.segments = array("q"), array("q")  # hashes
         self.rates_hz: Counter = Counter()
 
     def add(self, utterance: Utterance, config: TextConfig) -> None:
@@ -107,7 +107,7 @@ class Tally:
         if utterance.speaker is not None:
             self.speakers.add(utterance.speaker)
         self.texts.append(hash(text))
-        self.stretches.append(hash((utterance.audio, utterance.start_s, utterance.duration_s)))
+        self.segments.append(hash((utterance.audio, utterance.start_s, utterance.duration_s)))
 
     def statistics(self) -> Statistics:
         durations_s = np.array(self.durations_s or [0.0])
@@ -121,13 +121,13 @@ class Tally:
             vocabulary=len(self.vocabulary),
             characters=self.characters,
             duplicate_texts=_repeated(self.texts),
-            duplicate_audio=_repeated(self.stretches),
+            duplicate_audio=_repeated(self.segments),
             rates_hz=self.rates_hz,
         )
 
 
 def _repeated(hashes: array) -> int:
-    """How many of them are there more than once."""
+    """The number of values that occur more than once, counted with repetition."""
     _, counts = np.unique(np.array(hashes, dtype=np.int64), return_counts=True)
     return int(counts[counts > 1].sum())
 
@@ -143,13 +143,13 @@ def check(
     tally: Tally | None = None,
     progress: Callable[[], None] = lambda: None,
 ) -> Report:
-    """Look at every utterance: its file, its duration, its text, and whether CTC can align it.
+    """Check the file, the duration and the text of each utterance, and whether CTC can align it.
 
-    Without a tokenizer, texts are not held against an alphabet, and a token is taken to be a
-    character. With `training`, the duration limits hold too, and CTC is checked at the highest
-    speed that augmentation may play. With `decode`, audio is read to its end rather than its
-    headers alone, which finds what is damaged inside. A `tally` given to several calls makes
-    statistics of them all. `progress` is called after each utterance.
+    Without a tokenizer, texts are not compared with an alphabet, and each character counts as a
+    token. With `training`, the duration limits apply too, and CTC is checked at the highest speed
+    of the augmentation. With `decode`, audio is decoded to its end, which finds damage that headers
+    do not show. A `tally` that is given to several calls accumulates their statistics. `progress`
+    is called after each utterance.
     """
     tally = tally or Tally()
     utterances = list(utterances)
@@ -172,19 +172,19 @@ def check(
                 problems.append(Problem(utterance.id, "audio", str(found)))
                 continue
             tally.rates_hz[found.rate_hz] += 1
-            seen = check_duration(utterance, found.duration_s)
-            if seen:  # limits and frames would be those of a stretch that is not there
-                problems += seen
+            found_problems = check_duration(utterance, found.duration_s)
+            if found_problems:  # the other checks would judge a segment that does not exist
+                problems += found_problems
                 continue
             duration_s = found.duration_s - utterance.start_s
             if utterance.duration_s is not None:
                 duration_s = min(duration_s, utterance.duration_s)
             utterance = utterance.lasting(duration_s)
             if training:
-                seen += _check_limits(utterance, config)
-            seen += _check_text(utterance, config.text, tokenizer, ctc_frames, fastest)
-            problems += seen
-            if all(problem.usable for problem in seen):
+                found_problems += _check_limits(utterance, config)
+            found_problems += _check_text(utterance, config.text, tokenizer, ctc_frames, fastest)
+            problems += found_problems
+            if all(problem.usable for problem in found_problems):
                 usable.append(utterance)
                 tally.add(utterance, config.text)
     return Report(usable, problems, tally.statistics())
@@ -193,11 +193,11 @@ def check(
 def check_shards(
     shards: Shards, config: Config, ctc_frames: CtcFrames, tokenizer: Tokenizer, seconds: Path
 ) -> Iterator[Problem]:
-    """Write `seconds`, the file from which `Shards` knows what can be trained on; yields the
-    problems of the rest.
+    """Write `seconds`, the file that tells `Shards` which utterances to train on; yields the
+    problems of the others.
 
-    Durations are believed as the index tells them, so that no audio is read (`asr check` does), and
-    memory is that of one shard's index.
+    Durations are taken from the index and no audio is read, unlike in `check`. Memory holds the
+    index of one shard.
     """
     fastest = max(config.augment.speed, default=1.0)
     with replacing(seconds) as beside, beside.open("wb") as file:
@@ -205,7 +205,7 @@ def check_shards(
             lasting = []
             for u in shards.of(number):
                 if u.duration_s is None:
-                    problems = [Problem(u.id, "audio", f"its length is not known: {u.audio}")]
+                    problems = [Problem(u.id, "audio", f"its duration is unknown: {u.audio}")]
                 else:
                     problems = _check_limits(u, config)
                     problems += _check_text(u, config.text, tokenizer, ctc_frames, fastest)
@@ -215,7 +215,7 @@ def check_shards(
 
 
 def check_duration(utterance: Utterance, file_s: float) -> list[Problem]:
-    """Whether a file of `file_s` seconds has the stretch that the utterance names."""
+    """The problem if a file of `file_s` seconds does not have the segment of the utterance."""
     left_s = file_s - utterance.start_s
     if left_s <= 0:
         detail = f"starts at {utterance.start_s:.2f} s, {utterance.audio} ends at {file_s:.2f} s"
@@ -259,7 +259,7 @@ def _check_text(
         detail = (
             f"{utterance.duration_s:.2f} s give {frames} frames{at_speed}, its "
             f"{len(tokens)} tokens and {needed - len(tokens)} repeats need {needed}: lower "
-            "model.subsampling, take larger units (tokenizer.kind=bpe), or mend the text"
+            "model.subsampling, take larger units (tokenizer.kind=bpe), or correct the text"
         )
         return [Problem(utterance.id, "ctc", detail)]
     return []

@@ -1,7 +1,7 @@
-"""A checked manifest -> padded batches of waveforms and token ids.
+"""Padded batches of waveforms and token ids from a checked manifest.
 
-Nothing here depends on the number of worker processes: batches are laid out before they are read,
-and an utterance's augmentation is seeded by its place in the manifest and the epoch.
+Results do not depend on the number of worker processes: batches are planned before they are read,
+and the augmentation of an utterance is seeded by its index in the manifest and the epoch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from asr.config import Config
 from asr.data.augment import WaveformAugment
 from asr.data.manifest import Utterance
 from asr.data.padding import pad
-from asr.data.sampler import Part, Place
+from asr.data.sampler import BatchShard, UtteranceDraw
 from asr.errors import UserError
 from asr.text.normalize import normalize
 from asr.text.tokenizer import Tokenizer
@@ -31,7 +31,7 @@ from asr.text.tokenizer import Tokenizer
 @dataclass
 class Batch:
     ids: list[str]
-    tokens: int  # of the whole step, over all processes: what its loss is divided by
+    tokens: int  # of the whole step, over all processes; its loss is divided by them
     weight: float
     waveforms: Tensor  # (B, N) float32, zeros past each length
     lengths: Tensor  # (B,) samples
@@ -40,7 +40,7 @@ class Batch:
     texts: Sequence[str | None] = ()  # as the manifest has them
 
     def seconds(self, rate_hz: int) -> tuple[float, float]:
-        """Of audio and of padding; a stand-in is nothing but padding."""
+        """Seconds of audio and of padding; a placeholder is padding alone."""
         audio_s = self.lengths.sum().item() * self.weight / rate_hz
         return audio_s, self.waveforms.numel() / rate_hz - audio_s
 
@@ -52,14 +52,14 @@ class Batch:
         return Batch(**moved)
 
     def pin_memory(self) -> Batch:
-        """What torch's loader calls, so that the copy to a GPU runs beside its work."""
+        """Called by torch's loader, so that the copy to a GPU runs in parallel with its work."""
         pinned = {k: v.pin_memory() if isinstance(v, Tensor) else v for k, v in vars(self).items()}
         return Batch(**pinned)
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Torch on one thread, as in a worker: several would add up sums and FFTs in another order."""
+    """Run torch on one thread, as workers do: more threads add sums and FFTs in another order."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -69,7 +69,7 @@ def one_thread() -> Iterator[None]:
 
 
 class SpeechDataset(Dataset):
-    """A part of a step -> its padded batch, read and augmented."""
+    """A share of a batch -> its waveforms, read and augmented, and targets, padded."""
 
     def __init__(self, utterances: Sequence[Utterance], tokenizer: Tokenizer, config: Config):
         self.utterances = utterances
@@ -83,16 +83,16 @@ class SpeechDataset(Dataset):
 
     @property
     def targets(self) -> Iterator[Tensor]:
-        """Of each utterance, (L,) token ids."""
+        """The token ids (L,) of each utterance."""
         return map(self.target, self.utterances)
 
     def target(self, utterance: Utterance) -> Tensor:
         text = normalize(utterance.text or "", self.text)
         return torch.tensor(self.tokenizer.encode(text), dtype=torch.long)
 
-    def waveform(self, place: Place) -> Tensor:
-        """(N,) samples of an utterance as the epoch of `place` hears it."""
-        index, epoch, speed = place
+    def waveform(self, draw: UtteranceDraw) -> Tensor:
+        """(N,) samples of an utterance, augmented for an epoch."""
+        index, epoch, speed = draw
         u = self.utterances[index]
         try:
             samples = torch.from_numpy(audio.read(u.audio, self.rate_hz, u.start_s, u.duration_s))
@@ -102,19 +102,19 @@ class SpeechDataset(Dataset):
         generator = torch.Generator().manual_seed(int(seed))
         return self.augment(samples, generator, speed)
 
-    def __getitem__(self, part: Part) -> Batch | UserError:
-        """What a worker fetches. Torch would raise an error again with the worker's traceback as
-        its message, so it is handed over as a value."""
+    def __getitem__(self, shard: BatchShard) -> Batch | UserError:
+        """Run in a worker. A `UserError` is returned as a value, because torch would raise it again
+        with the traceback of the worker as its message."""
         try:
             with one_thread():
-                waveforms = [self.waveform(place) for place in part.places]
+                waveforms = [self.waveform(draw) for draw in shard.draws]
         except UserError as error:
             return error
-        utterances = [self.utterances[place.index] for place in part.places]
+        utterances = [self.utterances[draw.index] for draw in shard.draws]
         return Batch(
             [u.id for u in utterances],
-            sum(len(self.target(self.utterances[place.index])) for place in part.whole),
-            part.weight,
+            sum(len(self.target(self.utterances[draw.index])) for draw in shard.batch),
+            shard.weight,
             *pad(waveforms),
             *pad([self.target(u) for u in utterances]),
             texts=[u.text for u in utterances],
@@ -122,16 +122,16 @@ class SpeechDataset(Dataset):
 
 
 def load_batches(
-    dataset: SpeechDataset, parts: Iterable[Part], workers: int, pin: bool = False
+    dataset: SpeechDataset, shards: Iterable[BatchShard], workers: int, pin: bool = False
 ) -> Iterator[Batch]:
-    """Read parts in their order, `workers` processes ahead of the training.
+    """Read batches in order, in `workers` processes that run ahead of the training.
 
-    Raises `UserError` that names the utterance and the file which cannot be read.
+    Raises `UserError` that names the utterance and the file if a file cannot be read.
     """
     loader = DataLoader(
         dataset,
-        sampler=parts,
-        batch_size=None,  # a part is a batch already
+        sampler=shards,
+        batch_size=None,  # a shard is a batch already
         num_workers=workers,
         pin_memory=pin,
         prefetch_factor=4 if workers else None,
@@ -145,5 +145,5 @@ def load_batches(
 
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)  # the cores belong to the training
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the training loop to answer
-    logging.getLogger("asr").setLevel(logging.WARNING)  # what is worth saying, the parent has said
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training loop handles Ctrl-C
+    logging.getLogger("asr").setLevel(logging.WARNING)  # the parent process has logged the rest

@@ -22,14 +22,14 @@ SYNONYMS = {"audio_filepath": "audio", "offset": "start_s", "duration": "duratio
 
 @dataclass(frozen=True)
 class Utterance:
-    """A stretch of a recording and what is said in it."""
+    """A recording, or a segment of one, and its transcript."""
 
     id: str
     # The path of a file, resolved against the manifest; or audio in an archive or in memory
     audio: str | Member | Encoded | Samples
     start_s: float = 0.0
     duration_s: float | None = None  # None: to the end of the file, not measured yet
-    text: str | None = None  # None: nobody wrote it down; "": nothing is said
+    text: str | None = None  # None: not transcribed; "": no speech
     speaker: str | None = None
     language: str | None = None
     extra: dict[str, Any] = field(default_factory=dict, hash=False)  # the row's other columns
@@ -41,8 +41,8 @@ class Utterance:
 def read(path: str | Path) -> list[Utterance]:
     """The utterances of a manifest, in its order.
 
-    Raises `UserError` that names file and line when the manifest cannot be read, a row has no
-    audio, a number is none, or an id stands twice.
+    Raises `UserError` that names file and line if the manifest cannot be read, a row has no audio,
+    a number is not one, or an id occurs twice.
     """
     path = Path(path)
     utterances, seen = [], {}
@@ -50,19 +50,19 @@ def read(path: str | Path) -> list[Utterance]:
         utterance = to_utterance(row, path, line)
         if utterance.id in seen:
             raise UserError(
-                f"{path}:{line}: id {utterance.id!r} was used in line {seen[utterance.id]} already"
+                f"{path}:{line}: id {utterance.id!r} is already used in line {seen[utterance.id]}"
             )
         seen[utterance.id] = line
         utterances.append(utterance)
     if not utterances:
-        raise UserError(f"{path}: the manifest lists no utterance")
+        raise UserError(f"{path}: the manifest has no utterances")
     return utterances
 
 
 def rows(path: str | Path) -> list[tuple[int, dict[str, Any]]]:
-    """The rows of a table (.tsv, .csv, otherwise JSON Lines) with their line numbers, as they are.
+    """The rows of a table (.tsv, .csv, otherwise JSON Lines) with their line numbers.
 
-    Empty cells are left out, but for texts. Raises `UserError` where `read` does for the file.
+    Empty cells are left out, except texts. Raises `UserError` if the file cannot be read or parsed.
     """
     path = Path(path)
     try:
@@ -76,7 +76,7 @@ def rows(path: str | Path) -> list[tuple[int, dict[str, Any]]]:
 
 def _rows(file, path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
     if path.suffix.lower() in (".tsv", ".csv"):
-        if path.suffix.lower() == ".tsv":  # quotes are letters there
+        if path.suffix.lower() == ".tsv":  # quotes are ordinary characters there
             reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         else:
             reader = csv.DictReader(file)
@@ -91,7 +91,7 @@ def _rows(file, path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
                     reader.line_num,
                     {key: value for key, value in row.items() if value != "" or key == "text"},
                 )
-        except csv.Error as error:  # a quote that is never closed, most often
+        except csv.Error as error:  # most often a quote that is not closed
             line = reader.line_num + 1
             raise UserError(f"{path}:{line}: {error}; check the quotes") from None
         return
@@ -100,7 +100,7 @@ def _rows(file, path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
             continue
         try:
             row = json.loads(line)
-            if "\\u" in line:  # escapes can spell half a character, which no file can hold
+            if "\\u" in line:  # escapes can form half a character, which cannot be encoded
                 json.dumps(row, ensure_ascii=False).encode()
         except json.JSONDecodeError as error:
             raise UserError(f"{path}:{number}: not valid JSON: {error.msg}") from None
@@ -112,7 +112,7 @@ def _rows(file, path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
 
 
 def to_utterance(row: dict[str, Any], path: Path, line: int) -> Utterance:
-    """A row of a manifest; raises `UserError` where `read` does for it."""
+    """The utterance of a row. Raises `UserError` if a column is missing or invalid."""
     row = {SYNONYMS.get(key, key): value for key, value in row.items()}
     if not isinstance(row.get("audio"), str) or not row["audio"]:
         raise UserError(f"{path}:{line}: no column 'audio' (or 'audio_filepath')")
@@ -154,7 +154,7 @@ def write(path: str | Path, utterances: Iterable[Utterance]) -> None:
 
 
 def place(utterance: Utterance, folder: str | Path) -> dict[str, Any]:
-    """Where its recording is, as the columns of a table in `folder`; not for a `Member`."""
+    """The columns that locate its audio in a table in `folder`; not for a `Member`."""
     row: dict[str, Any] = {"audio": os.path.relpath(utterance.audio, folder)}
     if utterance.start_s:
         row["start_s"] = round(utterance.start_s, 4)

@@ -1,4 +1,4 @@
-"""Sequences of several lengths -> one padded tensor that travels with its lengths."""
+"""Sequences of several lengths as one padded tensor with the lengths."""
 
 from __future__ import annotations
 

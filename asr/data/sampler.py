@@ -1,4 +1,4 @@
-"""Which utterances make a batch: laid out by length before anything is read."""
+"""Batches of utterances of similar length, planned before any audio is read."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import NamedTuple
 import numpy as np
 
 
-class Place(NamedTuple):
-    """An utterance as an epoch hears it."""
+class UtteranceDraw(NamedTuple):
+    """An utterance as it is used in an epoch."""
 
     index: int  # in the manifest
-    epoch: int  # augmentation is drawn anew in each
-    speed: float = 1.0  # how fast it is played
+    epoch: int  # each epoch draws its own augmentation
+    speed: float = 1.0  # the factor by which it is played faster
 
 
-class Part(NamedTuple):
-    """What one process takes of a step's batch at once."""
+class BatchShard(NamedTuple):
+    """The share of a step's batch that one process takes in one pass."""
 
-    places: list[Place]
-    whole: list[Place]  # the step's batch, over all processes
-    weight: float = 1.0  # 0: a stand-in, as the batch has fewer utterances than parts
+    draws: list[UtteranceDraw]
+    batch: list[UtteranceDraw]  # the whole batch of the step, over all processes and passes
+    weight: float = 1.0  # 0: a placeholder, because the batch has fewer utterances than shards
 
 
 class BucketWindow:
-    """Utterances that are mixed with one another, laid out as batches of similar length."""
+    """Utterances that are shuffled together and divided into batches of similar length."""
 
     def __init__(
         self,
@@ -52,15 +52,15 @@ class BucketWindow:
     def __len__(self) -> int:
         return len(self.ends)
 
-    def batch(self, number: int, epoch: int) -> list[Place]:
+    def batch(self, number: int, epoch: int) -> list[UtteranceDraw]:
         at = self.order[number]
         mine = slice(self.ends[at - 1] if at else 0, self.ends[at])
         pairs = zip(self.indices[mine].tolist(), self.speeds[mine].tolist(), strict=True)
-        return [Place(index, epoch, speed) for index, speed in pairs]
+        return [UtteranceDraw(index, epoch, speed) for index, speed in pairs]
 
 
 def _fill(lengths_s: list[float], batch_s: float) -> tuple[list[int], list[float]]:
-    """Where batches of at most `batch_s`, padding counted, end, and what each takes of that."""
+    """The ends of batches of at most `batch_s` with padding, and the padded seconds of each."""
     ends, padded_s = [], []
     start, longest_s = 0, 0.0
     for at, length_s in enumerate(lengths_s):
@@ -76,12 +76,12 @@ def _fill(lengths_s: list[float], batch_s: float) -> tuple[list[int], list[float
 
 
 class BatchSampler:
-    """Which utterances go together: batches of similar length, at most `batch_s` with padding.
+    """Batches of utterances of similar length, each of at most `batch_s` seconds with padding.
 
-    An epoch's batches depend on the seed and the epoch alone. How fast each utterance is played is
-    drawn here too (from `speeds`), so that batches are filled by what will be heard; `added_s` is
-    the most that augmentation lengthens it by. The first epoch opens with the batch that needs the
-    most memory (of its first window), so that running out of it shows in the first minute.
+    The batches of an epoch depend only on the seed and the epoch. The speed of each utterance is
+    drawn here too (from `speeds`), so that batches are filled by the lengths after augmentation;
+    `added_s` is the most that augmentation adds to a length. The first epoch begins with the batch
+    of its first window that needs the most memory, so that a lack of memory shows at once.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class BatchSampler:
         self.speeds, self.added_s = speeds or (1.0,), added_s
 
     def windows(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Indices and seconds, (n,) each, of what is mixed and laid out at once: everything."""
+        """Indices and seconds, (n,) each, of the utterances of each window; here it is one."""
         yield np.arange(len(self.durations_s)), self.durations_s
 
     def _laid_out(self, epoch: int) -> Iterator[BucketWindow]:
@@ -111,11 +111,11 @@ class BatchSampler:
             yield window
 
     def steps(self, epoch: int) -> int:
-        """The number of an epoch's batches."""
+        """The number of batches of an epoch."""
         return sum(len(window) for window in self._laid_out(epoch))
 
-    def following(self, epoch: int, batch: int, epochs: int) -> Iterator[list[Place]]:
-        """All batches from one of an epoch on, to the end of the last of `epochs`."""
+    def following(self, epoch: int, batch: int, epochs: int) -> Iterator[list[UtteranceDraw]]:
+        """The batches from number `batch` of epoch `epoch` to the end of the last of `epochs`."""
         for later in range(epoch, epochs):
             skipped = batch if later == epoch else 0
             for window in self._laid_out(later):
@@ -123,18 +123,20 @@ class BatchSampler:
                     yield window.batch(number, later)
                 skipped = max(0, skipped - len(window))
 
-    def batches(self, epoch: int) -> list[list[Place]]:
-        """An epoch's batches at once."""
+    def batches(self, epoch: int) -> list[list[UtteranceDraw]]:
+        """All batches of an epoch."""
         return list(self.following(epoch, 0, epoch + 1))
 
 
-def split_batch(batch: list[Place], parts: int) -> list[Part]:
-    """Split a step's batch over processes, and over the passes that each makes of it.
+def split_batch(batch: list[UtteranceDraw], shards: int) -> list[BatchShard]:
+    """Split the batch of a step over processes and over the passes that each process makes.
 
-    Neighbors in length go to different parts, which take about the same time. Every part has an
-    utterance, so that no process waits for one that has nothing to do.
+    Neighbors in length go to different shards, so that shards take about the same time. Every shard
+    has an utterance, so that all processes make the same number of passes.
     """
     return [
-        Part(batch[i::parts], batch) if i < len(batch) else Part(batch[:1], batch, weight=0.0)
-        for i in range(parts)
+        BatchShard(batch[i::shards], batch)
+        if i < len(batch)
+        else BatchShard(batch[:1], batch, weight=0.0)
+        for i in range(shards)
     ]

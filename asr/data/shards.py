@@ -1,10 +1,10 @@
 """Corpora of any size: tars of many utterances each, read by offset and never extracted.
 
-The layout is webdataset's: samples one after another, each an audio file KEY.flac (or another
-suffix) beside KEY.json with text, speaker and so on, or KEY.txt with the text alone. Beside
-00000.tar lies 00000.jsonl, its index: a row for each sample that tells where its audio begins.
-shards.json sums up. A folder of tars that has none is indexed when it is first opened, from the
-headers and the JSON alone where that tells how long the audio lasts.
+The layout is that of webdataset: samples follow one another, each an audio file KEY.flac (or
+another suffix) and KEY.json with text, speaker and so on, or KEY.txt with the text alone. The index
+of 00000.tar is 00000.jsonl, a row for each sample with the offset of its audio. shards.json has the
+totals. A folder of tars without it is indexed when it is first opened; audio is read only if the
+JSON has no duration.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from asr.errors import UserError
 log = logging.getLogger("asr")
 
 SUMMARY = "shards.json"
-SECONDS = np.dtype("<f8")  # of a file that tells what is trained on
+SECONDS = np.dtype("<f8")  # in a file of the durations to train on
 MOST_TEXT = 1 << 24  # bytes of a .json or .txt
 OPEN_INDICES = 16  # kept in memory, unless a window has more shards
 
@@ -45,7 +45,7 @@ class Shard:
     size: int  # bytes
     utterances: int
     hours: float
-    index: str  # digest of the index: texts may change no more than audio
+    index: str  # digest of the index, so that changed texts are detected too
 
 
 class Shards(Sequence[Utterance]):
@@ -86,11 +86,11 @@ class Shards(Sequence[Utterance]):
         return [self._utterance(number, at) for at in range(count)]
 
     def indices(self, number: int) -> np.ndarray:
-        """(n,) of one shard's utterances."""
+        """(n,) indices of the utterances of one shard."""
         return np.arange(self._first[number], self._first[number + 1])
 
     def durations_s(self, number: int) -> np.ndarray:
-        """(n,) seconds of one shard's utterances; from the index, NaN where it does not tell."""
+        """(n,) seconds of the utterances of one shard; NaN where the index has none."""
         if self.seconds is not None:
             durations_s = self._durations_s(number)
             return durations_s[~np.isnan(durations_s)]
@@ -105,13 +105,13 @@ class Shards(Sequence[Utterance]):
         return found
 
     def _kept(self, number: int) -> np.ndarray:
-        """Rows of a shard's index that are in."""
+        """The rows of a shard's index that are used."""
         if self.seconds is None:
             return np.arange(self.shards[number].utterances)
         return np.flatnonzero(~np.isnan(self._durations_s(number)))
 
     def _index(self, number: int) -> tuple[list[bytes], np.ndarray]:
-        """The rows of a shard's index, not parsed yet, and which of them are in."""
+        """The rows of a shard's index, not parsed yet, and the numbers of those that are used."""
         index = self._indices.pop(number, None)
         if index is None:
             shard = self.shards[number]
@@ -120,8 +120,8 @@ class Shards(Sequence[Utterance]):
             lines = data.splitlines()
             if digest(data) != shard.index or len(lines) != shard.utterances:
                 raise UserError(
-                    f"{path}: not the index that {SUMMARY} knows; delete {self.folder / SUMMARY} "
-                    "to have both made again from the tars"
+                    f"{path}: differs from the index that {SUMMARY} names; delete "
+                    f"{self.folder / SUMMARY} to have both made again from the tars"
                 )
             index = lines, self._kept(number)
         self._indices[number] = index
@@ -139,9 +139,9 @@ class Shards(Sequence[Utterance]):
 
 
 class ShardBatchSampler(BatchSampler):
-    """A plan that mixes `together` shards at a time: its memory is that of their durations.
+    """Batches from `together` shards at a time, whose durations alone are in memory.
 
-    Which shards are together is drawn anew in each epoch.
+    Each epoch draws anew which shards are together.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class ShardBatchSampler(BatchSampler):
 
     def windows(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         count = len(self.shards.shards)
-        # Not what a window draws from, which is (seed, epoch, number).
+        # Differs from the seed of a window, which is (seed, epoch, number).
         order = np.random.default_rng((self.seed, epoch, 0, 1)).permutation(count)
         for numbers in np.array_split(order, -(-count // self.together)):
             numbers = np.sort(numbers).tolist()
@@ -182,7 +182,7 @@ def read(path: str | Path) -> list[Utterance] | Shards:
 
 
 def parts(corpus: list[Utterance] | Shards) -> Iterator[list[Utterance]]:
-    """Lists that fit memory: the manifest's, or one for each shard."""
+    """Lists that fit in memory: the whole manifest, or one list for each shard."""
     if not isinstance(corpus, Shards):
         yield corpus
         return
@@ -194,10 +194,12 @@ def parts(corpus: list[Utterance] | Shards) -> Iterator[list[Utterance]]:
 
 
 def _open(folder: Path) -> list[Shard]:
-    """What shards.json says of the tars, made anew where it does not fit them."""
+    """The shards that shards.json lists; it is made again if it does not fit the tars."""
     sizes = [(path.name, path.stat().st_size) for path in sorted(folder.glob("*.tar"))]
     if not sizes:
-        raise UserError(f"{folder}: no .tar in this folder; `asr shard` makes shards of a manifest")
+        raise UserError(
+            f"{folder}: no .tar files in this folder; `asr shard` makes them from a manifest"
+        )
     path = folder / SUMMARY
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -227,7 +229,7 @@ def write_summary(folder: Path, shards: Sequence[Shard], finished: bool = True) 
 
 
 def index_tar(path: Path) -> Shard:
-    """Write the index of a tar beside it. Raises `UserError` that names shard and byte."""
+    """Write the index of a tar next to it. Raises `UserError` that names shard and byte."""
     size, seconds = path.stat().st_size, 0.0
     lines = []
     for key, members in samples(path):
@@ -235,7 +237,7 @@ def index_tar(path: Path) -> Shard:
         seconds += row.get("duration_s", 0.0)
         try:
             lines.append(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-        except UnicodeEncodeError as error:  # an escape that spells half a character
+        except UnicodeEncodeError as error:  # an escape that forms half a character
             raise UserError(f"{path}: sample {key!r}: not Unicode: {error.reason}") from None
     data = b"".join(lines)
     files.write(path.with_suffix(".jsonl"), data)
@@ -284,7 +286,7 @@ def _plain_files(path: Path) -> Iterator[tarfile.TarInfo]:
 
 
 def _row(path: Path, key: str, members: dict[str, Member]) -> dict[str, Any]:
-    """The index's row of a sample."""
+    """The row of a sample in the index."""
     found = [m for m in members.values() if Path(m.name).suffix.lower() in AUDIO_SUFFIXES]
     if len(found) != 1:
         raise UserError(
@@ -294,7 +296,7 @@ def _row(path: Path, key: str, members: dict[str, Member]) -> dict[str, Any]:
     columns = _json(members["json"]) if "json" in members else {}
     if "txt" in members:
         columns.setdefault("text", _text(members["txt"]).strip())
-    # Where it came from; the audio in the tar is the whole of it.
+    # These describe the source; the tar has the audio itself.
     for name in ("audio", "audio_filepath", "offset", "start_s"):
         columns.pop(name, None)
     (member,) = found
@@ -329,7 +331,7 @@ def _json(member: Member) -> dict[str, Any]:
 
 def _text(member: Member) -> str:
     if member.size > MOST_TEXT:
-        raise UserError(f"{member}: {member.size} bytes are too many for a text")
+        raise UserError(f"{member}: {member.size} bytes are too large for a text")
     try:
         return member.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:

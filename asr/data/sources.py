@@ -1,4 +1,4 @@
-"""What to transcribe: files, folders, patterns, manifests and standard input -> utterances."""
+"""The utterances of files, folders, patterns, manifests and standard input."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ MANIFEST_SUFFIXES = (".jsonl", ".tsv", ".csv")
 
 
 def sources(paths: Iterable[str | Path]) -> list[Utterance]:
-    """Files as they are, audio files below folders and among what a pattern names, rows of
-    manifests, and for `-` the file that is piped in.
+    """The utterances of files, of the audio files below folders or matched by patterns, of the rows
+    of manifests, and, for `-`, of standard input.
 
-    A pattern has *, ? or [...], and ** for folders of any depth; a file of that very name goes
-    first. Ids are names without their suffix, or whole paths where names are alike. Raises
-    `UserError` when a folder or pattern has no audio; a missing file is reported when its turn
-    comes.
+    A pattern has *, ? or [...], and ** for folders of any depth; an existing file whose name looks
+    like a pattern is taken as a file. Ids are names without their suffix, or whole paths where
+    names occur twice. Raises `UserError` if a folder or pattern has no audio; a missing file is
+    reported when it is read.
     """
     found = [utterance for path in paths for utterance in _named(path)]
     count = Counter(utterance.id for utterance in found)
@@ -53,12 +53,12 @@ def _named(name: str | Path) -> Iterator[Utterance]:
 
 
 def _matching(pattern: str) -> list[Utterance] | None:
-    """None: it is no pattern; brackets that match nothing are part of a name."""
+    """None if it is not a pattern; brackets that match nothing are part of a name."""
     found = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
     files = [p for p in found if p.suffix.lower() in AUDIO_SUFFIXES and not p.is_dir()]
     if not files and ("*" in pattern or "?" in pattern):
         other = f", only {found[0]}" + (" and others" * (len(found) > 1)) if found else ""
-        raise UserError(f"{pattern}: no audio file has such a name{other}")
+        raise UserError(f"{pattern}: matches no audio file{other}")
     return [Utterance(file.stem, str(file)) for file in files] or None
 
 
@@ -68,9 +68,9 @@ def _whole_path(utterance: Utterance) -> str:
 
 
 def _stdin() -> Path:
-    """Standard input as a file: formats are read back and forth, a pipe is not."""
+    """Standard input as a file, because reading audio formats needs to seek."""
     if sys.stdin.isatty():
-        raise UserError("-: nothing is piped in; as in: cat talk.wav | asr transcribe MODEL -")
+        raise UserError("-: standard input is a terminal; pipe an audio file into it")
     folder = Path(tempfile.mkdtemp(prefix="asr-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     with (folder / "stdin").open("wb") as file:

@@ -1,4 +1,4 @@
-"""Lines of text: of text files, plain or gzip, and of manifests."""
+"""Lines of text from text files, plain or gzip, and from manifests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 
 def lines_of(path: str | Path) -> Iterator[str]:
-    """Lines of a UTF-8 text file, plain or gzip. Raises `UserError` where it is neither."""
+    """Lines of a UTF-8 text file, plain or gzip. Raises `UserError` if it is neither."""
     number = 0
     try:
         with open(path, "rb") as raw:
@@ -25,7 +25,7 @@ def lines_of(path: str | Path) -> Iterator[str]:
     except UnicodeDecodeError as error:
         raise UserError(f"{path}:{number}: not UTF-8 ({error.reason}); convert it") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{path}: damaged gzip file ({error}); fetch it again") from None
+        raise UserError(f"{path}: damaged gzip file ({error}); download it again") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 
@@ -33,7 +33,7 @@ def lines_of(path: str | Path) -> Iterator[str]:
 def sentences_of(
     paths: Iterable[str | Path], normalize: Callable[[str], str] = str.strip
 ) -> Iterator[str]:
-    """Normalized lines of texts and of manifests (.jsonl, .tsv, .csv), without blank ones."""
+    """Normalized lines of text files and texts of manifests (.jsonl, .tsv, .csv), none blank."""
     for path in map(Path, paths):
         if path.suffix in (".jsonl", ".tsv", ".csv"):
             lines = (utterance.text or "" for utterance in manifest.read(path))

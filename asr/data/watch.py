@@ -1,4 +1,4 @@
-"""A folder that recordings are put into: each file once it is whole, and again when it changes."""
+"""Watching a folder for recordings: each file when it is complete, and again when it changes."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from asr.audio import AUDIO_SUFFIXES
 from asr.errors import UserError
 
 POLL_S = 1.0
-STILL = 2  # polls in which size and time stayed as they were: it is not being written any more
+STILL = 2  # polls without a change of size and time after which a file is complete
 
 State = tuple[int, int]  # bytes, nanoseconds
 
 
 def watch(folder: str | Path, poll_s: float = POLL_S) -> Iterator[list[Path]]:
-    """The audio files below a folder, those there first, then those that come; forever.
+    """The audio files below a folder: first the existing ones, then new ones, without end.
 
-    Yields at every poll, often an empty list. Polling also sees what other machines write into a
-    shared folder, which a file system's events do not. Raises `UserError` where the folder is
-    missing or vanishes.
+    Yields a list at every poll, which is often empty. Polling, unlike the events of a file system,
+    also detects files that other machines write into a shared folder. Raises `UserError` if the
+    folder is missing or disappears.
     """
     folder = Path(folder)
-    seen: dict[Path, tuple[State, int]] = {}  # and polls without a change; STILL: it was yielded
+    seen: dict[Path, tuple[State, int]] = {}  # state, polls without a change (above STILL: yielded)
     while True:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
@@ -41,11 +41,11 @@ def watch(folder: str | Path, poll_s: float = POLL_S) -> Iterator[list[Path]]:
 
 
 def _state(path: Path) -> State | None:
-    """None for what is no audio file, or an empty one: most often not written yet."""
+    """None for a file that is not audio, or that is empty and so most often not written yet."""
     if path.suffix.lower() not in AUDIO_SUFFIXES or path.name.startswith("."):
         return None
     try:
         found = path.stat()
     except OSError:
-        return None  # gone meanwhile
+        return None  # deleted in the meantime
     return (found.st_size, found.st_mtime_ns) if found.st_size and path.is_file() else None

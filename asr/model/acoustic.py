@@ -1,8 +1,7 @@
 """The acoustic model: a CNN over the spectrogram image, recurrent layers, a CTC head.
 
-Lengths are honoured everywhere: what an utterance gives does not depend on its neighbors in the
-batch. Convolutions see zeros beyond the end, and the backward recurrence begins at the utterance's
-own last frame.
+The emissions of an utterance do not depend on the others in the batch: convolutions see zeros
+beyond its end, and the backward recurrence begins at its own last frame.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class ConvSubsampling(nn.Module):
         self.project = nn.Linear(channels * features, width)
 
     def frames(self, frames: Tensor | int) -> Tensor | int:
-        """Frames left of so many feature frames."""
+        """The number of output frames for `frames` feature frames."""
         for stride, _ in self.strides:
             frames = -(-frames // stride)
         return frames
@@ -55,9 +54,9 @@ class ConvSubsampling(nn.Module):
 
 
 def reversal_of(lengths: Tensor, size: int) -> Tensor:
-    """(B,) -> (B, T, 1) index of the frame that stands at t when each utterance runs backwards.
+    """(B,) -> (B, T, 1) index of the frame at time t when each utterance is reversed.
 
-    Frames past the end stay where they are: they never reach an utterance's own frames.
+    Frames past the end are not moved, so they do not reach the utterance's own frames.
     """
     frame = torch.arange(size, device=lengths.device)
     last = lengths[:, None] - 1
@@ -71,7 +70,7 @@ def run_backwards(rnn: nn.Module, x: Tensor, reversal: Tensor) -> Tensor:
 
 
 class RecurrentLayer(nn.Module):
-    """Layer normalization, LSTM or GRU, dropout, and the input added back: (B, T, W) -> (B, T, W).
+    """Layer normalization, LSTM or GRU, dropout, residual connection: (B, T, W) -> (B, T, W).
 
     Both directions are plain recurrences over padded batches; the backward one reads each
     utterance reversed within its own length. Packed sequences would give the same numbers, but on
@@ -98,8 +97,9 @@ class RecurrentLayer(nn.Module):
 class AcousticModel(nn.Module):
     """(B, T, F) features -> (B, T', V) log-probabilities of tokens, blank = 0.
 
-    The head may also read inner layers (`inter_ctc`), for a loss on each (Lee and Watanabe 2021);
-    `self_conditioned` feeds what it read there to the layers above (Nozaki and Komatsu 2021).
+    The head may also be applied to inner layers (`inter_ctc`), each with a loss of its own (Lee and
+    Watanabe 2021); `self_conditioned` adds its output there to the input of the layer above (Nozaki
+    and Komatsu 2021).
     """
 
     def __init__(self, config: ModelConfig, features: int, vocabulary: int):
@@ -120,7 +120,7 @@ class AcousticModel(nn.Module):
         self.condition = nn.Linear(vocabulary, width) if config.self_conditioned else None
 
     def frames(self, frames: Tensor | int) -> Tensor | int:
-        """Model frames of so many feature frames: what CTC has to place its tokens in."""
+        """The number of model frames for `frames` feature frames."""
         return self.front_end.frames(frames)
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,7 +131,7 @@ class AcousticModel(nn.Module):
     def outputs(
         self, features: Tensor, lengths: Tensor, inner: bool = True
     ) -> tuple[list[Tensor], Tensor]:
-        """What the head reads after each layer of `inter_ctc` and, last, after all: (B, T', V)."""
+        """The output of the head after each layer of `inter_ctc` and after the last: (B, T', V)."""
         x, lengths = self.front_end(features, lengths)
         x = self.dropout(x)
         reversal = reversal_of(lengths, x.shape[1])  # (B, T', 1)
@@ -145,7 +145,7 @@ class AcousticModel(nn.Module):
         return [*read, self._read(x)], lengths
 
     def _read(self, x: Tensor) -> Tensor:
-        # float32 whatever the precision of the layers: CTC sums thousands of small probabilities
+        # float32 in any precision of the layers: CTC sums thousands of small probabilities
         return self.head(self.norm(x)).float().log_softmax(dim=2)
 
     def parameter_count(self) -> int:

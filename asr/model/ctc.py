@@ -1,7 +1,7 @@
-"""CTC (Graves et al. 2006), which texts it can align, and what is added to it.
+"""CTC (Graves et al. 2006), the losses that are added to it, and the frames that it needs.
 
-All are sums over the batch in float32: what they are divided by is the caller's choice, as a batch
-may be part of a larger one.
+All losses are sums over the batch in float32; the caller divides them, as a batch may be part of a
+larger one.
 """
 
 from __future__ import annotations
@@ -33,14 +33,16 @@ def ctc_loss(log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengths
     """
     arguments = [log_probs.float().transpose(0, 1), targets, lengths, target_lengths]  # (T, B, V)
     if log_probs.is_cuda and torch.are_deterministic_algorithms_enabled():
-        arguments = [a.cpu() for a in arguments]  # CUDA adds its gradient up in any order
+        arguments = [
+            a.cpu() for a in arguments
+        ]  # the order of sums in its CUDA gradient is not fixed
     return functional.ctc_loss(*arguments, blank=BLANK, reduction="sum").to(log_probs.device)
 
 
 def consistency_loss(log_probs: Tensor, lengths: Tensor) -> Tensor:
-    """How far two views of the same utterances disagree (CR-CTC: Yao et al. 2024, equation 5).
+    """The divergence of two views of the same utterances (CR-CTC: Yao et al. 2024, equation 5).
 
-    log_probs: (2 B, T, V), the first B rows one view and the rest the other; lengths: (2 B,).
+    log_probs: (2 B, T, V), the first B rows are one view, the others the other; lengths: (2 B,).
     Half the sum over frames of KL(b || a) + KL(a || b), the first of each pair held fixed.
     """
     a, b = log_probs.float().chunk(2)  # (B, T, V) each

@@ -1,6 +1,6 @@
 """The DeepSpeech2 design (Amodei et al. 2015) as SeanNaren's deepspeech.pytorch has it.
 
-Here to be compared with: two wide convolutions with clipped activations, wide recurrences whose
+It serves for comparison: two wide convolutions with clipped activations, wide recurrences whose
 directions are summed, batch normalization between them. Lengths are honored as in
 `asr.model.acoustic`, and the statistics of a batch are computed on its real frames alone.
 """
@@ -19,7 +19,7 @@ CLIP = 20.0  # of the activation min(max(x, 0), 20)
 
 
 class FrameNorm(nn.Module):
-    """Batch normalization of (B, T, C) or (B, T, C, F) over real frames; the others become zero."""
+    """Batch normalization of (B, T, C) or (B, T, C, F) over real frames; padding becomes zero."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -34,7 +34,7 @@ class FrameNorm(nn.Module):
 
 
 class SummedLayer(nn.Module):
-    """Batch normalization, then an LSTM or GRU each way, summed: (B, T, W) -> (B, T, H)."""
+    """Batch normalization, then a summed LSTM or GRU each way: (B, T, W) -> (B, T, H)."""
 
     def __init__(self, rnn: str, width: int, hidden: int, normalized: bool):
         super().__init__()
@@ -72,7 +72,7 @@ class DeepSpeech2(nn.Module):
         self.head = nn.Linear(config.hidden, vocabulary, bias=False)
 
     def frames(self, frames: Tensor | int) -> Tensor | int:
-        """Model frames of so many feature frames."""
+        """The number of model frames for `frames` feature frames."""
         for stride, _ in STRIDES:
             frames = -(-frames // stride)
         return frames

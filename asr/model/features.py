@@ -1,6 +1,6 @@
-"""Waveforms -> spectrogram "images": log power spectrogram, log-mel or MFCC, normalized.
+"""Features of waveforms: log power spectrogram, log-mel spectrogram or MFCC, normalized.
 
-Batched, on the waveforms' device, and honest about lengths: the features of an utterance are the
+They are computed in batches on the device of the waveforms. The features of an utterance are the
 same alone and padded into a batch.
 """
 
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from asr.config import FeatureConfig
 
 LOG_FLOOR = 1e-8  # about the power that rounding to 16 bits leaves in one bin of a silent frame
-STD_FLOOR = 1e-3  # of a bin that never changes (digital silence)
-LOUD_DB, SOFT_DB = 40.0, 3.0  # below the loudest frame; how gradually frames begin to count
+STD_FLOOR = 1e-3  # for a bin that never changes (digital silence)
+LOUD_DB, SOFT_DB = 40.0, 3.0  # level below the loudest frame, and slope, of the weight of frames
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:
@@ -27,7 +27,7 @@ def length_mask(lengths: Tensor, size: int) -> Tensor:
 class Features(nn.Module):
     """(B, N) samples and lengths (B,) -> (B, T, F) features and lengths (B,) in frames.
 
-    Frames are centered on multiples of the hop, zeros standing beyond both ends, so there are
+    Frames are centered on multiples of the hop, with zeros beyond both ends, so there are
     `samples // hop + 1` of them; frames past an utterance's length are zero.
     """
 
@@ -36,8 +36,8 @@ class Features(nn.Module):
         self.config = config
         self.hop = round(config.rate_hz * config.hop_ms / 1000)  # samples
         window = round(config.rate_hz * config.window_ms / 1000)  # samples
-        # Mel filters are narrow: they want the bins of the next power of two. A spectrogram has
-        # those that the window resolves, 161 of 20 ms at 16 kHz.
+        # Narrow mel filters need the bins of the next power of two. A spectrogram has the bins that
+        # the window resolves: 161 for 20 ms at 16 kHz.
         n_fft = window if config.kind == "spectrogram" else 1 << (window - 1).bit_length()
         high_hz = config.high_hz or config.rate_hz / 2
         self.power = torchaudio.transforms.Spectrogram(
@@ -119,9 +119,9 @@ class Features(nn.Module):
         return features * mask
 
     def loudness(self, features: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, 1), 1 for frames near the loudest of their utterance and 0 for quiet ones.
+        """(B, T, 1) weights: 1 for frames near the loudest of their utterance, 0 for quiet ones.
 
-        With a slope between: at a step, rounding would decide about frames that lie on it.
+        There is a slope between them, because rounding would decide about frames at a step.
         """
         if self.config.kind == "mfcc":  # the first coefficient is the sum of the bins' logs
             level = features[:, :, :1] / self.config.n_mels**0.5

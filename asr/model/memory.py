@@ -31,7 +31,7 @@ def peak_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:
-        # Not ru_maxrss, which begins with the peak of the process that started this one.
+        # ru_maxrss is no substitute: it starts at the peak of the parent process.
         return int(re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text())[1]) * 1024
     except OSError:  # not Linux
         pass
@@ -44,7 +44,7 @@ def peak_bytes(device: torch.device) -> int:
 
 
 def reset_peak(device: torch.device) -> None:
-    """Let `peak_bytes` begin anew, where the system can: with CUDA and on Linux."""
+    """Reset the peak of `peak_bytes`, with CUDA and on Linux; elsewhere this does nothing."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:

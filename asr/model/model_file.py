@@ -1,7 +1,7 @@
-"""What is kept of a training run: checkpoints to resume from, and the model file to use.
+"""The model file: all that recognition needs, in one zip.
 
-Both are written beside their place and renamed, so that a kill leaves the old one whole. Neither
-holds a pickle: tensors are safetensors, the rest is JSON or YAML, and reading runs no code.
+It is written to a temporary file and renamed, so that a crash leaves the old one intact. It has no
+pickle: tensors are safetensors, the rest is JSON, YAML and text, and reading it runs no code.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from asr.text.tokenizer import Tokenizer
 
 log = logging.getLogger("asr")
 
-MODEL_FORMAT = 1  # of the model file; a reader refuses what is newer than it knows
-NGRAM_PART = "ngram.npz"  # only where `asr tune` has put a language model into the file
+MODEL_FORMAT = 1  # a reader refuses a newer format
+NGRAM_PART = "ngram.npz"  # only in a model with a language model
 MODEL_PARTS = (
     "format.json",
     "README.md",
@@ -41,9 +41,6 @@ MODEL_PARTS = (
     "weights.safetensors",
     NGRAM_PART,
 )
-
-
-# ---- checkpoints -------------------------------------------------------------------------------
 
 
 def below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -58,23 +55,20 @@ def load_tensors(module: nn.Module, tensors: dict[str, Tensor], path: str | Path
         raise UserError(f"{path}: its weights do not fit the configured model: {first}") from None
 
 
-# ---- model file --------------------------------------------------------------------------------
-
-
 @dataclass
 class Model:
-    """All that a model file holds."""
+    """The contents of a model file."""
 
     config: Config
     features: Features
     acoustic: AcousticModel | DeepSpeech2
     tokenizer: Tokenizer
-    card: str = ""  # what it is, in Markdown, for people to read
+    card: str = ""  # a description in Markdown
     ngram: NGram | None = None  # on words or tokens, for beam search
 
     @classmethod
     def build(cls, config: Config, tokens: Tokenizer) -> Model:
-        """Untrained, its weights drawn from torch's generator."""
+        """An untrained model, with weights from torch's generator."""
         features = Features(config.features)
         design = DeepSpeech2 if config.model.preset == "deepspeech2" else AcousticModel
         acoustic = design(config.model, features.size, len(tokens.pieces))
@@ -82,12 +76,12 @@ class Model:
 
     @property
     def modules(self) -> dict[str, nn.Module]:
-        """What has state, by the name it is saved under."""
+        """The modules that have state, by the names under which they are saved."""
         return {"features": self.features, "acoustic": self.acoustic}
 
 
 def save_model(path: str | Path, model: Model) -> None:
-    """Write `NAME.asr`: a stored zip of `MODEL_PARTS`, the n-gram only where there is one."""
+    """Write `NAME.asr`: a stored zip of `MODEL_PARTS`, the n-gram only if there is one."""
     tensors = {
         f"{name}.{key}": value.detach().cpu().contiguous()
         for name, module in model.modules.items()
@@ -120,7 +114,7 @@ def _self_contained(config: Config) -> Config:
 
 
 def load_model(path: str | Path) -> Model:
-    """Read a model file. Raises `UserError` when it is missing, damaged or newer."""
+    """Read a model file. Raises `UserError` if it is missing, damaged or newer."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such model file")
@@ -172,7 +166,7 @@ def _read_parts(path: Path) -> dict[str, bytes]:
         for member in members:
             if member.filename not in MODEL_PARTS:
                 raise ValueError(f"holds {member.filename!r}, which no model file does")
-            # A compressed part may unpack to more than memory holds.
+            # A compressed part may be larger than the memory when unpacked.
             if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
                 raise ValueError(f"{member.filename} is compressed or encrypted")
         if len({member.filename for member in members}) != len(members):

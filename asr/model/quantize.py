@@ -1,8 +1,9 @@
 """int8 weights in the linear and recurrent layers of a model, for inference on a CPU.
 
-Activations are quantized as they come, by one scale for all that a layer is given at a time
-(PyTorch's dynamic quantization). In a batch that scale would be the batch's, and a text would
-depend on its neighbors; so a quantized model hears each utterance alone, a core each.
+Activations are quantized with one scale for the whole input of a layer (PyTorch's dynamic
+quantization). In a batch, the result of an utterance would depend on the others; so a quantized
+model computes each utterance alone, on one core each. For the same reason, the emissions of a
+quantized model depend on the whole utterance, even if the model is causal.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from asr.errors import UserError
 
 
 def quantize(acoustic: nn.Module, device: torch.device) -> nn.Module:
-    """A copy with int8 in place of its Linear and LSTM layers; convolutions stay float32.
+    """A copy whose Linear and LSTM layers have int8 weights; convolutions stay float32.
 
-    Raises `UserError` on another device than a CPU, for recurrent layers that PyTorch does not
-    quantize, and where it has no kernels for this machine.
+    Raises `UserError` on a device other than a CPU, for recurrent layers that PyTorch does not
+    quantize, and if PyTorch has no int8 kernels for this machine.
     """
     if device.type != "cpu":
         raise UserError(f"int8 weights run on a CPU, not on {device.type}: choose the device cpu")
@@ -28,7 +29,7 @@ def quantize(acoustic: nn.Module, device: torch.device) -> nn.Module:
     if torch.backends.quantized.engine == "none":
         raise UserError("int8 weights: this build of PyTorch has no int8 kernels for this machine")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it is to move to torchao, which has no LSTM yet
+        warnings.simplefilter("ignore")  # deprecated in favor of torchao, which has no LSTM
         return torch.ao.quantization.quantize_dynamic(
             acoustic.eval(), {nn.Linear, nn.LSTM}, dtype=torch.qint8
         )

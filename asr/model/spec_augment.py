@@ -9,12 +9,12 @@ from asr.config import SpecAugmentConfig
 
 
 class SpecAugment(nn.Module):
-    """Set random bands of frequency and stretches of time to zero, the mean after CMVN.
+    """Set random spans of frequency and of time to zero, which is the mean after CMVN.
 
-    (B, T, F) and lengths (B,) -> (B, T, F). Widths are drawn evenly up to a share of the bins
-    (Park et al. 2019) and of the utterance's own frames (the adaptive size of Park et al. 2020),
-    then the place of each among those where it fits. Time is not warped, which gained least in
-    2019. Draws from torch's CPU generator, whatever the device.
+    (B, T, F) and lengths (B,) -> (B, T, F). The width of a span is uniform between 0 and a share of
+    the bins (Park et al. 2019) or of the utterance's own frames (the adaptive size of Park et al.
+    2020), its position is uniform among those where it fits. There is no time warping, which
+    gained least in 2019. Random numbers come from torch's CPU generator on every device.
     """
 
     def __init__(self, config: SpecAugmentConfig):
@@ -25,8 +25,8 @@ class SpecAugment(nn.Module):
         batch, time, bins = features.shape
         c = self.config
         bands = self._spans(c.freq_masks, c.freq_share, torch.full((batch,), bins), bins)
-        stretches = self._spans(c.time_masks, c.time_share, lengths.cpu(), time)
-        masked = bands[:, None, :] | stretches[:, :, None]  # (B, T, F)
+        spans = self._spans(c.time_masks, c.time_share, lengths.cpu(), time)
+        masked = bands[:, None, :] | spans[:, :, None]  # (B, T, F)
         return features.masked_fill(masked.to(features.device), 0.0)
 
     @staticmethod

@@ -33,7 +33,7 @@ from asr.scoring.pairs import (
 from asr.scoring.report import write_report
 from asr.scoring.transcript_readers import columns_of
 from asr.scoring.wer import Score, score, write_results
-from asr.text.normalize import NORMALISATIONS, describe, normalize
+from asr.text.normalize import NORMALIZATIONS, describe, normalize
 from asr.transcript import Word
 
 HYPOTHESES = "hypotheses.jsonl"  # what `Assessment.save` writes into a folder
@@ -202,7 +202,7 @@ def _normalization(
     if name is None:
         name = RECIPE if is_model(system) else "none" if system.is_dir() else "basic"
     if name != RECIPE:
-        return name, NORMALISATIONS[name]
+        return name, NORMALIZATIONS[name]
     if system not in recognizers:
         raise UserError(f"{system}: only a model file knows the normalization of its recipe")
     return name, recognizers[system].config.text

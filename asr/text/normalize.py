@@ -8,7 +8,7 @@ import unicodedata
 from asr.config import TextConfig
 
 # Settings by name, for scoring without those of a model.
-NORMALISATIONS = {
+NORMALIZATIONS = {
     "none": TextConfig(lowercase=False, punctuation="keep"),
     "basic": TextConfig(),
 }

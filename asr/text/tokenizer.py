@@ -1,8 +1,8 @@
 """Text <-> token ids: characters, or sentencepiece units (BPE, unigram).
 
-Every tokenizer speaks one dialect, so that a decoder needs to know only `pieces`:
-id 0 is the CTC blank, and a piece that begins with `WORD_START` (U+2581) begins a new word. For
-characters the mark is a piece of its own and stands between words.
+All tokenizers follow one convention, so that a decoder needs only `pieces`: id 0 is the CTC blank,
+and a piece that begins with `WORD_START` (U+2581) begins a new word. For characters the mark is a
+piece of its own, between words.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from asr.errors import UserError
 log = logging.getLogger("asr")
 
 BLANK = 0  # id of the CTC blank
-MOST_TEXTS = 200_000  # that units are learned from: more move few of them, and fill the memory
+MOST_TEXTS = 200_000  # from which units are learned; more texts change few units and take memory
 WORD_START = "\u2581"  # ▁, the mark that sentencepiece writes for the space before a word
 
 
 class Tokenizer(Protocol):
-    """What the rest of the toolkit asks of a tokenizer."""
+    """The interface of tokenizers."""
 
     kind: str
-    pieces: list[str]  # by id; pieces[BLANK] is a name, not text
+    pieces: list[str]  # by id; pieces[BLANK] is a name rather than text
 
     def encode(self, text: str) -> list[int]:
-        """Ids of `text`; raises ValueError where a character is outside the alphabet."""
+        """Ids of `text`; raises ValueError if a character is outside the alphabet."""
         ...
 
     def to_bytes(self) -> bytes:
-        """The file that `load` reads back."""
+        """The file that `from_bytes` reads."""
         ...
 
 
@@ -60,7 +60,7 @@ def _refuse_unknown(text: str, alphabet: set[str]) -> None:
 
 
 class CharacterTokenizer:
-    """One token a character, and one for the gap between words."""
+    """One token for each character, and one for the space between words."""
 
     kind = "characters"
 
@@ -98,15 +98,17 @@ class SentencePieceTokenizer:
 
     @classmethod
     def train(cls, texts: Iterable[str], kind: str, vocab_size: int) -> SentencePieceTokenizer:
-        """Learn `vocab_size` units (the blank among them), or as many as the text allows.
+        """Learn `vocab_size` units, including the blank, or as many as the texts allow.
 
-        Of more than `MOST_TEXTS` so many are drawn; every character of the others has a unit still.
-        Raises `UserError` when there is no text or it has more distinct characters than units.
+        At most `MOST_TEXTS` randomly drawn texts are used, but the characters of all texts have
+        units. Raises `UserError` if there is no text or it has more distinct characters than units.
         """
         kept: list[str] = []
         counts: Counter = Counter()
         draw = random.Random(0)
-        for number, text in enumerate(texts):  # reservoir sampling, as their number is not known
+        for number, text in enumerate(
+            texts
+        ):  # reservoir sampling, because the number of texts is unknown
             text = " ".join(text.split())
             counts.update(text.replace(" ", ""))
             if number < MOST_TEXTS:
@@ -115,7 +117,7 @@ class SentencePieceTokenizer:
                 kept[place] = text
         if not counts:
             raise UserError("cannot build a tokenizer: the training manifest has no text")
-        # One unit for each character, the word start and the blank is the least that can spell.
+        # Each character, the word start and the blank need a unit.
         least = len(counts) + 2
         if vocab_size < least:
             raise UserError(
@@ -125,7 +127,9 @@ class SentencePieceTokenizer:
             )
         try:
             model = _train_sentencepiece(kept, kind, vocab_size, counts)
-        except RuntimeError as error:  # BPE runs out of pairs to merge, and says at what size
+        except (
+            RuntimeError
+        ) as error:  # BPE runs out of pairs to merge; the message has the largest size
             most = re.search(r"value <= (\d+)", str(error))
             if not most:
                 raise
@@ -133,7 +137,7 @@ class SentencePieceTokenizer:
         trained = cls(model, kind)
         if len(trained.pieces) < vocab_size:
             log.warning(
-                "tokenizer.vocab_size lowered from %d to %d: the training text has no more units",
+                "tokenizer.vocab_size lowered from %d to %d: the training text has no more",
                 vocab_size,
                 len(trained.pieces),
             )
@@ -159,7 +163,7 @@ def _train_sentencepiece(
         hard_vocab_limit=kind == "bpe",  # unigram stops below the limit by itself
         character_coverage=1.0,
         required_chars="".join(characters),
-        normalization_rule_name="identity",  # text.py has normalized already
+        normalization_rule_name="identity",  # texts are normalized already
         unk_id=BLANK,
         bos_id=-1,
         eos_id=-1,
@@ -172,14 +176,14 @@ def _train_sentencepiece(
 
 
 def train(texts: Iterable[str], kind: str, vocab_size: int) -> Tokenizer:
-    """A tokenizer of the kind that the configuration names, learned from normalized texts."""
+    """A tokenizer of a kind of `TokenizerConfig`, learned from normalized texts."""
     if kind == CharacterTokenizer.kind:
         return CharacterTokenizer.train(texts)
     return SentencePieceTokenizer.train(texts, kind, vocab_size)
 
 
 def from_bytes(data: bytes, kind: str) -> Tokenizer:
-    """The tokenizer that `to_bytes` wrote. Raises ValueError when `data` holds none."""
+    """The tokenizer that `to_bytes` wrote. Raises ValueError if `data` is not one."""
     try:
         if kind == CharacterTokenizer.kind:
             return CharacterTokenizer(json.loads(data)["characters"])
