@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -106,3 +107,12 @@ def test_ctrl_c_means_what_it_did_before_once_training_is_over():
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_another_thread_than_the_main_one_can_train(corpus, straight):
+    from asr.pipeline.run import Run, load_recipe
+
+    run = Run(load_recipe(corpus / "recipe.yaml"), corpus / "thread", Console(quiet=True))
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(run.train).result()
+    torch.testing.assert_close(weights(run.folder), straight, atol=0, rtol=0)

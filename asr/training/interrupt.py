@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import signal
+import threading
 
 
 class StopRequest:
     """While it is entered, the first Ctrl-C only sets `requested`; a second one stops at once.
 
-    Outside of it, Ctrl-C raises `KeyboardInterrupt` immediately, as usual.
+    Outside of it, Ctrl-C raises `KeyboardInterrupt` immediately, as usual. In any thread but the
+    main one, which alone can receive signals, it changes nothing.
     """
 
     def __init__(self):
         self.requested = False
 
     def __enter__(self) -> StopRequest:
-        self._previous = signal.signal(signal.SIGINT, self._handle)
+        self._in_main_thread = threading.current_thread() is threading.main_thread()
+        if self._in_main_thread:
+            self._previous = signal.signal(signal.SIGINT, self._handle)
         return self
 
     def __exit__(self, *_) -> None:
-        signal.signal(signal.SIGINT, self._previous)
+        if self._in_main_thread:
+            signal.signal(signal.SIGINT, self._previous)
 
     def _handle(self, *_) -> None:
         if self.requested:
