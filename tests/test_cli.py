@@ -807,3 +807,26 @@ def test_help_does_not_wait_for_torch():
     code = "import sys, asr.cli; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "False\n"
+
+
+def test_prepare_says_what_it_found_and_what_it_left_out(run, tmp_path):
+    for i in range(8):
+        (tmp_path / f"in/s{i % 6}").mkdir(parents=True, exist_ok=True)
+        sound(tmp_path / f"in/s{i % 6}/{i}.wav")
+        (tmp_path / f"in/s{i % 6}/{i}.txt").write_text(f"text {i}")
+    (tmp_path / "in/s0/0.wav").write_bytes(b"")
+    status, out, err = run("prepare", tmp_path / "in", "-o", tmp_path / "out", "--dry-run")
+    assert status == 0 and not (tmp_path / "out").exists()
+    out = out.splitlines()
+    assert out[0] == "Recognized: recordings with a .txt beside each"
+    assert out[1].endswith("text 0")
+    status, out, err = run("prepare", tmp_path / "in", "-o", tmp_path / "out")
+    assert status == 1
+    out = out.splitlines()
+    assert out[0] == f"{tmp_path / 'in'}: recordings with a .txt beside each"
+    assert [line.split(": ")[0] for line in out[1:4]] == [
+        str(tmp_path / f"out/{name}.jsonl") for name in ("train", "dev", "test")
+    ]
+    assert out[4] == "No speaker is in two of the sets."
+    assert "1 left out: the audio file is empty" in err
+    assert f"All 1 are listed in {tmp_path / 'out/left_out.tsv'}" in err

@@ -15,12 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
 import soundfile
 import soxr
 
+from asr.audio import sphere
 from asr.audio.source import Encoded, Member, Samples, Source
 from asr.errors import UserError
 
@@ -129,7 +131,7 @@ def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
 
 
 @contextmanager
-def _open(source: Source) -> Iterator[_SoundFile | _Container | _Memory]:
+def _open(source: Source) -> Iterator[_SoundFile | _Container | _Memory | _Sphere]:
     if isinstance(source, Samples):
         yield _Memory(source)
         return
@@ -140,6 +142,11 @@ def _open(source: Source) -> Iterator[_SoundFile | _Container | _Memory]:
     else:
         source = Path(source)
         head, suffix = _head(source), source.suffix
+    if head == sphere.MAGIC[:2]:  # libsndfile reads no shorten, and does not see a missing end
+        with Path(source).open("rb") if data is None else io.BytesIO(data) as raw:
+            if raw.read(len(sphere.MAGIC)) == sphere.MAGIC:
+                yield _Sphere(source, raw)
+                return
     # libsndfile drops most of an MP3 that has a variable bit rate and no header with its length,
     # and its decoder writes to stderr.
     mpeg = suffix.lower() == ".mp3" or head == b"ID" or head >= b"\xff\xe0"
@@ -232,6 +239,27 @@ class _Memory:
         for at in range(start, end, BLOCK_FRAMES):
             chunk = self.source.samples[at : min(at + BLOCK_FRAMES, end)]
             yield _finite(_mono(chunk.T, channel), self.source)
+
+
+class _Sphere:
+    def __init__(self, path: Source, file: BinaryIO):
+        self.path, self.file = path, sphere.Sphere(file, path)
+        if self.file.frames == 0:
+            raise UserError(f"{path}: holds no samples (0.00 s)")
+        header = self.file.header
+        self.info = AudioInfo(self.file.frames / header.rate_hz, header.rate_hz, header.channels)
+
+    def blocks(
+        self, start_s: float, duration_s: float | None, channel: int | None = None
+    ) -> Iterator[np.ndarray]:
+        start = min(round(start_s * self.info.rate_hz), self.file.frames)
+        end = self.file.frames
+        if duration_s is not None:
+            end = min(end, start + round(duration_s * self.info.rate_hz))
+        # What is compressed is unpacked from its beginning each time, so all at once.
+        step = max(end - start, 1) if self.file.header.shorten else BLOCK_FRAMES
+        for at in range(start, end, step):
+            yield _mono(self.file.read(at, min(at + step, end)), channel)
 
 
 class _SoundFile:
@@ -349,7 +377,7 @@ def _truncated(path: Source, found_s: float, stated_s: float) -> UserError:
 # The files that are taken from a folder; a file that is named itself may have any suffix.
 AUDIO_SUFFIXES = frozenset(
     ".aac .aif .aiff .amr .au .caf .flac .m4a .m4b .mka .mkv .mov .mp3 .mp4 .mpga .oga .ogg .opus "
-    ".wav .webm .wma".split()
+    ".sph .wav .webm .wma".split()
 )
 
 

@@ -15,10 +15,11 @@ import typer
 from asr import __version__
 from asr.cli.alignment import align
 from asr.cli.console import LogLines, err, messages, set_messages
-from asr.cli.data import check, prepare, shard
+from asr.cli.data import check, shard
 from asr.cli.language import lm, tune
 from asr.cli.options import command
 from asr.cli.pictures import show
+from asr.cli.prepare import prepare
 from asr.cli.scoring import score
 from asr.cli.settings import config
 from asr.cli.system import bench, doctor

@@ -1,4 +1,4 @@
-"""`asr prepare`, `asr check`, `asr shard`: recordings to manifests, what is wrong, and shards."""
+"""`asr check`, `asr shard`: what is wrong with a manifest, and shards."""
 
 from __future__ import annotations
 
@@ -16,44 +16,6 @@ from asr.data.manifest import Utterance
 if TYPE_CHECKING:
     from asr.config import Config
     from asr.text.tokenizer import Tokenizer
-
-
-def prepare(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="SOURCE",
-            help="A table (.tsv, .csv, .jsonl) of audio and text, a folder of recordings with a "
-            ".txt file beside each, or a Kaldi folder.",
-        ),
-    ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the manifests go.")
-    ],
-    dev: Annotated[
-        float, typer.Option(metavar="SHARE", help="Share of the audio for validation.")
-    ] = 0.1,
-    test: Annotated[
-        float, typer.Option(metavar="SHARE", help="Share of the audio for the test.")
-    ] = 0.1,
-) -> None:
-    """Split your own recordings into train, dev and test sets.
-
-    No speaker is in two of them, or no text if the speakers are not known.
-    """
-    from asr.data import prepare as preparing
-
-    split, left_out = preparing.prepare(source, output, dev, test)
-    for line in left_out:
-        say_failed("left out", line)
-    for name in ("train", "dev", "test"):
-        part = getattr(split, name)
-        minutes = sum(u.duration_s for u in part) / 60
-        result(f"{output / name}.jsonl: {len(part)} utterances, {minutes:.1f} minutes")
-    result(f"No {split.by} is in two of the sets.")
-    if left_out:
-        err.print(f"{len(left_out)} recordings were left out (see above)")
-        raise typer.Exit(1)
 
 
 def check(

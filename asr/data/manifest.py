@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,13 @@ def _rows(file, path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
 def to_utterance(row: dict[str, Any], path: Path, line: int) -> Utterance:
     """The utterance of a row. Raises `UserError` if a column is missing or invalid."""
     row = {SYNONYMS.get(key, key): value for key, value in row.items()}
-    if not isinstance(row.get("audio"), str) or not row["audio"]:
+    audio = row.pop("audio", None)
+    if isinstance(audio, dict):
+        member = _member(audio, path, line)
+        audio = member.name
+    else:
+        member = None
+    if not isinstance(audio, str) or not audio:
         raise UserError(f"{path}:{line}: no column 'audio' (or 'audio_filepath')")
     for key in ("start_s", "duration_s"):
         if key in row:
@@ -124,10 +130,20 @@ def to_utterance(row: dict[str, Any], path: Path, line: int) -> Utterance:
             row[key] = str(row[key])
     if row.get("duration_s") == 0:
         raise UserError(f"{path}:{line}: duration_s is 0; leave it out to have it measured")
-    audio = row.pop("audio")
     known = {key: row.pop(key) for key in COLUMNS if key in row}
     known.setdefault("id", _default_id(audio, known.get("start_s", 0.0)))
-    return Utterance(audio=os.path.normpath(path.parent / audio), extra=row, **known)
+    place = os.path.normpath(path.parent / audio) if member is None else member
+    return Utterance(audio=place, extra=row, **known)
+
+
+def _member(audio: dict[str, Any], path: Path, line: int) -> Member:
+    """Audio inside an archive, as `place` writes it."""
+    name, archive = audio.get("name"), audio.get("path")
+    numbers = [audio.get("offset"), audio.get("size")]
+    whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers)
+    if not (isinstance(name, str) and name and isinstance(archive, str) and archive and whole):
+        raise UserError(f"{path}:{line}: audio in an archive needs path, name, offset and size")
+    return Member(os.path.normpath(path.parent / archive), name, *numbers)
 
 
 def _default_id(audio: str, start_s: float) -> str:
@@ -154,8 +170,17 @@ def write(path: str | Path, utterances: Iterable[Utterance]) -> None:
 
 
 def place(utterance: Utterance, folder: str | Path) -> dict[str, Any]:
-    """The columns that locate its audio in a table in `folder`; not for a `Member`."""
-    row: dict[str, Any] = {"audio": os.path.relpath(utterance.audio, folder)}
+    """The columns that locate its audio in a table in `folder`.
+
+    For a `Member`, `audio` is an object: the archive's path, and the name, offset and size in it.
+    """
+    audio = utterance.audio
+    if isinstance(audio, Member):
+        row: dict[str, Any] = {
+            "audio": asdict(audio) | {"path": os.path.relpath(audio.path, folder)}
+        }
+    else:
+        row = {"audio": os.path.relpath(audio, folder)}
     if utterance.start_s:
         row["start_s"] = round(utterance.start_s, 4)
     if utterance.duration_s is not None:

@@ -1,51 +1,244 @@
-"""Somebody's recordings and texts -> train, dev and test manifests that share no speaker."""
+"""Anybody's recordings and texts -> manifests that training accepts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+import json
+import re
+import tempfile
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, dataclass, replace
+from itertools import islice
 from pathlib import Path
 
-from asr import audio
+import numpy as np
+
+from asr import files
+from asr.audio import Member
 from asr.data import manifest
-from asr.data.importers import read_source
-from asr.data.split import Split, split
+from asr.data.importers import ImportLog, ImportSettings, Source, recognize
+from asr.data.importers.audio_store import AudioStore
+from asr.data.manifest import Utterance
+from asr.data.measure import measured
+from asr.data.split import (
+    FEWEST_SPEAKERS,
+    SplitSettings,
+    assign,
+    key_of,
+    value_of,
+)
 from asr.errors import UserError
+
+LEFT_OUT = "left_out.tsv"
+SETS = ("train", "dev", "test")
+OWN_SETS = "set of the corpus"
+
+
+@dataclass(frozen=True)
+class PreparedSet:
+    name: str
+    path: Path
+    utterances: int
+    hours: float
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` recognized, took and left out."""
+
+    format: str  # in words
+    sets: list[PreparedSet]
+    by: str  # what no two of them share
+    log: ImportLog
+    left_out: Path | None  # the full list, where there is one
+
+    @property
+    def utterances(self) -> int:
+        return sum(part.utterances for part in self.sets)
+
+
+def preview(
+    source: str | Path,
+    format: str | None = None,
+    settings: ImportSettings | None = None,
+    count: int = 5,
+) -> tuple[str, list[Utterance], ImportLog]:
+    """The format of a source in words, and its first utterances; nothing is written."""
+    look, log = Source(source), ImportLog()
+    importer = recognize(look, format)
+    rows = importer.read(look, settings or ImportSettings(), log)
+    return importer.title, list(islice(rows, count)), log
 
 
 def prepare(
     source: str | Path,
     out: str | Path,
-    dev: float = 0.1,
-    test: float = 0.1,
+    *,
+    format: str | None = None,
+    settings: ImportSettings | None = None,
+    split: SplitSettings | None = None,
+    keep_sets: bool = True,
+    language: str | None = None,
+    open_audio: bool = True,
     progress: Callable[[], None] = lambda: None,
-) -> tuple[Split, list[str]]:
-    """Write OUT/train.jsonl, dev.jsonl and test.jsonl; audio stays where it is.
+) -> Prepared:
+    """Write OUT/train.jsonl, dev.jsonl and test.jsonl, and what was left out to left_out.tsv.
 
-    Returns the split, and a line for each recording that was left out.
+    Audio stays where it is; only what lies in no file of its own (a table, one channel of several)
+    is written to OUT/audio. A corpus that has sets of its own keeps them, unless `keep_sets` is
+    false; what it lacks of dev and test is taken from its training set. Memory is about 40 bytes
+    an utterance. With `open_audio` false, durations that the source tells are believed.
+
+    Raises `UserError` when the format is not recognized or nothing can be used.
     """
-    if not (0 < dev < 1 and 0 < test < 1 and dev + test < 1):
-        raise UserError(f"shares: dev {dev:g} and test {test:g} must lie between 0 and 1 together")
-    utterances, left_out = read_source(source)
-    usable = []
-    for utterance in utterances:
-        progress()
-        try:
-            left_s = audio.info(utterance.audio).duration_s - utterance.start_s
-        except UserError as error:
-            left_out.append(str(error))
-            continue
-        if not (utterance.text or "").strip():
-            left_out.append(f"{utterance.id}: no text")
-            continue
-        duration_s = min(left_s, utterance.duration_s or left_s)
-        # Made absolute: the manifests lie elsewhere, and what they name must be found from there.
-        usable.append(
-            replace(utterance, duration_s=duration_s, audio=str(Path(utterance.audio).resolve()))
+    look, out, split = Source(source), Path(out), split or SplitSettings()
+    importer = recognize(look, format)
+    settings = replace(settings or ImportSettings(), store=AudioStore(out / "audio"))
+    out.mkdir(parents=True, exist_ok=True)
+    with (
+        files.replacing(out / LEFT_OUT) as beside,
+        beside.open("w", encoding="utf-8") as file,
+        tempfile.TemporaryFile("w+", encoding="utf-8", dir=out) as spool,
+    ):
+        log = ImportLog(file)
+        rows = importer.read(look, settings, log)
+        keys = _Keys(split.by, split.seed)
+        for u in measured(rows, settings.store, log, language, open_audio):
+            progress()
+            keys.add(u)
+            _store(spool, u)
+        keys.leave_out_repeated(spool, log)
+        if not keys.kept.any():
+            first = log.lines()[1].strip() if log.total else "it holds no utterance"
+            raise UserError(f"{source}: nothing can be used: {first}")
+        names, by = _sets(keys, split, keep_sets)
+        sets = [_write(out, name, spool, names, log) for name in dict.fromkeys(names) if name]
+    if not log.total:
+        (out / LEFT_OUT).unlink()
+    sets.sort(key=lambda part: [part.name.startswith(name) for name in SETS], reverse=True)
+    return Prepared(importer.title, sets, by, log, out / LEFT_OUT if log.total else None)
+
+
+class _Keys:
+    """What decides about the set of each utterance, in arrays: about 40 bytes an utterance."""
+
+    def __init__(self, by: str | None, seed: int):
+        self.by, self.seed = by, seed
+        self.ids, self.speakers, self.others = array("Q"), array("Q"), array("Q")
+        self.lengths_s, self.own = array("d"), array("h")
+        self.own_names: dict[str, int] = {}
+        self.all_have_speakers = True
+        self.kept = np.zeros(0, bool)
+
+    def add(self, u: Utterance) -> None:
+        self.ids.append(key_of(u.id, 0))
+        self.all_have_speakers &= u.speaker is not None
+        self.speakers.append(key_of(u.speaker or "", self.seed))
+        by = "text" if self.by in (None, "speaker") else self.by
+        self.others.append(key_of(value_of(u, by), self.seed))
+        if self.by == "speaker":
+            value_of(u, "speaker")  # raises where there is none
+        self.lengths_s.append(u.duration_s)
+        own = u.extra.get("split")
+        code = -1 if own is None else self.own_names.setdefault(str(own), len(self.own_names))
+        self.own.append(code)
+
+    def leave_out_repeated(self, spool, log: ImportLog) -> None:
+        ids = np.array(self.ids, np.uint64)
+        first = np.unique(ids, return_index=True)[1]
+        self.kept = np.zeros(len(ids), bool)
+        self.kept[first] = True
+        if not self.kept.all():
+            spool.seek(0)
+            for line, kept in zip(spool, self.kept, strict=True):
+                if not kept:
+                    u = _load(line)
+                    log.leave_out("the id was used before", u.id, u.audio)
+
+    def deciding(self) -> tuple[np.ndarray, str]:
+        """The keys of all utterances that no two sets share, and what they are in words."""
+        if self.by == "speaker":
+            return np.array(self.speakers, np.uint64), "speaker"
+        speakers = np.array(self.speakers, np.uint64)
+        several = self.all_have_speakers and len(np.unique(speakers)) >= FEWEST_SPEAKERS
+        if self.by is None and several:
+            return speakers, "speaker"
+        return np.array(self.others, np.uint64), self.by or "text"
+
+
+def _sets(keys: _Keys, settings: SplitSettings, keep: bool) -> tuple[list[str | None], str]:
+    """The name of the set of each utterance (None: it is left out), and what no two sets share."""
+    kept, own = keys.kept, np.array(keys.own)
+    of_row = np.full(len(kept), "train", dtype=object)
+    draw_from, by_own = kept, keep and settings.by is None and (own >= 0).any()
+    if by_own:
+        names = _own_names(list(keys.own_names))
+        for name, code in keys.own_names.items():
+            of_row[own == code] = names[name]
+        missing = {n: not any(name.startswith(n) for name in names.values()) for n in SETS[1:]}
+        settings = replace(
+            settings,
+            dev=settings.dev if missing["dev"] else 0,
+            test=settings.test if missing["test"] else 0,
         )
-    if not usable:
-        raise UserError(f"{source}: nothing can be used: {left_out[0]}")
-    parts = split(usable, dev, test)
-    for name in ("train", "dev", "test"):
-        manifest.write(Path(out) / f"{name}.jsonl", getattr(parts, name))
-    return parts, left_out
+        draw_from = kept & (of_row == "train")
+    by = OWN_SETS
+    if (settings.dev or settings.test) and draw_from.any():
+        deciding, what = keys.deciding()
+        by = f"{OWN_SETS}; {what} in what was taken from its training set" if by_own else what
+        lengths_s = np.array(keys.lengths_s)[draw_from]
+        codes = assign(deciding[draw_from], lengths_s, settings, what)
+        of_row[draw_from] = np.array(SETS, dtype=object)[codes]
+    of_row[~kept] = None
+    return of_row.tolist(), by
+
+
+def _own_names(names: Sequence[str]) -> dict[str, str]:
+    """A corpus's names for its sets -> ours: all for training are one; dev and test are called so
+    where there is one of each, otherwise as the corpus calls them.
+    """
+    kinds = {name: _kind(name) for name in names}
+    counts = {kind: list(kinds.values()).count(kind) for kind in SETS}
+    found = {}
+    for name, kind in kinds.items():
+        alone = kind == "train" or (kind is not None and counts[kind] == 1)
+        found[name] = kind if alone else re.sub(r"[^\w.-]", "_", name).lower()
+    return found
+
+
+def _kind(name: str) -> str | None:
+    starts = (
+        ("train", "train"),
+        ("dev", "dev"),
+        ("val", "dev"),
+        ("test", "test"),
+        ("eval", "test"),
+    )
+    return next((kind for start, kind in starts if name.lower().startswith(start)), None)
+
+
+def _write(out: Path, name: str, spool, names: Sequence[str | None], log: ImportLog) -> PreparedSet:
+    path, seconds, count = out / f"{name}.jsonl", 0.0, 0
+
+    def chosen() -> Iterator[Utterance]:
+        nonlocal seconds, count
+        spool.seek(0)
+        for line, of_row in zip(spool, names, strict=True):
+            if of_row == name:
+                utterance = _load(line)
+                seconds, count = seconds + utterance.duration_s, count + 1
+                yield utterance
+
+    manifest.write(path, chosen())
+    return PreparedSet(name, path, count, seconds / 3600)
+
+
+def _store(spool, u: Utterance) -> None:
+    audio = list(astuple(u.audio)) if isinstance(u.audio, Member) else u.audio
+    row = (u.id, audio, u.start_s, u.duration_s, u.text, u.speaker, u.language, u.extra)
+    spool.write(json.dumps(row) + "\n")
+
+
+def _load(line: str) -> Utterance:
+    id, audio, *rest = json.loads(line)
+    return Utterance(id, Member(*audio) if isinstance(audio, list) else audio, *rest)

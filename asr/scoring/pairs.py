@@ -13,8 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from asr.config import TextConfig
 from asr.data.manifest import Utterance
+from asr.data.nist import IGNORED
 from asr.errors import UserError
-from asr.scoring.transcript_readers import IGNORED, Text, TextFile, read_texts, split_by_segments
+from asr.scoring.transcript_readers import Text, TextFile, read_texts, split_by_segments
 from asr.scoring.wer import Pair
 from asr.text.normalize import normalize
 from asr.transcript import Word

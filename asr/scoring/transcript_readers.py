@@ -10,10 +10,20 @@ from typing import Any, Literal
 
 from asr.data import manifest
 from asr.data.manifest import Utterance
+from asr.data.nist import (
+    IGNORED,
+    TimedWord,
+    is_comment,
+    is_ctm,
+    is_stm,
+    parse_ctm,
+    parse_stm,
+    parse_trn,
+)
 from asr.errors import UserError
 
 Role = Literal["reference", "hypothesis"]
-Fields = list[tuple[int, list[str]]]  # line number and whitespace-separated fields of each line
+Lines = list[tuple[int, str]]  # with their line numbers
 
 # The column that has the text, by preference; NeMo writes hypotheses to pred_text, beside text.
 TEXT_COLUMNS = {
@@ -21,8 +31,6 @@ TEXT_COLUMNS = {
     "hypothesis": ("hypothesis", "pred_text", "text"),
 }
 ALL_TEXT_COLUMNS = {name for names in TEXT_COLUMNS.values() for name in names}
-IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"  # the text of an stm segment that is not scored
-ALTERNATIVES = {"{", "}", "/", "@"}  # mark alternatives in an stm; a ctm has <ALT_BEGIN> etc.
 
 
 @dataclass(frozen=True)
@@ -37,21 +45,6 @@ class Text:
     def speaker(self) -> str | None:
         speaker = self.columns.get("speaker")
         return None if speaker is None else str(speaker)
-
-
-@dataclass(frozen=True)
-class TimedWord:
-    """A word of a ctm."""
-
-    file: str
-    channel: str
-    start_s: float
-    duration_s: float
-    text: str
-
-    @property
-    def middle_s(self) -> float:
-        return self.start_s + self.duration_s / 2
 
 
 @dataclass(frozen=True)
@@ -88,7 +81,7 @@ def read_texts(path: str | Path, role: Role) -> TextFile:
         return _table(path, role)
     lines = list(_lines(path))
     if suffix in _NIST:
-        return _NIST[suffix](path, _fields(lines))
+        return _NIST[suffix](path, lines)
     if any(line.strip() for _, line in lines):
         if all("\t" in line for _, line in lines):
             split = [(n, *line.partition("\t")[::2]) for n, line in lines]
@@ -97,9 +90,9 @@ def read_texts(path: str | Path, role: Role) -> TextFile:
             split = [line.split(maxsplit=1) for _, line in lines if line.strip()]
             texts = [Text(id, rest[0] if rest else "") for id, *rest in split]
             return TextFile(path, "Kaldi text", texts)
-        for fits, read in ((_is_ctm, _ctm), (_is_stm, _stm)):
-            if all(fits(found) for _, found in _fields(lines)):
-                return read(path, _fields(lines))
+        for fits, read in ((is_ctm, _ctm), (is_stm, _stm)):
+            if all(fits(line.split()) for _, line in _content(lines)):
+                return read(path, lines)
     texts = [Text(str(number), line) for number, line in lines]
     return TextFile(path, "plain text, one utterance per line", texts, numbered=True)
 
@@ -175,31 +168,13 @@ def _table(path: Path, role: Role) -> TextFile:
     return TextFile(path, "table", texts, column)
 
 
-def _trn(path: Path, lines: Fields) -> TextFile:
-    texts = []
-    for number, found in lines:
-        if not (found[-1].startswith("(") and found[-1].endswith(")")):
-            raise UserError(f"{path}:{number}: a line of a .trn must end with (id)")
-        texts.append(Text(found[-1][1:-1], " ".join(found[:-1])))
+def _trn(path: Path, lines: Lines) -> TextFile:
+    texts = [Text(*_parsed(parse_trn, path, number, line)) for number, line in _content(lines)]
     return TextFile(path, "trn", texts)
 
 
-def _is_ctm(found: list[str]) -> bool:
-    return len(found) in (5, 6) and all(_number(value) is not None for value in found[2:4])
-
-
-def _ctm(path: Path, lines: Fields) -> TextFile:
-    words = []
-    for number, found in lines:
-        if not _is_ctm(found):
-            raise UserError(
-                f"{path}:{number}: expected file, channel, start, duration, word and optionally a "
-                "confidence"
-            )
-        file, channel, start, duration, word = found[:5]
-        if word.startswith("<ALT"):
-            raise UserError(f"{path}:{number}: alternatives ({word}) are not supported; keep one")
-        words.append(TimedWord(file, channel, float(start), float(duration), word))
+def _ctm(path: Path, lines: Lines) -> TextFile:
+    words = [_parsed(parse_ctm, path, number, line) for number, line in _content(lines)]
     words.sort(key=lambda word: (word.file, word.channel, word.start_s))
     channels = {(word.file, word.channel) for word in words}
     mono = {file for file, _ in channels if sum(file == other for other, _ in channels) == 1}
@@ -210,32 +185,33 @@ def _ctm(path: Path, lines: Fields) -> TextFile:
     return TextFile(path, "ctm", texts, words=tuple(words))
 
 
-def _is_stm(found: list[str]) -> bool:
-    return len(found) >= 5 and all(_number(value) is not None for value in found[3:5])
-
-
-def _stm(path: Path, lines: Fields) -> TextFile:
+def _stm(path: Path, lines: Lines) -> TextFile:
     texts = []
-    for number, found in lines:
-        if not _is_stm(found):
-            raise UserError(f"{path}:{number}: expected file, channel, speaker, start, end, text")
-        file, channel, speaker, start, end, *words = found
-        columns = {"file": file, "channel": channel, "speaker": speaker, "start_s": float(start)}
-        columns["duration_s"] = float(end) - float(start)
-        if columns["duration_s"] < 0:
-            raise UserError(f"{path}:{number}: the segment ends ({end}) before it starts ({start})")
-        if words and words[0].startswith("<") and words[0].endswith(">"):
-            columns["label"] = words.pop(0)[1:-1]
-        if ALTERNATIVES & set(words):
-            raise UserError(
-                f"{path}:{number}: alternatives {{ a / b }} are not supported; keep one"
-            )
-        id = f"{file}_{channel}_{columns['start_s']:.3f}"
-        texts.append(Text(id, " ".join(words), columns))
+    for number, line in _content(lines):
+        segment = _parsed(parse_stm, path, number, line)
+        columns = {
+            "file": segment.file,
+            "channel": segment.channel,
+            "speaker": segment.speaker,
+            "start_s": segment.start_s,
+            "duration_s": segment.end_s - segment.start_s,
+        }
+        if segment.label is not None:
+            columns["label"] = segment.label
+        text = IGNORED if segment.ignored else " ".join(segment.words)
+        id = f"{segment.file}_{segment.channel}_{segment.start_s:.3f}"
+        texts.append(Text(id, text, columns))
     return TextFile(path, "stm", texts)
 
 
-_NIST: dict[str, Callable[[Path, Fields], TextFile]] = {".trn": _trn, ".ctm": _ctm, ".stm": _stm}
+def _parsed(parse: Callable[[str], Any], path: Path, number: int, line: str) -> Any:
+    try:
+        return parse(line)
+    except ValueError as error:
+        raise UserError(f"{path}:{number}: {error}") from None
+
+
+_NIST: dict[str, Callable[[Path, Lines], TextFile]] = {".trn": _trn, ".ctm": _ctm, ".stm": _stm}
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -248,13 +224,6 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise UserError(f"{path}: cannot be read: {error}") from None
 
 
-def _fields(lines: list[tuple[int, str]]) -> Fields:
-    """The fields of each line, without blank lines and comments."""
-    return [(n, line.split()) for n, line in lines if line.strip() and not line.startswith(";;")]
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+def _content(lines: Lines) -> Lines:
+    """The lines that are neither blank nor a comment."""
+    return [(number, line) for number, line in lines if not is_comment(line)]

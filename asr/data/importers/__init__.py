@@ -1,27 +1,64 @@
-"""Importers: each reads one layout of a corpus; `read_source` finds out which it is."""
+"""Importers: each reads one format of corpora; `recognize` finds out which one it is."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from asr.data import manifest
-from asr.data.importers.folder import read_folder
-from asr.data.importers.kaldi import read_kaldi
-from asr.data.manifest import Utterance
+from asr.data.importers import (
+    beside,
+    common_voice,
+    kaldi,
+    lhotse,
+    librispeech,
+    ljspeech,
+    parquet,
+    shar,
+    sphinx,
+    tables,
+    tedlium,
+    webdataset,
+)
+from asr.data.importers.base import Importer, ImportLog, ImportSettings, Source
 from asr.errors import UserError
 
+IMPORTERS: dict[str, Importer] = {
+    importer.name: importer
+    for importer in (
+        librispeech.IMPORTER,
+        tedlium.IMPORTER,
+        ljspeech.IMPORTER,
+        common_voice.IMPORTER,
+        sphinx.IMPORTER,
+        kaldi.IMPORTER,
+        lhotse.IMPORTER,
+        shar.IMPORTER,
+        webdataset.IMPORTER,
+        parquet.IMPORTER,
+        tables.IMPORTER,
+        *beside.IMPORTERS,
+    )
+}
 
-def read_source(path: str | Path) -> tuple[list[Utterance], list[str]]:
-    """Utterances of a manifest, a Kaldi folder, or a folder of recordings with texts beside them.
+__all__ = ["IMPORTERS", "ImportLog", "ImportSettings", "Importer", "Source", "recognize"]
 
-    Returns them with a line for each recording that was left out, saying why. Raises `UserError`
-    where nothing is found.
+
+def recognize(source: Source, format: str | None = None) -> Importer:
+    """The importer of a source, or the one that is called `format`.
+
+    Raises `UserError` where none or more than one fits.
     """
-    path = Path(path)
-    if path.is_file():
-        return manifest.read(path), []
-    if not path.is_dir():
-        raise UserError(f"{path}: no such file or folder")
-    if (path / "wav.scp").is_file():
-        return read_kaldi(path), []
-    return read_folder(path)
+    if format is not None:
+        if format not in IMPORTERS:
+            raise UserError(f"{format}: no such format; choose one of {', '.join(IMPORTERS)}")
+        return IMPORTERS[format]
+    found = {importer: importer.sniff(source) for importer in IMPORTERS.values()}
+    best = max(found.values())
+    fitting = [importer for importer, answer in found.items() if answer == best and answer]
+    if not fitting:
+        what = "a folder without audio and texts" if source.is_dir else "a file"
+        raise UserError(
+            f"{source.path}: {what} in no format that is known; "
+            f"the formats are {', '.join(IMPORTERS)}"
+        )
+    if len(fitting) > 1:
+        names = " or ".join(f"{importer.name} ({importer.title})" for importer in fitting)
+        raise UserError(f"{source.path}: could be {names}; name the format")
+    return fitting[0]

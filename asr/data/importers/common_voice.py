@@ -1,0 +1,100 @@
+"""Mozilla Common Voice: TSV files beside a folder of clips. https://commonvoice.mozilla.org
+
+The files have no quoting: a quotation mark is a letter. `client_id` is the speaker; the votes are
+kept. Of a folder the sets train, dev and test are read; a file such as validated.tsv by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from asr.data.importers.base import (
+    NO,
+    SURE,
+    Importer,
+    ImportLog,
+    ImportSettings,
+    Source,
+    lines_of,
+)
+from asr.data.manifest import Utterance
+
+SETS = ("train", "dev", "test")
+KEPT = ("up_votes", "down_votes", "age", "gender", "accents", "accent", "variant", "sentence_id")
+
+
+def sniff(source: Source) -> int:
+    return SURE if _tables(source) else NO
+
+
+def read(source: Source, settings: ImportSettings, log: ImportLog) -> Iterator[Utterance]:
+    for path in _tables(source):
+        lengths = _lengths(path.parent / "clip_durations.tsv")
+        split = path.stem if source.is_dir and path.stem in SETS else None
+        yield from _read(path, settings.audio_root or path.parent, lengths, split, log)
+
+
+def _read(
+    path: Path, root: Path, lengths: dict[str, float], split: str | None, log: ImportLog
+) -> Iterator[Utterance]:
+    names: list[str] | None = None
+    clips = root / "clips" if (root / "clips").is_dir() else root
+    for number, line in lines_of(path):
+        cells = line.split("\t")
+        if names is None:
+            names = cells
+            continue
+        where = f"{path}:{number}"
+        if len(cells) != len(names):
+            log.leave_out("the row does not have the columns of the first line", where, line[:80])
+            continue
+        row = dict(zip(names, cells, strict=True))
+        name, text = row["path"], " ".join(row["sentence"].split())
+        audio = clips / (name if Path(name).suffix else f"{name}.mp3")
+        if not text:
+            log.leave_out("no text", where, name)
+            continue
+        if not audio.is_file():
+            log.leave_out("the audio file does not exist", where, name)
+            continue
+        extra = {key: row[key] for key in KEPT if row.get(key)}
+        if split is not None:
+            extra["split"] = split
+        id, length_s = Path(name).stem, lengths.get(audio.name)
+        speaker, language = row.get("client_id") or None, row.get("locale") or None
+        yield Utterance(id, str(audio), 0.0, length_s, text, speaker, language, extra)
+
+
+def _lengths(path: Path) -> dict[str, float]:
+    """Seconds by name, where the release tells them (`clip<TAB>duration[ms]`)."""
+    found: dict[str, float] = {}
+    for _, line in lines_of(path) if path.is_file() else ():
+        name, _, milliseconds = line.partition("\t")
+        if milliseconds.strip().isdecimal() and int(milliseconds):
+            found[name] = int(milliseconds) / 1000
+    return found
+
+
+def _tables(source: Source) -> list[Path]:
+    if not source.is_dir:
+        return [source.path] if source.suffix == ".tsv" and _is_table(source.path) else []
+    # cv-corpus-24.0-2025-12-05/de/train.tsv: the release's folder, or the language's
+    folders = [
+        source.path,
+        *sorted({source.path / f.parent for f in source.files if f.name == "train.tsv"}),
+    ]
+    for folder in folders:
+        found = [folder / f"{name}.tsv" for name in SETS]
+        found = [path for path in found if path.is_file() and _is_table(path)]
+        if found:
+            return found
+    return []
+
+
+def _is_table(path: Path) -> bool:
+    first = next((line for _, line in lines_of(path)), "").split("\t")
+    return {"client_id", "path", "sentence"} <= set(first)
+
+
+IMPORTER = Importer("common-voice", "Common Voice (TSV files and clips)", sniff, read)

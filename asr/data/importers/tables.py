@@ -1,0 +1,195 @@
+"""Tables of audio and text: CSV, TSV, JSON Lines (ours, NeMo's, Hugging Face's metadata).
+
+A folder that holds such a table is one too: manifest.jsonl, metadata.csv, or one table a set, such
+as train.jsonl and test.jsonl.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from asr.audio import AUDIO_SUFFIXES
+from asr.data.importers.base import NO, SURE, Importer, ImportLog, ImportSettings, Source
+from asr.data.importers.columns import (
+    AudioFinder,
+    find_columns,
+    guess,
+    plain,
+    to_utterance,
+    with_split,
+)
+from asr.data.manifest import Utterance
+from asr.errors import UserError
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".ndjson", ".jsonl.gz", ".json.gz")
+# Columns of formats that have an importer of their own: Common Voice, lhotse, NeMo's tars.
+OTHERS = {"clientid", "recordingid", "supervisions", "sources", "samplingrate", "shardid"}
+LOOKED_AT = 100  # rows of JSON Lines, for their keys
+Rows = Iterator[tuple[int, dict[str, Any] | None]]  # with their lines; None: the row is damaged
+
+
+def sniff(source: Source) -> int:
+    if source.is_dir:
+        return SURE if _tables(source) else NO
+    if not source.path.name.lower().endswith(TABLE_SUFFIXES):
+        return NO
+    names = column_names(source.path)
+    if OTHERS & set(map(plain, names)):
+        return NO
+    # A .json may be anything; a CSV with odd columns is one of which the user has to name some.
+    return SURE if guess(names) or source.suffix in (".csv", ".tsv", ".jsonl") else NO
+
+
+def read(source: Source, settings: ImportSettings, log: ImportLog) -> Iterator[Utterance]:
+    tables = _tables(source) if source.is_dir else [source.path]
+    stems = {(path.parent, path.name.split(".")[0]) for path in tables}
+    are_sets = len(stems) == len(tables) and all(map(source.set_of, tables))
+    if len(tables) > 1 and not are_sets:
+        names = ", ".join(str(path.relative_to(source.path)) for path in tables)
+        raise UserError(f"{source.path}: holds several tables ({names}); name one of them")
+    for path in tables:
+        split = source.set_of(path) if source.is_dir else None
+        for utterance in read_table(path, settings, log):
+            own = "split" in utterance.extra
+            yield utterance if own else with_split(utterance, split)
+
+
+def read_table(path: Path, settings: ImportSettings, log: ImportLog) -> Iterator[Utterance]:
+    """The utterances of one table. Raises `UserError` where no column is the audio or the text."""
+    names = column_names(path)
+    if not names:
+        raise UserError(f"{path}: holds no row")
+    columns = find_columns(names, settings.columns, path)
+    log.note(", ".join(f"{role} is {name!r}" for role, name in columns.of.items() if role != name))
+    finder = AudioFinder(path, settings.audio_root)
+    for line, row in rows(path):
+        if row is None:
+            log.leave_out("the row cannot be read (columns, quotes or JSON)", f"{path}:{line}")
+            continue
+        found = to_utterance(row, columns, finder, f"{path}:{line}", log)
+        if found is not None:
+            yield found
+
+
+def _tables(source: Source) -> list[Path]:
+    """The tables of a folder: at the top, or one below each of its folders (train/metadata.csv).
+
+    Tables called metadata or manifest come first, then those called after a set.
+    """
+    tables = [path for path in source.files if path.name.lower().endswith(TABLE_SUFFIXES)]
+    for depth in (1, 2, 3):
+        at = [source.path / path for path in tables if len(path.parts) == depth]
+        named = [p for p in at if p.name.split(".")[0].lower() in ("metadata", "manifest")]
+        for candidates in (named, [p for p in at if source.set_of(p)], at if depth == 1 else []):
+            found = [path for path in candidates if _is_ours(path)]
+            if found:
+                return found
+    return []
+
+
+def _is_ours(path: Path) -> bool:
+    names = column_names(path)
+    indexes_a_tar = path.with_suffix(".tar").exists()
+    return guess(names) and not OTHERS & set(map(plain, names)) and not indexes_a_tar
+
+
+def column_names(path: Path) -> list[str]:
+    """The columns of a table, or the keys of its first rows where they are JSON; [] for neither."""
+    names: dict[str, None] = {}
+    try:
+        for _, row in itertools.islice(rows(path), LOOKED_AT if _is_json(path) else 1):
+            names |= dict.fromkeys(row or ())
+    except UserError:
+        pass
+    return list(names)
+
+
+def _is_json(path: Path) -> bool:
+    return ".json" in path.name.lower() or path.suffix.lower() == ".ndjson"
+
+
+def rows(path: Path) -> Rows:
+    """The rows of a table, with their line numbers. Raises `UserError` where it is not text."""
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    try:
+        with opener(path, "rb") as raw:
+            first = raw.read(2)
+            raw.seek(0)
+            utf16 = first in (b"\xff\xfe", b"\xfe\xff")
+            with io.TextIOWrapper(raw, "utf-16" if utf16 else "utf-8-sig", newline="") as file:
+                yield from _json_rows(file, path) if _is_json(path) else _cells(file, path)
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8; save it as UTF-8") from None
+    except (OSError, EOFError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+
+
+def _json_rows(file, path: Path) -> Rows:
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            json.dumps(row, ensure_ascii=False).encode()  # \\ud800 is half a character
+        except ValueError:
+            if number == 1 and line.strip() in ("[", "{"):
+                raise UserError(
+                    f"{path}: one JSON document; write one JSON object a line instead"
+                ) from None
+            row = None
+        yield number, row if isinstance(row, dict) else None
+
+
+def _cells(file, path: Path) -> Rows:
+    """CSV with the delimiter of its first line; a .tsv has tabs, and quotes are letters there."""
+    first = file.readline()
+    file.seek(0)
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;|\t", key=first.count)
+    quoting = csv.QUOTE_NONE if delimiter in "|\t" else csv.QUOTE_MINIMAL
+    reader = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True)
+    header = None
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error:  # a quote that is never closed, most often
+            yield line, None
+            continue
+        if cells is None:
+            return
+        if not any(cell.strip() for cell in cells):
+            continue
+        if header is None:
+            header, is_row = _header(cells)
+            if not is_row:
+                continue
+        if len(cells) != len(header):
+            yield line, None
+            continue
+        yield line, dict(zip(header, cells, strict=True))
+
+
+def _header(cells: list[str]) -> tuple[list[str], bool]:
+    """The names of the columns, and whether the first line is a row, as there is no header.
+
+    Without a header the column with the name of an audio file is the audio, and the last other
+    column the text.
+    """
+    suffixes = [Path(cell.strip()).suffix.lower() for cell in cells]
+    audio = [i for i, suffix in enumerate(suffixes) if suffix in AUDIO_SUFFIXES]
+    if len(audio) != 1 or len(cells) < 2:
+        return [cell.strip() for cell in cells], False
+    others = [i for i in range(len(cells)) if i != audio[0]]
+    names = [f"column {i + 1}" for i in range(len(cells))]
+    names[audio[0]], names[others[-1]] = "audio", "text"
+    return names, True
+
+
+IMPORTER = Importer("table", "a table of audio and text (CSV, TSV or JSON Lines)", sniff, read)
