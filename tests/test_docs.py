@@ -1,8 +1,9 @@
 """Contract 9: every command of the pages is run, as it stands, or on a smaller scale.
 
-A page's commands are the lines of its fenced blocks that name no language. They run in one folder,
-in the order of the pages; what a reader would have lying there is made beforehand. A command that
-is not in `RUN` fails the test that collects them.
+A page's commands are the lines of its fenced blocks that name no language, and those in README's
+table of figures. They run in one folder, in the order of the pages; the files that the pages take
+as given are made beforehand. A command that is not in `RUN` fails the test that collects them.
+test_tools.py runs the programs in tools/.
 """
 
 import gzip
@@ -26,6 +27,7 @@ from asr.plotting.recording import OF_MODEL
 ROOT = Path(__file__).parent.parent
 PAGES = [
     ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
     *sorted(ROOT.glob("recipes/*/README.md")),
     *sorted(ROOT.glob("docs/*.md")),
 ]
@@ -44,6 +46,11 @@ BEGUN = (
 RUN = {
     "bash tools/quickstart.sh": None,  # its commands are collected beside those of the pages
     "bash tools/test.sh": None,  # this
+    # installs from the network: test_wheel.py installs from the wheel
+    "bash tools/setup.sh": None,
+    "bash tools/setup.sh dev": None,
+    "asr doctor": "",
+    "asr config train": "",
     "asr run recipes/digits": f"asr run recipes/digits {DIGITS}",
     "asr prepare recordings -o data/mine": "",
     "asr check data/mine/train.jsonl": "",
@@ -146,6 +153,8 @@ def commands() -> list[str]:
             found += [
                 line for line in lines if re.match(r"(asr|bash|python|echo|torchrun|cat) ", line)
             ]
+    readme = (ROOT / "README.md").read_text()
+    found += re.findall(r"`((?:asr run|bash) [^`]*)`", readme)  # its table of figures
     script = (ROOT / "tools/quickstart.sh").read_text()
     found += re.findall(r"^\.venv/bin/(asr .*)$", script, re.M)
     return list(dict.fromkeys(" ".join(command.split()) for command in found))

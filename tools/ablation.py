@@ -1,6 +1,6 @@
 """What each part of a recipe gains: variants trained in turn with the same budget, in one table.
 
-    python tools/ablation.py VARIANTS.yaml [--runs runs] [--only NAME ...]
+    python tools/ablation.py VARIANTS.yaml [-o runs] [--only NAME ...]
 
 The recipe's corpus must have been prepared. The file names the recipe, what all variants share, and
 for each its changes as `section.key=value`, added to those of the variant that it is `on`. Trained
@@ -38,7 +38,7 @@ def asr(*arguments: str | Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("variants", type=Path)
-    parser.add_argument("-o", type=Path, default=Path("runs"))
+    parser.add_argument("-o", "--runs", type=Path, default=Path("runs"))
     parser.add_argument("--only", nargs="*", help="train these alone")
     options = parser.parse_args()
     plan = yaml.safe_load(options.variants.read_text())

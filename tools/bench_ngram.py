@@ -22,15 +22,13 @@ from pathlib import Path
 from asr.data.texts import lines_of, sentences_of
 from asr.lm.ngram import NGram
 
-WORDS = 1_000_000
 
-
-def split(source: Path, folder: Path) -> list[Path]:
-    """The first `WORDS` words in lower case, and the rest, as files."""
+def split(source: Path, folder: Path, words: int) -> list[Path]:
+    """The first `words` words in lower case, and the rest, as files."""
     paths, done = [folder / "train.txt", folder / "test.txt"], 0
     with open(paths[0], "w", encoding="utf-8") as train, open(paths[1], "w") as test:
         for line in lines_of(source):
-            (train if done < WORDS else test).write(" ".join(line.lower().split()) + "\n")
+            (train if done < words else test).write(" ".join(line.lower().split()) + "\n")
             done += len(line.split())
     return paths
 
@@ -91,14 +89,15 @@ def main() -> None:
     parser.add_argument("text", type=Path)
     parser.add_argument("--lmplz", type=Path, help="KenLM's estimator, to compare with")
     parser.add_argument("--order", type=int, help="estimate this order only, in this process")
-    parser.add_argument("--to", type=Path)
+    parser.add_argument("-o", "--output", type=Path, help="of --order")
+    parser.add_argument("--words", type=int, default=1_000_000, help="words to estimate from")
     arguments = parser.parse_args()
     if arguments.order:
-        estimate(arguments.text, arguments.order, arguments.to)
+        estimate(arguments.text, arguments.order, arguments.output)
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        train, test = split(arguments.text, folder)
+        train, test = split(arguments.text, folder, arguments.words)
         print("| order | n-grams | seconds | peak MiB |\n|---|---|---|---|", flush=True)
         for order in (1, 2, 3, 4, 5, 6):
             options = ["--order", str(order), "-o", folder / f"{order}.npz"]
