@@ -809,6 +809,19 @@ def test_help_does_not_wait_for_torch():
     assert done.stdout == "False\n"
 
 
+def test_export_manifest(run, tmp_path):
+    sound(tmp_path / "a.wav")
+    rows = [{"id": name, "audio": f"{name}.wav", "text": "x"} for name in ("a", "gone")]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    arguments = ["export-manifest", tmp_path / "m.jsonl", "-o", tmp_path / "out", "--to"]
+    status, out, err = run(*arguments, "lhotse")
+    assert status == 1 and len(err) == 2 and err[0].startswith("left out gone: ")
+    files = "recordings.jsonl.gz, supervisions.jsonl.gz"
+    assert out == f"{tmp_path / 'out'}: 1 utterances in {files}\n"
+    status, out, err = run(*arguments, "espnet")
+    assert status == 2 and "espnet: no such format; choose one of nemo" in err[0]
+
+
 def test_prepare_says_what_it_found_and_what_it_left_out(run, tmp_path):
     for i in range(8):
         (tmp_path / f"in/s{i % 6}").mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ UNDERSTOOD = {
     "sph2pipe -f wav a.sph |": ("a.sph", None),
     "sph2pipe -f wav -p -c 1 a.sph |": ("a.sph", 0),
     "/k/tools/sph2pipe_v2.5/sph2pipe -f wav -p -c 2 'my file.sph' |": ("my file.sph", 1),
+    "flac -c -d -s '/data/my $(music) | 1;.flac' |": ("/data/my $(music) | 1;.flac", None),
     "sph2pipe -p a.sph - |": ("a.sph", None),
     "flac -c -d -s a.flac |": ("a.flac", None),
     "flac -dcs a.flac|": ("a.flac", None),

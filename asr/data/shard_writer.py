@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 
 from asr import audio, files
-from asr.audio import AUDIO_SUFFIXES
+from asr.audio import AUDIO_SUFFIXES, Member
 from asr.data.check import check_duration
 from asr.data.manifest import Utterance
 from asr.data.shards import Shard, index_tar, write_summary
@@ -133,17 +133,22 @@ def pack(utterance: Utterance) -> Sample:
     wrong = check_duration(utterance, info.duration_s)
     if wrong:
         raise UserError(wrong[0].detail)
-    path = Path(utterance.audio)
-    suffix, wanted_s = path.suffix.lower(), utterance.duration_s
+    source = utterance.audio
+    name = source.name if isinstance(source, Member) else str(source)
+    suffix, wanted_s = Path(name).suffix.lower(), utterance.duration_s
     to_the_end = wanted_s is None or wanted_s > info.duration_s - MANIFEST_STEP_S
     if utterance.start_s == 0 and to_the_end and suffix in AUDIO_SUFFIXES:
-        return Sample(utterance, suffix, path.read_bytes(), info.duration_s)
-    samples = audio.read(path, info.rate_hz, utterance.start_s, wanted_s)
+        return Sample(utterance, suffix, _bytes_of(source), info.duration_s)
+    samples = audio.read(source, info.rate_hz, utterance.start_s, wanted_s)
     # libsndfile would scale by 32767 and so change samples that were 16-bit integers.
     pcm = np.rint(samples * 32768).clip(-32768, 32767).astype(np.int16)
     file = io.BytesIO()
     soundfile.write(file, pcm, info.rate_hz, format="FLAC")
     return Sample(utterance, ".flac", file.getvalue(), len(pcm) / info.rate_hz)
+
+
+def _bytes_of(source: str | Member) -> bytes:
+    return source.read() if isinstance(source, Member) else Path(source).read_bytes()
 
 
 def _add(tar: tarfile.TarFile, key: str, sample: Sample) -> None:

@@ -22,6 +22,7 @@ def _long(*names: str) -> set[str]:
     return {f"--{name}" for name in names}
 
 
+_QUOTED = re.compile(r"'[^'\n]*'")  # nothing in it means anything to a shell
 _FORBIDDEN = re.compile(r"[$`;&<>(){}\\\n]")
 # Options with a value that only say how the samples are written; we resample on our own.
 _SOX_VALUES = {"-r", "-b", "-e", "-t", *_long("rate", "bits", "encoding", "type")}
@@ -48,15 +49,10 @@ class NotUnderstood(ValueError):
 
 def understand(command: str) -> Piped:
     """What `COMMAND |` reads. Raises `NotUnderstood` with the reason; nothing is ever run."""
-    if _FORBIDDEN.search(command):
+    if _FORBIDDEN.search(_QUOTED.sub("", command)):
         raise NotUnderstood("it needs a shell")
-    stages = command.strip().removesuffix("|").split("|")
     found: Piped | None = None
-    for stage in stages:
-        try:
-            words = shlex.split(stage)
-        except ValueError as error:
-            raise NotUnderstood(str(error)) from None
+    for words in _stages(command.strip().removesuffix("|")):
         program = words[0].rpartition("/")[2] if words else ""
         if program not in _PROGRAMS:
             raise NotUnderstood(f"{program or 'an empty command'} is not known")
@@ -72,6 +68,22 @@ def understand(command: str) -> Piped:
                 raise NotUnderstood("two commands choose a channel")
             found = Piped(found.path, channel)
     return found
+
+
+def _stages(command: str) -> list[list[str]]:
+    """The words of each command. Raises `NotUnderstood`."""
+    lexer = shlex.shlex(command, posix=True, punctuation_chars="|")
+    lexer.whitespace_split, lexer.commenters = True, ""
+    stages: list[list[str]] = [[]]
+    try:
+        for word in lexer:
+            if word == "|":
+                stages.append([])
+            else:
+                stages[-1].append(word)
+    except ValueError as error:
+        raise NotUnderstood(str(error)) from None
+    return stages
 
 
 def _sph2pipe(words: list[str]) -> tuple[str, int | None]:

@@ -1,0 +1,42 @@
+"""Exporters: a manifest in the form that another toolkit reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from asr.data.exporters.base import Exported, Exporter
+from asr.data.exporters.huggingface import HUGGINGFACE
+from asr.data.exporters.kaldi import KALDI
+from asr.data.exporters.lhotse import LHOTSE
+from asr.data.exporters.nemo import NEMO
+from asr.data.manifest import Utterance
+from asr.errors import UserError
+
+EXPORTERS: dict[str, Exporter] = {
+    exporter.name: exporter for exporter in (NEMO, KALDI, LHOTSE, HUGGINGFACE)
+}
+
+__all__ = ["EXPORTERS", "Exported", "Exporter", "export_manifest"]
+
+
+def export_manifest(
+    utterances: Iterable[Utterance],
+    folder: str | Path,
+    format: str,
+    progress: Callable[[], None] = lambda: None,
+) -> Exported:
+    """Write utterances to a folder in the form of another toolkit.
+
+    What that form cannot point to (audio inside archives; for Hugging Face also stretches of
+    longer recordings) is written to FOLDER/audio. Raises `UserError` for an unknown format, or
+    where the folder cannot be written.
+    """
+    if format not in EXPORTERS:
+        raise UserError(f"{format}: no such format; choose one of {', '.join(EXPORTERS)}")
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror}") from None
+    return EXPORTERS[format].write(utterances, folder, progress)
