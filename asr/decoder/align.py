@@ -1,4 +1,4 @@
-"""Forced alignment: when each token and word of a known text was said, and how surely."""
+"""Forced alignment: the times and confidences of the tokens and words of a known text."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from asr.text.tokenizer import BLANK, Tokenizer
 from asr.transcript import Word
 
 STAR = -1  # a wildcard among tokens
-STAR_WORD = "*"  # a wildcard in a text, standing as a word of its own
-# A frame in a wildcard is e times less likely than its best token: words win where they fit.
+STAR_WORD = "*"  # a wildcard in a text, as a word of its own
+# A frame in a wildcard is e times less likely than its best token, so words that fit win.
 STAR_PENALTY = 1.0
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """The likeliest path of a token sequence through T frames. All arrays run in order of time."""
+    """The likeliest path of a token sequence through T frames. All arrays are in order of time."""
 
     tokens: np.ndarray  # (N,) ids, STAR among them
     starts: np.ndarray  # (N,) first frame of each token
@@ -39,15 +39,16 @@ class Alignment:
 def align(
     log_probs: np.ndarray, tokens: Sequence[int], star_penalty: float = STAR_PENALTY
 ) -> Alignment:
-    """The likeliest CTC path that spells `tokens`: Graves et al. 2006, with max in place of sums.
+    """The likeliest CTC path that spells `tokens`: Graves et al. 2006, with maxima in place of
+    sums.
 
     log_probs: (T, V) natural logs. Exact for any length; besides its input and result it needs
-    O((T N)^(2/3)) memory. A `STAR` in `tokens` stands for anything or nothing: where it is, a
-    frame scores max(blank, best token - star_penalty) in place of the blank. It lasts from the
-    first to the last frame on which the best token won, and is empty when there is none.
+    O((T N)^(2/3)) memory. A `STAR` in `tokens` matches anything, also nothing: a frame in it
+    scores max(blank, best token - star_penalty) in place of the blank. It lasts from the first to
+    the last frame in which the best token has the higher score, and is empty if there is none.
 
-    Raises ValueError when the emissions hold a NaN or have too few frames for the tokens, when a
-    token is not in the vocabulary, and when no path has a probability above 0.
+    Raises ValueError if the emissions have a NaN or too few frames for the tokens, if a token is
+    not in the vocabulary, or if no path has a probability above 0.
     """
     log_probs = np.ascontiguousarray(log_probs, np.float32)
     if log_probs.ndim != 2:
@@ -59,7 +60,7 @@ def align(
     strange = spoken[(spoken <= BLANK) | (spoken >= vocabulary)]
     if len(strange):
         raise ValueError(f"token {strange[0]} is not among 1 to {vocabulary - 1}")
-    # As asr.loss.frames_needed, whose import would bring torch and twice the memory.
+    # The same as asr.model.ctc.frames_needed, whose import would load torch.
     needed = len(spoken) + np.count_nonzero(spoken[1:] == spoken[:-1])
     if frames < needed:
         raise ValueError(
@@ -68,7 +69,7 @@ def align(
         )
     top = log_probs.max(axis=1, initial=-np.inf)  # (T,)
     if np.isnan(top).any():
-        raise ValueError(f"the emissions hold a NaN, first in frame {np.isnan(top).argmax()}")
+        raise ValueError(f"the emissions have a NaN, first in frame {np.isnan(top).argmax()}")
     blank = log_probs[:, BLANK]
     wild = np.maximum(blank, top - np.float32(star_penalty))
     # A wildcard belongs to the gap before the next spoken token.
@@ -108,8 +109,8 @@ def align_words(
 ) -> tuple[Word, ...]:
     """The words of `text` with their times in seconds, and their confidences.
 
-    A word `*` is a wildcard, whatever the alphabet; it is in the result where it took frames.
-    Raises ValueError as `align` does, and for characters outside the tokenizer's alphabet.
+    A word `*` is a wildcard in any alphabet; it is in the result if it has frames. Raises
+    ValueError like `align`, and for characters outside the tokenizer's alphabet.
 
     >>> align_words(log_probs, "yes * no", tokenizer, frame_s=0.04)  # doctest: +SKIP
     """

@@ -1,4 +1,4 @@
-"""Prefix beam search with language model, hotwords and lexicon, at once or as audio comes in."""
+"""Prefix beam search with language model, hotwords and lexicon, offline or streaming."""
 
 from __future__ import annotations
 
@@ -19,23 +19,26 @@ from asr.lm.ngram import NGram
 from asr.text.tokenizer import decode
 from asr.transcript import Hypothesis
 
-FIRST_ROOM = 1 << 10  # prefixes; grows when they are all in use. Small enough for the heap to reuse
+FIRST_ROOM = 1 << 10  # prefixes; doubled when all are in use. Small enough for the heap to reuse
 
 
 class BeamDecoder:
     """Prefix beam search (Hannun et al. 2014) on CTC emissions; `reference.py` is its definition.
 
-    A hypothesis scores the log of the summed probability of all its paths, and for its text
-    `lm_weight` x ln P(text) of the language model, `word_bonus` a word, and the weights of the
-    hotwords in it. A word that the model does not know has `unknown_score` in place of its ln P.
+    The score of a text is
 
-    beam: prefixes kept after each frame; token_min_logp: tokens below that natural log-prob are not
-    emitted in a frame (the blank, and the likeliest of each frame, always are); tokens_per_frame:
-    nor are more than so many; beam_margin: prefixes that are so much worse than the best are
-    dropped; hotwords: {phrase: weight}; lexicon: the only words that may be written; n_best: how
-    many texts are returned. Raises `UserError` for values that make no sense.
+        ln sum of P(path) over all paths of the text
+        + lm_weight * ln P(text) + word_bonus * number of words + weights of its hotwords
 
-    A decoder is not changed by decoding, and may be shared by threads.
+    where a word that the language model does not know has `unknown_score` in place of its ln P.
+
+    beam: prefixes kept after each frame; token_min_logp: tokens with a lower ln P are not tried in
+    a frame, except the blank and the likeliest token; tokens_per_frame: the most tokens tried in a
+    frame; beam_margin: prefixes whose score is lower than the best by more are dropped; hotwords:
+    {phrase: weight}; lexicon: the only words that may be written; n_best: the number of texts
+    returned. Raises `UserError` for invalid values.
+
+    Decoding does not change a decoder, so threads may share it.
     """
 
     def __init__(
@@ -80,7 +83,7 @@ class BeamDecoder:
         _compile_once(self)
 
     def decode(self, log_probs: np.ndarray, frame_s: float) -> list[Hypothesis]:
-        """The likeliest texts of an utterance, best first, each text once; never an empty list.
+        """The best distinct texts of an utterance, best first; the list is never empty.
 
         log_probs: (T, V) natural logs; frame_s: seconds a frame.
         """
@@ -91,7 +94,8 @@ class BeamDecoder:
     def decode_batch(
         self, batch: Iterable[np.ndarray], frame_s: float, threads: int = 1
     ) -> list[list[Hypothesis]]:
-        """`decode` of many utterances (T, V), on so many threads; their number changes nothing."""
+        """`decode` of many utterances (T, V), on `threads` threads, which do not change the
+        result."""
         batch = list(batch)
 
         def share(first: int) -> list[list[Hypothesis]]:
@@ -99,8 +103,8 @@ class BeamDecoder:
 
         if threads == 1:
             return share(0)
-        # A share for each thread, not a task for each utterance: short ones take less than handing
-        # them over does.
+        # Each thread takes a share of the utterances: a task for each would cost more than decoding
+        # a short utterance.
         found: list[list[Hypothesis]] = [[] for _ in batch]
         with ThreadPoolExecutor(threads) as pool:
             for first, texts in enumerate(pool.map(share, range(threads))):
@@ -108,14 +112,15 @@ class BeamDecoder:
         return found
 
     def stream(self, frame_s: float) -> Stream:
-        """Decode an utterance while its emissions come in. frame_s: seconds a frame."""
+        """Decode an utterance while its emissions arrive. frame_s: seconds per frame."""
         return Stream(self, frame_s)
 
 
 class Stream:
-    """An utterance under way. Fed in pieces of any size, it ends as it does when fed at once.
+    """The decoding of one utterance, whose emissions may arrive in pieces of any size.
 
-    Its memory does not grow with time, only with the text: 100 to 300 bytes a token.
+    The result does not depend on the pieces. Memory grows with the text, by 100 to 300 bytes per
+    token, and not with time.
     """
 
     def __init__(self, decoder: BeamDecoder, frame_s: float):
@@ -132,7 +137,7 @@ class Stream:
                 f"emissions have the shape {log_probs.shape}, not (frames, {len(decoder.pieces)})"
             )
         log_probs = log_probs.view()
-        log_probs.flags.writeable = False  # numba compiles for those apart from writable ones
+        log_probs.flags.writeable = False  # numba compiles read-only and writable arrays separately
         done = search.advance(log_probs, decoder.limits, decoder.fusion, self._arrays)
         while done < len(log_probs):
             self._arrays = _make_room(self._arrays)
@@ -142,14 +147,14 @@ class Stream:
             raise ValueError("the emissions contain NaN")
 
     def best(self) -> Hypothesis:
-        """The likeliest text so far, from its beginning; its last word may be unfinished."""
+        """The best text so far, whose last word may be unfinished."""
         head = self._arrays.head[0]
         if not head["count"]:
             return Hypothesis((), "", -np.inf)
         return self._hypothesis(0, float(head["offset"] + self._arrays.scores[head["side"], 0]))
 
     def finish(self) -> list[Hypothesis]:
-        """The likeliest texts, the last word and the end of the utterance scored."""
+        """The best texts, with the scores of the last word and of the end of the utterance."""
         size = int(self._arrays.head[0]["count"])
         scores = np.empty(size)
         search.final_scores(self._decoder.fusion, self._arrays, scores)
@@ -162,7 +167,7 @@ class Stream:
         return list(found.values()) or [self._unfinished()]
 
     def _unfinished(self) -> Hypothesis:
-        """The best prefix without its last word, which the lexicon knows only the beginning of."""
+        """The best prefix without its last word, of which the lexicon has only a longer form."""
         best = self.best()
         begins = self._decoder.fusion.begins
         last = max((i for i, token in enumerate(best.tokens) if begins[token]), default=0)
@@ -178,13 +183,13 @@ class Stream:
         return Hypothesis(tuple(tokens), decode(tokens, pieces), score, words)
 
 
-def _require(name: str, value: float, sensible: bool, mend: str) -> None:
-    if not sensible:
-        raise UserError(f"decoder.{name}: {value}; give {mend}")
+def _require(name: str, value: float, valid: bool, fix: str) -> None:
+    if not valid:
+        raise UserError(f"decoder.{name}: {value}; give {fix}")
 
 
 def _new_arrays(beam: int, vocabulary: int) -> prefixes.Arrays:
-    room = max(FIRST_ROOM, 4 * beam)  # so that after a doubling a frame finds room
+    room = max(FIRST_ROOM, 4 * beam)  # so that one doubling is enough for a frame
     return prefixes.Arrays(
         head=np.zeros(1, prefixes.HEAD),
         beams=np.empty((2, 2 * beam + 1), prefixes.ENTRY),
@@ -200,7 +205,7 @@ def _new_arrays(beam: int, vocabulary: int) -> prefixes.Arrays:
 
 
 def _make_room(arrays: prefixes.Arrays) -> prefixes.Arrays:
-    """Drop the times that no prefix needs any more; double an array of which half is in use."""
+    """Drop the times that no prefix needs any more; double an array that is more than half full."""
     prefixes.compact_times(arrays)
     head = arrays.head[0]
     for name, used in (("nodes", head["nodes"] - head["spares"]), ("times", head["times"])):
@@ -216,7 +221,7 @@ _compiling = threading.Lock()
 
 
 def _compile_once(decoder: BeamDecoder) -> None:
-    """Run each compiled loop: numba reads it from its cache on disk, which the first use fills."""
+    """Run each compiled loop once, so that numba loads it from its cache on disk or fills that."""
     with _compiling:
         if prefixes.trace.signatures:
             return

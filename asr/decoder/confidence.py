@@ -1,9 +1,9 @@
-"""How far word confidences can be trusted: expected calibration error against what was said.
+"""Calibration of word confidences: the expected calibration error, and its correction.
 
 A word's confidence is the geometric mean of its tokens', and a token's is its highest posterior
 over the frames that spell it on the best path (`words_of`), the same for every decoder. It is
-calibrated when, of the words with confidence c, a share of c is right. CTC is too sure of itself,
-so `asr tune` fits a scale and a shift of the logit on a dev set (`fit_logit`, `recalibrate`).
+calibrated if, of the words with confidence c, the share c is right. CTC is overconfident, so a
+scale and a shift of the logit are fitted on a dev set (`fit_logit`, `recalibrate`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 
 from asr.transcript import Word
 
-SURE = 1 - 1e-6  # of confidences that round to 1 (or 0), whose logit is infinite
-FLATTEST = 0.01  # a smaller scale would turn confidences around, or make all alike
+SURE = 1 - 1e-6  # stands in for confidences of 1 (or 0), whose logit is infinite
+FLATTEST = 0.01  # a smaller scale would reverse the order of confidences or make all equal
 FIT_STEPS = 50
 
 
@@ -28,7 +28,7 @@ class Bin:
 
     words: int
     confidence: float  # mean
-    accuracy: float  # share of them that is right
+    accuracy: float  # the share that is right
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def calibration(confidences: Sequence[float], right: Sequence[bool], bins: int =
     """Mean distance between confidence and accuracy over equally wide bins, weighted by words.
 
     (Naeini et al. 2015; Guo et al. 2017.) confidences: (N,) in [0, 1]; right: (N,). Bins without
-    words are left out. Raises `ValueError` where there is no word, or one with no probability.
+    words are left out. Raises `ValueError` if there is no word, or a confidence outside [0, 1].
     """
     values, hits = np.asarray(confidences, float), np.asarray(right, float)
     if values.shape != hits.shape or values.ndim != 1 or not len(values):
@@ -84,8 +84,8 @@ def recalibrate(words: Sequence[Word], scale: float, shift: float) -> tuple[Word
 def fit_logit(confidences: Sequence[float], right: Sequence[bool]) -> tuple[float, float]:
     """Scale and shift for `recalibrate` that make outcomes likeliest (Platt 1999).
 
-    By Newton's method with halved steps; targets are drawn in a little from 0 and 1, as Platt does,
-    so that a set without a wrong word does not make all others certain. confidences: (N,); right:
+    By Newton's method with halved steps; targets are a little above 0 and below 1, as in Platt's
+    method, so that a set without a wrong word does not give certainty. confidences: (N,); right:
     (N,). Without words: 1 and 0.
     """
     hits = np.asarray(right, bool)
@@ -110,14 +110,14 @@ def fit_logit(confidences: Sequence[float], right: Sequence[bool]) -> tuple[floa
             step /= 2
         found = found - step * move
     scale, shift = found.tolist()
-    if scale < FLATTEST:  # confidences say nothing of what is right: all get the share that is
+    if scale < FLATTEST:  # confidences do not predict what is right: all become the share that is
         share = float(target.mean())
         return FLATTEST, math.log(share / (1 - share))
     return scale, shift
 
 
 def right_words(reference: str, hypothesis: str) -> list[bool]:
-    """Of each word of `hypothesis`, whether the alignment with `reference` pairs it rightly."""
+    """Whether each word of `hypothesis` is right in its alignment with `reference`."""
     right = [False] * len(hypothesis.split())
     if right and reference.split():
         for chunk in jiwer.process_words(reference, hypothesis).alignments[0]:
@@ -132,8 +132,8 @@ def outcomes_of_words(
 ) -> tuple[list[float], list[bool]]:
     """Confidences (N,) of recognized words, and whether each is right.
 
-    pairs: what was said, and the words that were recognized, both normalized alike. An inserted
-    word counts as wrong, a deleted one does not count.
+    pairs: the reference and the recognized words, normalized in the same way. An inserted word
+    counts as wrong; a deleted word does not count.
     """
     confidences: list[float] = []
     right: list[bool] = []

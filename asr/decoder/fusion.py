@@ -1,10 +1,11 @@
-"""What a prefix scores beside its emissions: language model, word bonus, hotwords, lexicon.
+"""The fused score of a prefix: language model, word bonus, hotwords and lexicon.
 
-All of it is a function of the prefix alone, so the beam search adds it to the prefix' log
-probability. Scores that are certain only later are lent: a partial word is charged what the best
-word with that beginning scores without context (language-model look-ahead, Ortmanns and Ney 2000),
-a partial hotword is paid in advance, and both are settled when the word or phrase ends. The sum of
-a finished text is therefore exact, and hopeless prefixes leave the beam early.
+It is a function of the prefix alone, and the beam search adds it to the log probability of the
+prefix. It includes estimates of scores that are not known yet: for a partial word, the score of the
+best word with that beginning without context (language-model look-ahead, Ortmanns and Ney 2000);
+for a partial hotword, a part of its weight. The estimates are replaced by the true scores when the
+word or phrase ends. So the score of a finished text is exact, and poor prefixes leave the beam
+early.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ from asr.lm.ngram import NGram
 PENDING = -1  # close_state of a prefix whose last word has not been closed yet
 
 PREFIX_FUSION = [
-    ("fused", "f8"),  # everything here summed up
-    ("ahead", "f8"),  # the part of `fused` that is lent for the partial word
+    ("fused", "f8"),  # the sum of all scores here
+    ("ahead", "f8"),  # the part of `fused` that is the estimate for the partial word
     ("closing", "f8"),  # score of ending the last word here
-    ("close_state", "i4"),  # language-model state then; PENDING until it is asked for
+    ("close_state", "i4"),  # language-model state after that; PENDING until it is computed
     ("lm_state", "i4"),
-    ("spelled", "i4"),  # place of the partial word in the spelling trie
+    ("spelled", "i4"),  # node of the partial word in the spelling trie, or LOST
     ("hot_state", "i4"),
-    ("in_word", "i4"),  # whether any character stands after the last word start
+    ("in_word", "i4"),  # whether there are characters after the last word start
 ]
 
 
 class Fusion(NamedTuple):
-    """What the compiled loops read. One shape for every use, so that they are compiled once."""
+    """The data of the compiled loops. Its types are always the same, so they are compiled once."""
 
     active: bool  # whether anything below can change a score
     word_lm: bool
@@ -50,7 +51,7 @@ class Fusion(NamedTuple):
     begins: np.ndarray  # (V,) bool, the piece begins a word
     char_start: np.ndarray  # (V + 1,) int64; the text of piece k is chars[char_start[k]:...[k + 1]]
     chars: np.ndarray  # int32, ids of characters
-    trie: np.ndarray  # (nodes,) PLACE, the known words
+    trie: np.ndarray  # (nodes,) TRIE_NODE, the known words
     token_label: np.ndarray  # (V,) int32, label of each piece for a model on tokens
     lm: tuple[np.ndarray, ...]  # Automaton.arrays
     lm_start: int
@@ -69,7 +70,7 @@ def build(
     hotwords: Automaton | None,
     lexicon: list[str] | None,
 ) -> Fusion:
-    """Arrays of everything that is fused."""
+    """The arrays of all that is fused."""
     on_words, on_tokens = (lm is not None and lm.unit == unit for unit in ("words", "tokens"))
     words = lexicon if lexicon is not None else lm.words if on_words else []
     labels = np.arange(len(words), dtype=np.int32)
@@ -108,7 +109,7 @@ def build(
 
 
 def _frozen(automaton: Automaton | None) -> tuple[np.ndarray, ...]:
-    """Read-only views: numba compiles for those apart from writable ones, as for mapped files."""
+    """Read-only views, as numba compiles read-only and writable arrays separately."""
     if automaton is None:
         empty = [np.int64, np.int32, np.float32, np.int32, np.float32, np.int32]
         arrays = [np.zeros(2 if dtype is np.int64 else 0, dtype) for dtype in empty]
@@ -143,7 +144,8 @@ def begin(fusion, prefix):
 
 @inlined
 def close(fusion, prefix):
-    """Score of ending the last word of `prefix`, computed once; -inf where no word ends so."""
+    """Score of ending the last word of `prefix`, computed once; -inf if the lexicon has no such
+    word."""
     if prefix.close_state == PENDING:
         label = NOT_A_WORD if prefix.spelled == LOST else fusion.trie[prefix.spelled].word
         score, state = fusion.word_bonus, 0
@@ -151,7 +153,7 @@ def close(fusion, prefix):
             score = -math.inf
         elif fusion.word_lm:
             log_prob, state = follow(fusion.lm, prefix.lm_state, label)
-            # No model tells what follows an unknown word, so the context is empty again.
+            # The context after an unknown word is empty.
             score += fusion.lm_weight * (fusion.unknown_score if math.isnan(log_prob) else log_prob)
         prefix.closing, prefix.close_state = score, state
     return prefix.closing
@@ -159,10 +161,10 @@ def close(fusion, prefix):
 
 @inlined
 def most_gain(fusion, prefix):
-    """No less than a piece that begins a word can add to the fused score of `prefix`.
+    """An upper bound of what a piece that begins a word adds to the fused score of `prefix`.
 
-    A piece that does not can add no more than the gain of hotwords: a longer partial word is never
-    charged less. The language model is not asked for this, as asking it is what takes long.
+    Other pieces add at most the gain of hotwords, because the estimate of a longer partial word is
+    never better. The bound does not query the language model, which would take most of the time.
     """
     if not prefix.in_word:
         return fusion.hot_gain
@@ -174,7 +176,7 @@ def most_gain(fusion, prefix):
 def extend(fusion, prefix, token):
     """The fused fields of `prefix` + `token`: fused, ahead, lm_state, spelled, hot_state, in_word.
 
-    The first is -inf where the lexicon has no such word.
+    The first is -inf if the lexicon has no such word.
     """
     fused, ahead, lm_state = prefix.fused, prefix.ahead, prefix.lm_state
     spelled, hot_state, in_word = prefix.spelled, prefix.hot_state, prefix.in_word
@@ -209,9 +211,9 @@ def extend(fusion, prefix, token):
 
 @compiled
 def finish(fusion, prefix):
-    """The fused score of `prefix` as a whole text: all that was lent is settled.
+    """The fused score of `prefix` as a whole text, without estimates.
 
-    -inf where the lexicon does not have the last word.
+    It is -inf if the lexicon does not have the last word.
     """
     if not fusion.active:
         return 0.0

@@ -12,7 +12,7 @@ from asr.transcript import Hypothesis
 
 
 class GreedyDecoder:
-    """Graves 2006, best path. The baseline that every other decoder has to beat."""
+    """The best path (Graves et al. 2006), the baseline of all decoders."""
 
     def __init__(self, pieces: Sequence[str]):
         self.pieces = pieces

@@ -1,10 +1,11 @@
-"""Hotwords: phrases that the user expects, with a weight each, as a back-off automaton.
+"""Hotwords: expected phrases with a weight each, as a back-off automaton.
 
-Every occurrence of a phrase as whole words adds its weight (a natural log) to the text's score.
-The automaton is Aho and Corasick's (1975) over characters: a state is the longest beginning of a
-phrase that the text so far ends with, and backs off to the longest one that is a proper suffix of
-it. While a phrase is being spelt, the part of its weight that is spelt already is paid in advance
-(where phrases overlap, the best such part), which keeps it in the beam; backing off pays it back.
+Every occurrence of a phrase as whole words adds its weight (a natural log) to the score of the
+text. The automaton is that of Aho and Corasick (1975) over characters: a state is the longest
+beginning of a phrase that the text so far ends with, and backs off to the longest one that is a
+proper suffix of it. While a phrase is being spelled, a part of its weight in proportion to the
+spelled characters is added in advance, which keeps it in the beam (of overlapping phrases, the
+largest such part); backing off subtracts it again.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from asr.decoder.lexicon import SPACE, Spelling
 from asr.errors import UserError
 from asr.lm.automaton import Automaton
 
-# Advances are multiples of this, so that float32 sums of them are exact and cancel to nothing.
+# Advances are multiples of this, so that their float32 sums are exact and cancel.
 CREDIT_STEP = 2.0**-10
 
 
 def credit_of(weight: float, spelt: int, length: int) -> float:
-    """Paid in advance when `spelt` of the `length` characters of a phrase are there.
+    """The part of a weight added in advance after `spelt` of the `length` characters of a phrase.
 
-    The space before a phrase does not count, the one after it does. A phrase that is unwanted
-    (negative weight) is charged only when it is complete.
+    The space before a phrase does not count, the one after it does. A negative weight is added only
+    when the phrase is complete.
     """
     return max(0.0, round(weight * spelt / (length + 1) / CREDIT_STEP) * CREDIT_STEP)
 
@@ -33,7 +34,7 @@ def credit_of(weight: float, spelt: int, length: int) -> float:
 def build_hotwords(hotwords: Mapping[str, float], spelling: Spelling) -> Automaton | None:
     """The automaton of `phrase: weight`, over the characters of `spelling`.
 
-    None where nothing has a weight. Raises `UserError` for a phrase that the model cannot spell.
+    None if all weights are 0. Raises `UserError` for a phrase that the model cannot spell.
     """
     phrases: dict[tuple[int, ...], float] = {}
     for phrase, weight in hotwords.items():
@@ -54,7 +55,10 @@ def build_hotwords(hotwords: Mapping[str, float], spelling: Spelling) -> Automat
 
 def _automaton(phrases: dict[tuple[int, ...], float], labels: int) -> Automaton:
     arcs: list[dict[int, int]] = [{}]
-    credit, reward = [0.0], [0.0]  # of each state: paid in advance; paid for phrases ending there
+    credit, reward = (
+        [0.0],
+        [0.0],
+    )  # of each state: the advance; the weights of phrases that end there
     for ids, weight in phrases.items():
         state = 0
         for spelt, label in enumerate(ids):

@@ -1,7 +1,7 @@
 """Spelling: pieces as characters, and a trie of words by their characters.
 
-Words are spelt in characters rather than in pieces, so that any way of cutting a word into pieces
-leads to the same place.
+Words are spelled in characters rather than in pieces, so that all segmentations of a word into
+pieces lead to the same node.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from asr.text.tokenizer import BLANK, WORD_START
 
 SPACE = 0  # the character between words
 NOT_A_WORD = -1
-LOST = -1  # the place of a partial word that no known word begins with
+LOST = -1  # in place of a node: no known word begins with the partial word
 
-PLACE = np.dtype(  # a node of a trie of words by their characters
+TRIE_NODE = np.dtype(  # a node of a trie of words by their characters
     [
         ("first", "i4"),  # its children are the nodes first:after, by ascending character
         ("after", "i4"),
         ("char", "i4"),  # its last character
         ("word", "i4"),  # label of the word that ends here, or NOT_A_WORD
-        ("ahead", "f8"),  # best score among the words that go through here
+        ("ahead", "f8"),  # the best score of the words below this node
     ],
     align=True,
 )
@@ -97,35 +97,35 @@ def lexicon_words(lexicon: Sequence[str] | str | None, text: TextConfig) -> list
 def spellable(words: Iterable[str], spelling: Spelling) -> list[str]:
     """The words, each once, that the pieces can spell; `UserError` if there are none."""
     words = sorted({word for word in words if word})
-    able = [word for word in words if (spelling.ids(word) > 0).all()]
-    if not able:
+    found = [word for word in words if (spelling.ids(word) > 0).all()]
+    if not found:
         example = f", such as {words[0]!r}" if words else ""
         raise UserError(f"lexicon: the model can spell none of its {len(words)} words{example}")
-    return able
+    return found
 
 
 def spell_words(
     spelling: Spelling, words: Sequence[str], labels: np.ndarray, scores: np.ndarray
 ) -> np.ndarray:
-    """The trie of those words that the pieces can spell, (nodes,) PLACE; node 0 is the root.
+    """The trie of those words that the pieces can spell, (nodes,) TRIE_NODE; node 0 is the root.
 
     labels: (N,) int32; scores: (N,), at most 0.
     """
     order = np.array(sorted(range(len(words)), key=words.__getitem__), np.int64)
     lengths = np.array([len(words[i]) for i in order], np.int64)
     ids = spelling.ids("".join(words[i] for i in order))
-    trie = np.zeros(len(ids) + 1, PLACE)
+    trie = np.zeros(len(ids) + 1, TRIE_NODE)
     return trie[: _build(ids, lengths, labels[order], scores[order], trie)].copy()
 
 
 @numba.njit(cache=True, nogil=True)
 def _build(ids, lengths, labels, scores, trie):
-    """Write the trie of words that come sorted; returns the number of its nodes."""
+    """Write the trie of sorted words; returns the number of its nodes."""
     parent, char = np.zeros(len(ids) + 1, np.int32), np.zeros(len(ids) + 1, np.int32)
     word = np.full(len(ids) + 1, NOT_A_WORD, np.int32)
     ahead = np.full(len(ids) + 1, -np.inf)
     longest = lengths.max() if len(lengths) else 0
-    path = np.zeros(longest + 1, np.int32)  # nodes of the word before
+    path = np.zeros(longest + 1, np.int32)  # nodes of the previous word
     spelt, depth, nodes, start = np.zeros(longest, np.int32), 0, 1, 0
     for i in range(len(lengths)):
         one = ids[start : start + lengths[i]]
@@ -143,7 +143,7 @@ def _build(ids, lengths, labels, scores, trie):
         word[path[depth]] = labels[i]
         ahead[path[depth]] = scores[i]
 
-    # Renumber, so that the children of a node stand side by side: they are searched together.
+    # Renumber so that the children of a node are adjacent, for binary search.
     after = np.zeros(nodes + 1, np.int64)
     for node in range(nodes - 1, 0, -1):
         ahead[parent[node]] = max(ahead[parent[node]], ahead[node])

@@ -1,9 +1,9 @@
 """Memory of a prefix beam search: a trie of prefixes, the beam, and the times of tokens.
 
-Prefixes are nodes of a trie in one array; the beam is an array of entries that point to them. When
-a token starts on a path, a record says so and points to that of the token before. A node that
-nothing in the beam rests on is used again at once, which keeps the trie in the processor's cache,
-and records are when their array is full: memory grows with the text, not with the frames.
+Prefixes are nodes of a trie in one array; the beam is an array of entries that point to them. The
+start of a token on a path is a record that points to the record of the token before. A node that no
+prefix of the beam needs is reused at once, which keeps the trie in the processor's cache; records
+are reused when their array is full. So memory grows with the text and not with the frames.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NODE = np.dtype(  # a prefix
         ("token", "i4"),  # its last token
         ("child", "i4"),  # one of its children, and
         ("sibling", "i4"),  # the next child of its parent
-        ("slot", "i4"),  # its place in the beam
+        ("slot", "i4"),  # its position in the beam, or NONE
         *fuse.PREFIX_FUSION,
     ],
     align=True,
@@ -41,7 +41,7 @@ ENTRY = np.dtype(  # a prefix in the beam: all paths to it that end in a blank, 
         ("best_token", "f8"),
         ("peak_blank", "f4"),  # on that path, the highest log-prob of the last token
         ("peak_token", "f4"),
-        ("time_blank", "i4"),  # when that path wrote its tokens, a TIME
+        ("time_blank", "i4"),  # the TIME record of the last token of that path
         ("time_token", "i4"),
         ("end_blank", "i4"),  # frame after the last token's last one; this frame for `token`
         ("node", "i4"),
@@ -53,13 +53,13 @@ ENTRY = np.dtype(  # a prefix in the beam: all paths to it that end in a blank, 
 TIME = np.dtype(  # the start of a token on a path, and the end of the one before
     [("before", "i4"), ("start", "i4"), ("end_before", "i4"), ("peak_before", "f4")], align=True
 )
-HEAD = np.dtype(  # the numbers of a search under way
+HEAD = np.dtype(  # the state of a search
     [
         ("frame", "i8"),  # frames seen
         ("count", "i8"),  # prefixes in the beam
         ("side", "i8"),  # which of the two beams is the current one
-        ("nodes", "i8"),  # in use or given back
-        ("spare", "i8"),  # one of those given back, its sibling is the next
+        ("nodes", "i8"),  # in use or free
+        ("spare", "i8"),  # the first free node; its sibling is the next
         ("spares", "i8"),
         ("times", "i8"),
         ("stamp", "i8"),
@@ -71,12 +71,12 @@ HEAD = np.dtype(  # the numbers of a search under way
 
 
 class Arrays(NamedTuple):
-    """Memory of a search under way."""
+    """The memory of a search."""
 
     head: np.ndarray  # (1,) HEAD
     beams: np.ndarray  # (2, 2 * beam + 1) ENTRY
     orders: np.ndarray  # (2, beam) int32, slots of a beam, best first
-    scores: np.ndarray  # (2, beam) float64, in that order: p_total and what is fused
+    scores: np.ndarray  # (2, beam) float64, in that order: p_total plus `fused`
     nodes: np.ndarray  # (room,) NODE; node 0 is the empty prefix
     times: np.ndarray  # (room,) TIME
     emit: np.ndarray  # (V,) float64, the kept tokens' log-probs of a frame, else -inf
@@ -152,7 +152,7 @@ def node_of(fusion, head, nodes, parent, token):
 
 @compiled
 def release(head, nodes, number):
-    """Give back a node, and those before it, if they are neither in the beam nor lead there."""
+    """Free a node and its ancestors that are not in the beam and have no children."""
     while number != 0 and nodes[number].slot == NONE and nodes[number].child == NONE:
         parent = nodes[number].parent
         sibling = nodes[parent].child
@@ -162,7 +162,7 @@ def release(head, nodes, number):
             while nodes[sibling].sibling != number:
                 sibling = nodes[sibling].sibling
             nodes[sibling].sibling = nodes[number].sibling
-        nodes[number].slot = GIVEN_BACK  # so that it is not given back twice
+        nodes[number].slot = GIVEN_BACK  # so that it is not freed twice
         nodes[number].sibling, head.spare = head.spare, number
         head.spares += 1
         number = parent
@@ -170,7 +170,7 @@ def release(head, nodes, number):
 
 @numba.njit(cache=True, nogil=True)
 def compact_times(arrays):
-    """Drop the records that no prefix of the beam rests on; their order is kept."""
+    """Drop the records that no prefix of the beam needs, and keep the order of the others."""
     head, times = arrays.head[0], arrays.times
     beam, order = arrays.beams[head.side], arrays.orders[head.side]
     moved = np.full(head.times, NONE, np.int32)

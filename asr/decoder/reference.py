@@ -1,7 +1,7 @@
-"""Prefix beam search in plain Python: the definition that the compiled search is held to.
+"""Prefix beam search in plain Python: the definition with which the compiled search is compared.
 
-It is slow and says everything once: what a prefix scores (`fused`), which tokens a frame may emit
-(`kept_tokens`), how paths are summed (`search`), and what is returned (`decode`).
+It is slow and defines everything once: what a prefix scores (`fused`), which tokens a frame may
+emit (`kept_tokens`), how paths are summed (`search`), and what is returned (`decode`).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Path:
 
 @dataclass(frozen=True)
 class Entry:
-    """All paths to a prefix: log sums, and the likeliest one; by whether a blank comes last."""
+    """All paths to a prefix, those that end in a blank apart: log sums, and the likeliest path."""
 
     p_blank: float = -math.inf
     p_token: float = -math.inf
@@ -76,26 +76,26 @@ class Entry:
 
 
 def best_of(first: Path, second: Path) -> Path:
-    """The first of two equals, so that the search has no choice left open."""
+    """The likelier path; the first of two equals, so that the search is deterministic."""
     return second if second.log_prob > first.log_prob else first
 
 
 def kept_tokens(rules: Rules, row: np.ndarray) -> list[int]:
-    """Tokens that a frame (V,) may emit; to all others it gives the probability 0.
+    """Tokens that are tried in a frame (V,); all others have the probability 0.
 
-    The likeliest `tokens_per_frame` of those from `token_min_logp` up, and in any case the blank,
-    which is not listed, and the likeliest of all.
+    These are the likeliest `tokens_per_frame` of those from `token_min_logp` up. The blank, which
+    is not listed, and the likeliest token are always tried.
     """
-    able = [k for k in range(1, len(row)) if row[k] >= rules.token_min_logp]
-    if not able and row.argmax() != BLANK and row[BLANK] < rules.token_min_logp:
-        able = [int(row.argmax())]
-    return sorted(able, key=lambda k: -row[k])[: rules.tokens_per_frame]
+    tried = [k for k in range(1, len(row)) if row[k] >= rules.token_min_logp]
+    if not tried and row.argmax() != BLANK and row[BLANK] < rules.token_min_logp:
+        tried = [int(row.argmax())]
+    return sorted(tried, key=lambda k: -row[k])[: rules.tokens_per_frame]
 
 
 def words_in(rules: Rules, tokens: Tokens) -> tuple[list[str], str]:
-    """The words that ended, and what stands after the last word start.
+    """The words that have ended, and the text after the last word start.
 
-    A word ends where the next one starts. Between two starts there may be nothing: no word.
+    A word ends where the next one starts. Two word starts in a row enclose no word.
     """
     text = "".join(rules.pieces[token] for token in tokens)
     *ended, last = text.split(WORD_START)
@@ -116,7 +116,7 @@ def lm_score(rules: Rules, words: Sequence[str]) -> float:
 
 
 def look_ahead(rules: Rules, partial: str) -> float:
-    """What a partial word is charged until it ends: what its best word does alone."""
+    """The score of a partial word until it ends: that of its best completion without context."""
     if rules.lexicon is not None and not any(word.startswith(partial) for word in rules.lexicon):
         return -math.inf
     if rules.lm is None or rules.lm.unit != "words":
@@ -131,7 +131,7 @@ def look_ahead(rules: Rules, partial: str) -> float:
 def hotword_score(rules: Rules, text: str, advance: bool) -> float:
     """Weights of all phrases in `text`, which has spaces around each whole word.
 
-    advance: and the largest part of a weight that the end of the text has earned.
+    advance: whether to add the largest part of a weight that the end of the text has spelled.
     """
     total, credit = 0.0, 0.0
     for phrase, weight in rules.hotwords.items():
@@ -144,9 +144,9 @@ def hotword_score(rules: Rules, text: str, advance: bool) -> float:
 
 
 def fused(rules: Rules, tokens: Tokens, finished: bool) -> float:
-    """What a prefix scores beside its emissions; `finished`: as the text of the whole utterance.
+    """The fused score of a prefix; `finished`: as the text of the whole utterance.
 
-    -inf where the lexicon does not have a word.
+    It is -inf if the lexicon does not have a word.
     """
     ended, partial = words_in(rules, tokens)
     if finished and partial:
@@ -191,7 +191,7 @@ def search(rules: Rules, log_probs: np.ndarray) -> dict[Tokens, Entry]:
 
 
 def one_longer(beam: dict[Tokens, Entry], prefix: Tokens, value: float, frame: int) -> Entry:
-    """The paths that write the last token of `prefix` in this frame, a blank between equals."""
+    """The paths whose last token is written in this frame, after a blank if it repeats."""
     parent = beam[prefix[:-1]]
     if prefix[:-1] and prefix[-2] == prefix[-1]:
         p_token, best = parent.p_blank, parent.best_blank
@@ -213,7 +213,7 @@ def decode_reference(
 ) -> list[tuple[Tokens, float, tuple[tuple[int, int, float], ...]]]:
     """(tokens, score, spans) of the prefixes in the beam as whole texts, best first.
 
-    Each text is there once. Empty where the lexicon has none of them.
+    Each text occurs once. The list is empty if the lexicon has none of them.
     """
     found = []
     for prefix, entry in search(rules, log_probs).items():

@@ -1,13 +1,13 @@
-"""CTC prefix beam search, compiled: `reference.py` says what it computes, here it is made fast.
+"""CTC prefix beam search, compiled; `reference.py` defines its results.
 
-Four things make it fast, all exact:
-- tokens are pruned before anything is expanded, and a frame in which only the blank is left adds
-  one number to all prefixes at once;
-- every prefix of the beam finds its parent there (`slot`), so that merging needs no look-up;
-- a prefix that is not in the beam has a single parent and thus its final score at once; it is not
-  even built when that is below the worst that the beam can already be filled with;
-- the score of ending a word is asked of the language model once a prefix, and not before a piece
-  that begins the next word could be good enough with the best answer.
+Four optimizations make it fast, and all are exact:
+- Tokens are pruned before prefixes are expanded; a frame in which only the blank is left adds one
+  number to all prefixes at once.
+- A node has the position of its prefix in the beam (`slot`), so that merging needs no search.
+- A prefix that is not in the beam yet has a single parent, so its final score is known at once, and
+  it is not created if that is below the worst score with which the beam can already be filled.
+- The score of the end of a word is computed once for each prefix, and only if a piece that begins
+  the next word could enter the beam with the best possible score.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from asr.text.tokenizer import BLANK
 
 
 class Limits(NamedTuple):
-    """What is pruned."""
+    """The limits of pruning."""
 
     beam: int
     token_min_logp: float
@@ -36,17 +36,18 @@ class Limits(NamedTuple):
 def log_add(a, b):
     """ln(e^a + e^b)."""
     high, low = (a, b) if a >= b else (b, a)
-    if low - high > -40.0:  # nothing below changes a float64; false for -inf twice
+    if low - high > -40.0:  # a smaller addend does not change a float64; false for -inf twice
         return high + math.log1p(math.exp(low - high))
     return high
 
 
 @compiled
 def keep_tokens(row, limits, kept):
-    """Write the tokens that a frame (V,) may emit into `kept`, likeliest first, and count them."""
+    """Write the tokens that are tried in a frame (V,) to `kept`, likeliest first; returns their
+    number."""
     floor, room = limits.token_min_logp, limits.tokens_per_frame
     above = 0
-    for token in range(1, len(row)):  # no branch in here, so that it becomes vector instructions
+    for token in range(1, len(row)):  # without a branch, so that it becomes vector instructions
         above += row[token] >= floor
     if above == 0:
         if row[BLANK] >= floor:
@@ -96,7 +97,7 @@ def insert(order, scores, count, slot, score):
 def stay(row, arrays):
     """Carry the prefixes of the beam over a frame: blank, last token again, and merging.
 
-    Returns how many have any path left.
+    Returns how many still have a path.
     """
     head, nodes, emit = arrays.head[0], arrays.nodes, arrays.emit
     beam, order = arrays.beams[head.side], arrays.orders[head.side]
@@ -145,9 +146,9 @@ def stay(row, arrays):
 
 @compiled
 def expand(row, count, limits, fusion, arrays, alive):
-    """Enter the prefixes that are one token longer than one of the beam and not in it.
+    """Add the prefixes that are one token longer than a prefix of the beam and not in it.
 
-    alive: how many are in `new_order` already. Returns how many are then.
+    alive: the number of prefixes in `new_order`. Returns the new number.
     """
     head, nodes, kept, mark = arrays.head[0], arrays.nodes, arrays.kept, arrays.mark
     beam, order, scores = (
@@ -177,7 +178,7 @@ def expand(row, count, limits, fusion, arrays, alive):
             worst = new_scores[limits.beam - 1] if alive == limits.beam else -math.inf
             least = new_scores[0] - limits.beam_margin if alive else -math.inf
             if highest + value <= worst or highest + value < least:
-                break  # nor will any of the tokens after it do
+                break  # the tokens after it are worse
             if mark[token] == head.stamp:
                 continue
             total = (parent.p_blank if token == prefix.token else parent.p_total) + value
@@ -206,7 +207,7 @@ def expand(row, count, limits, fusion, arrays, alive):
 
 @compiled
 def settle(fusion, arrays, alive):
-    """Make the new prefixes of the new beam nodes of the trie, and give all nodes their slots."""
+    """Add the new prefixes of the beam to the trie, and set the slots of all nodes."""
     head, nodes, emit = arrays.head[0], arrays.nodes, arrays.emit
     beam, order = arrays.beams[head.side], arrays.orders[head.side]
     after, new_order = arrays.beams[1 - head.side], arrays.orders[1 - head.side]
@@ -233,7 +234,7 @@ def settle(fusion, arrays, alive):
 
 @compiled
 def advance(log_probs, limits, fusion, arrays):
-    """Search the frames (T, V) in order; returns how many were, fewer when memory ran out."""
+    """Search the frames (T, V) in order; returns their number, less than T if memory runs out."""
     head = arrays.head[0]
     for t in range(len(log_probs)):
         row = log_probs[t]

@@ -37,8 +37,8 @@ def best_path(
     if block_frames is None:
         # Kept are T / K frames of min(N, T - N) pairs, and one block of K frames of K pairs.
         block_frames = max(1, round((frames * min(count, frames - count) / 2) ** (1 / 3)))
-    # Unsigned ids spare the loop a test for negative indices. The ends are there to be read, not
-    # used: nothing comes before token 0, and no path leaves the label after the last gap.
+    # Unsigned ids save the loop a test for negative indices. The values at both ends are read but
+    # do not matter: no token precedes token 0, and no path continues after the last gap.
     padded = np.array([BLANK, *tokens, BLANK], np.uint32)
     given = log_probs, padded, wild_gaps.astype(np.int64), wild_scores, block_frames
     return _backward(*given, *_forward(*given))
@@ -55,7 +55,7 @@ def _step(before, after, tokens, row, first, last):
     next_gaps, next_labels = after[0][first : last + 1], after[1][first + 1 : last + 2]
     token, previous_token = tokens[first + 1 :], tokens[first:]
     blank = row[BLANK]
-    # Slices that all begin at pair `first`, and no branches: the compiler makes vectors of this.
+    # All slices begin at pair `first` and there are no branches, so this is vectorized.
     for i in range(next_gaps.shape[0]):
         gap, label, passed = gaps[i], labels[i], previous[i]
         next_gaps[i] = (gap if gap > passed else passed) + blank
@@ -154,7 +154,7 @@ def _previous(state, gap, label, passed, skips):
 def best_path_reference(
     log_probs: np.ndarray, tokens: np.ndarray, wild_gaps: np.ndarray, wild_scores: np.ndarray
 ) -> np.ndarray:
-    """What `best_path` computes, by the textbook: the whole trellis, one state at a time."""
+    """What `best_path` computes, by definition: the whole trellis, one state at a time."""
     frames, states = len(log_probs), 2 * len(tokens) + 1
     wild = {2 * n for n in wild_gaps.tolist()}
     scores = {0: 0.0}  # before the first frame only the first gap, or the token after it

@@ -1,4 +1,4 @@
-"""Timed tokens -> timed words. Every decoder ends here, so that words mean the same everywhere."""
+"""Words with times from tokens with times, in the same way for every decoder."""
 
 from __future__ import annotations
 

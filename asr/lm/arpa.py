@@ -19,16 +19,16 @@ from asr.lm.automaton import NGrams
 from asr.lm.kneser_ney import END, START, UNKNOWN
 
 LN10 = math.log(10)  # ARPA has logarithms to base 10
-MISSING_UNKNOWN = -100 * LN10  # of a model without <unk>: what KenLM takes
+MISSING_UNKNOWN = -100 * LN10  # of <unk> in a model without it, as in KenLM
 _LINES = 1 << 16  # parsed at a time
-_MAX_SCORE = 1e-4  # rounding leaves certain words a little above 0
+_MAX_SCORE = 1e-4  # rounding may give a word of probability 1 a score a little above 0
 
 
 def read_arpa(path: str | Path) -> tuple[list[str], list[NGrams]]:
     """Words by label, and n-grams by order, with natural logs.
 
-    `<UNK>` is read as `<unk>`, and added where the file has neither. Raises `UserError` with file
-    and line where the file is not ARPA, is cut off, or lacks `<s>` or `</s>`.
+    `<UNK>` is read as `<unk>`, and added if the file has neither. Raises `UserError` with file and
+    line if the file is not ARPA, is cut off, or lacks `<s>` or `</s>`.
     """
     with open(path, "rb") as raw:
         packed = raw.read(2) == GZIP_MAGIC
@@ -37,11 +37,11 @@ def read_arpa(path: str | Path) -> tuple[list[str], list[NGrams]]:
         try:
             return reader.read()
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise UserError(f"{path}: damaged gzip file ({error}); fetch it again") from None
+            raise UserError(f"{path}: damaged gzip file ({error}); download it again") from None
 
 
 def write_arpa(path: str | Path, words: Sequence[str], orders: Sequence[NGrams]) -> None:
-    """Write a model atomically, packed where the name ends in .gz.
+    """Write a model atomically, compressed if the name ends in .gz.
 
     words: by label; orders: the n-grams of order 1, 2, ... with natural logs.
     """
@@ -75,7 +75,7 @@ def _write(file: BinaryIO, words: Sequence[str], orders: Sequence[NGrams]) -> No
 
 
 class _Reader:
-    """One pass through a file; words are handled as bytes, since not all white space parts them."""
+    """One pass through a file; words are bytes, because only ASCII white space separates them."""
 
     def __init__(self, path: str | Path, file: BinaryIO):
         self.path = path
@@ -115,7 +115,7 @@ class _Reader:
         raise self.fail("the file ends before \\end\\; it is cut off")
 
     def header(self) -> list[int]:
-        """Number of n-grams of each order. What stands before \\data\\ is a comment."""
+        """Number of n-grams of each order. Lines before \\data\\ are comments."""
         for line in self.lines:
             self.number += 1
             if line.strip() == b"\\data\\":
@@ -156,7 +156,7 @@ class _Reader:
         if same.any():
             name = b" ".join(list(self.labels)[label] for label in words[same.argmax()])
             number = self.number - size + 1 + int(ranks[same.argmax() + 1])
-            raise self.fail(f"the {order}-gram {_show(name)} stands here again", number)
+            raise self.fail(f"the {order}-gram {_show(name)} occurs here again", number)
         return NGrams(words, score[ranks], backoff[ranks])
 
     def parse(self, lines: list[bytes], order: int, first: int):
@@ -171,7 +171,7 @@ class _Reader:
             known = self.labels
             if order == 1:
                 for row in rows:
-                    row[1].decode()  # raises where it is not UTF-8
+                    row[1].decode()  # raises if it is not UTF-8
                     known.setdefault(row[1], len(known))
             words = np.array([known[word] for row in rows for word in row[1:-1]], np.int32)
             score = np.array([float(row[0]) for row in rows])

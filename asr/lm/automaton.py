@@ -1,8 +1,8 @@
-"""Back-off automata: what an n-gram is while it scores, and what other fusion models look like too.
+"""Back-off automata, the form in which n-grams and other fusion models score.
 
-A state is a context. It has arcs for the labels that were seen after it; any other label is scored
-in the next shorter context, at the cost of the state's back-off score. Labels are ids of words, or
-of tokens. All scores are natural logs.
+A state is a context. It has arcs for the labels that were observed after it; any other label is
+scored in the next shorter context, at the cost of the state's back-off score. Labels are ids of
+words, or of tokens. All scores are natural logs.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class Automaton:
         return step(*self.arrays, state, label)
 
     def check(self, name: str) -> None:
-        """Raise `UserError` where scoring would run out of the arrays or in circles.
+        """Raise `UserError` if scoring would leave the arrays or not end.
 
-        Automata come out of files, and the compiled loops do not check their bounds.
+        Automata come from files, and the compiled loops do not check bounds.
         """
         states, arcs = len(self.backoff_state), len(self.arc_label)
         expected = {
@@ -123,7 +123,7 @@ def step(
 
 
 def step_reference(automaton: Automaton, state: int, label: int) -> tuple[float, int]:
-    """What `step` computes, as the definition has it."""
+    """What `step` computes, by definition."""
     total = 0.0
     while True:
         first, after = automaton.arc_start[state], automaton.arc_start[state + 1]
@@ -184,12 +184,12 @@ def build(orders: Sequence[NGrams], labels: int, start_label: int, end_label: in
     """The automaton of a back-off model.
 
     orders: n-grams of order 1, 2, ...; each n-gram's words but the last must be an n-gram of the
-    order below. Raises `MissingContext` where one is not. labels: V; start_label, end_label: the
+    order below. Raises `MissingContext` otherwise. labels: V; start_label, end_label: the
     words before the first and after the last.
 
-    Every n-gram is first a node of a trie, numbered by order and then by words, so that the arc
-    with the number `a` leads to node `a + 1`. Nodes that add nothing to a score, for they have
-    neither arcs nor a back-off weight, are then merged into their longest suffix.
+    Every n-gram is first a node of a trie, numbered by order and then by words, so that arc `a`
+    leads to node `a + 1`. Nodes with neither arcs nor a back-off weight, which do not change a
+    score, are then merged into their longest suffix.
     """
     unigrams = orders[0].words[:, 0]
     # The root has an arc for every label, known or not, so that it can be indexed directly.

@@ -1,4 +1,4 @@
-"""n-gram estimation: interpolated modified Kneser-Ney smoothing, vectorised.
+"""n-gram estimation: interpolated modified Kneser-Ney smoothing, vectorized.
 
 Chen & Goodman, An Empirical Study of Smoothing Techniques for Language Modeling (1998), with the
 conventions of Heafield et al., Scalable Modified Kneser-Ney Language Model Estimation (2013), so
@@ -41,10 +41,10 @@ def encode_sentences(
 ) -> tuple[list[str], np.ndarray]:
     """Vocabulary of a text, and the text as labels with the marks around each sentence.
 
-    The vocabulary is `MARKS`, then words by falling count; with `max_words` only so many, the rest
-    becoming `<unk>`. `words` are in the vocabulary even where the text lacks them. Sentences
-    without words are passed over. Returns the vocabulary and (N,) int32 labels; raises `UserError`
-    where there is no sentence, or a sentence holds one of the marks.
+    The vocabulary is `MARKS`, then words by descending count, at most `max_words`; the others
+    become `<unk>`. `words` are in the vocabulary even if the text lacks them. Sentences without
+    words are skipped. Returns the vocabulary and (N,) int32 labels; raises `UserError` if there is
+    no sentence, or a sentence has one of the marks.
     """
     labels: defaultdict[str, int] = defaultdict(None, {mark: i for i, mark in enumerate(MARKS)})
     labels.default_factory = labels.__len__
@@ -56,9 +56,7 @@ def encode_sentences(
             continue
         if not marks.isdisjoint(sentence):
             mark = next(word for word in sentence if word in MARKS)
-            raise UserError(
-                f"the text has the word {mark!r}, a mark of the model itself; remove it"
-            )
+            raise UserError(f"the text has the word {mark!r}, which is reserved; remove it")
         text.append(START_LABEL)
         text.extend([labels[word] for word in sentence])
         text.append(END_LABEL)
@@ -160,7 +158,7 @@ def estimate(ids: np.ndarray, labels: int, order: int, prune: Sequence[int] = (0
         discount = discounts[np.minimum(counts, 3)]
         threshold = prune[min(length, len(prune)) - 1]
         keeps.append(table.count > threshold if threshold else np.ones(len(counts), bool))
-        # What a context leaves to shorter ones: the discounts, and all of what is pruned.
+        # The probability mass for shorter contexts: the discounts and all pruned n-grams.
         contexts = len(probability)
         total = np.bincount(table.context, counts, contexts)
         left = np.bincount(table.context, np.where(keeps[-1], discount, counts), contexts)
@@ -170,7 +168,7 @@ def estimate(ids: np.ndarray, labels: int, order: int, prune: Sequence[int] = (0
         )
         scores.append(np.log(probability).astype(np.float32))
         backoffs.append(np.log(backoff).astype(np.float32))
-    scores[0][START_LABEL] = 0  # as lmplz writes it; it is never asked for
+    scores[0][START_LABEL] = 0  # as lmplz writes it; it is never used
     backoffs.append(np.zeros(len(scores[-1]), np.float32))
     return [
         NGrams(table.words[kept], score[kept], backoff[kept])
@@ -179,9 +177,9 @@ def estimate(ids: np.ndarray, labels: int, order: int, prune: Sequence[int] = (0
 
 
 def _adjusted(table: Counts, higher: Counts | None) -> np.ndarray:
-    """What Kneser-Ney counts: occurrences in the last order, else distinct words to the left.
+    """Kneser-Ney counts: occurrences in the last order, otherwise distinct words to the left.
 
-    Nothing stands left of `<s>`, so what begins with it keeps its occurrences; `<s>` itself is
+    No word precedes `<s>`, so n-grams that begin with it keep their occurrences; `<s>` itself is
     never predicted.
     """
     if higher is None:

@@ -1,4 +1,4 @@
-"""n-gram language models: estimated from text, read, saved, and asked for the score of a text."""
+"""n-gram language models: estimation from text, reading, saving, and scoring of texts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TextScore:
-    """How well a model foresees a text."""
+    """How well a model predicts a text."""
 
     log_prob: float  # natural log, the end of each sentence included
     words: int  # or tokens
@@ -47,7 +47,7 @@ class TextScore:
 
     @property
     def perplexity(self) -> float:
-        """A word or end of sentence, unknown words included."""
+        """Perplexity per word or end of sentence, including unknown words."""
         return math.exp(-self.log_prob / (self.words + self.sentences))
 
     def __str__(self) -> str:
@@ -82,11 +82,11 @@ class NGram:
     ) -> NGram:
         """Interpolated modified Kneser-Ney model of sentences (see `kneser_ney.estimate`).
 
-        lines: one sentence each, normalized as the recognizer's training text is; blank ones are
-        passed over. prune: counts up to which n-grams are left out, by order. max_words: the most
-        frequent words that are kept, others become `<unk>`. tokenizer: estimate on its tokens
-        instead of words, with every token known; lines with characters that it lacks are left
-        out, which is said. Raises `UserError` where there is no text.
+        lines: one sentence each, normalized like the training texts of the recognizer; blank lines
+        are skipped. prune: by order, the count up to which n-grams are left out. max_words: the
+        number of most frequent words that are kept; others become `<unk>`. tokenizer: estimate on
+        its tokens instead of words, with all tokens known; lines with other characters are left out
+        with a warning. Raises `UserError` if there is no text.
         """
         if tokenizer is None:
             words, ids = encode_sentences((line.split() for line in lines), max_words)
@@ -102,7 +102,7 @@ class NGram:
     def load(cls, file: str | Path | BinaryIO) -> NGram:
         """Read what `save` wrote, or any ARPA file; an open file must be npz.
 
-        A large npz file is mapped into memory rather than read. Raises `UserError` where the file
+        A large npz file is mapped into memory rather than read. Raises `UserError` if the file
         is none of these or is damaged.
         """
         if not isinstance(file, (str, Path)):
@@ -128,7 +128,7 @@ class NGram:
             raise UserError(
                 f"{file}: the n-gram {ngram!r} has no context; estimate it again"
             ) from None
-        # A model on tokens and one on words look alike, but for the marks that begin words.
+        # Only the marks that begin words distinguish a model on tokens from one on words.
         unit = "tokens" if any(word.startswith(WORD_START) for word in words) else "words"
         return cls(automaton, words, len(orders), unit)
 
@@ -152,13 +152,13 @@ class NGram:
     def score(self, sentence: str | Sequence[str]) -> float:
         """Natural log probability of a sentence and its end.
 
-        sentence: words parted by white space, or a list of words or tokens. Unknown ones score as
-        `<unk>`, as in KenLM.
+        sentence: words separated by white space, or a list of words or tokens. Unknown ones score
+        as `<unk>`, as in KenLM.
         """
         return self.score_lines([sentence]).log_prob
 
     def perplexity(self, lines: Iterable[str | Sequence[str]]) -> float:
-        """Perplexity a word of sentences, their ends and unknown words included."""
+        """Perplexity per word of sentences, including their ends and unknown words."""
         return self.score_lines(lines).perplexity
 
     def score_lines(self, lines: Iterable[str | Sequence[str]]) -> TextScore:
@@ -179,7 +179,7 @@ class NGram:
         return TextScore(float(scores.sum()), len(known) - sentences, sentences, int(unknown.sum()))
 
     def save(self, path: str | Path) -> None:
-        """Write atomically: .npz, which loads at once, or .arpa or .arpa.gz for other programs."""
+        """Write atomically: .npz, which loads fast, or .arpa or .arpa.gz for other programs."""
         check_name(path)
         if str(path).endswith(".npz"):
             save_npz(path, self._arrays())
@@ -223,13 +223,13 @@ class NGram:
 
 
 def check_name(path: str | Path) -> None:
-    """Raise `UserError` where no model can be saved under this name."""
+    """Raise `UserError` if the name has no suffix of a model."""
     if not str(path).endswith(SUFFIXES):
         raise UserError(f"{path}: name the language model {', '.join(SUFFIXES)}")
 
 
 def tokenize(lines: Iterable[str], tokenizer: Tokenizer) -> Iterator[list[str]]:
-    """Lines as pieces of a tokenizer; those that it cannot spell are left out, which is said."""
+    """Lines as pieces of a tokenizer; those that it cannot spell are left out with a warning."""
     left_out, example = 0, ""
     for line in lines:
         try:

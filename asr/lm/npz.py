@@ -1,4 +1,4 @@
-"""Arrays in one .npz file that numpy can read and that can be mapped into memory where it lies.
+"""Arrays in one .npz file that numpy can read and that can be mapped into memory.
 
 `numpy.savez` stores members uncompressed, but at odd offsets: a map of them is an unaligned array,
 which numba compiles a second, slower version of every loop for. Members are therefore padded to
@@ -50,7 +50,7 @@ def load_npz(file: str | Path | BinaryIO) -> dict[str, np.ndarray]:
     """Arrays of a file by name; from `MAP_BYTES` on they are maps, read as they are used.
 
     A map is copy-on-write, never read-only, for the same reason as the padding: numba would compile
-    everything again for read-only arrays. Raises `UserError` where the file is no such archive.
+    everything again for read-only arrays. Raises `UserError` if the file is not such an archive.
     """
     try:
         if isinstance(file, (str, Path)) and os.path.getsize(file) >= MAP_BYTES:
