@@ -809,15 +809,18 @@ def test_help_does_not_wait_for_torch():
     assert done.stdout == "False\n"
 
 
-def test_export_manifest(run, tmp_path):
-    sound(tmp_path / "a.wav")
-    rows = [{"id": name, "audio": f"{name}.wav", "text": "x"} for name in ("a", "gone")]
+def test_prepare_for_another_toolkit(run, tmp_path):
+    rows = []
+    for i in range(4):
+        sound(tmp_path / f"{i}.wav")
+        rows.append({"audio": f"{i}.wav", "text": f"text {i}"})
     (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    arguments = ["export-manifest", tmp_path / "m.jsonl", "-o", tmp_path / "out", "--to"]
+    arguments = ["prepare", tmp_path / "m.jsonl", "-o", tmp_path / "out", "--to"]
     status, out, err = run(*arguments, "lhotse")
-    assert status == 1 and len(err) == 2 and err[0].startswith("left out gone: ")
+    assert (status, err) == (0, [])
     files = "recordings.jsonl.gz, supervisions.jsonl.gz"
-    assert out == f"{tmp_path / 'out'}: 1 utterances in {files}\n"
+    assert f"{tmp_path / 'out/dev'}: 1 utterances for lhotse: {files}" in out.splitlines()
+    assert (tmp_path / "out/train/recordings.jsonl.gz").is_file()
     status, out, err = run(*arguments, "espnet")
     assert status == 2 and "espnet: no such format; choose one of nemo" in err[0]
 

@@ -16,7 +16,6 @@ from asr import __version__
 from asr.cli.alignment import align
 from asr.cli.console import LogLines, err, messages, set_messages
 from asr.cli.data import check, shard
-from asr.cli.export_manifest import export_manifest
 from asr.cli.language import lm, tune
 from asr.cli.options import command
 from asr.cli.pictures import show
@@ -36,7 +35,6 @@ PANELS = {
             "asr check data/mine/train.jsonl",
             "asr check data/mine/train.jsonl --recipe mine.yaml",
         ],
-        export_manifest: ["asr export-manifest data/mine/train.jsonl --to lhotse -o lhotse/train"],
         shard: ["asr shard data/mine/train.jsonl -o data/mine/shards"],
     },
     "Train": {

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asr.cli.console import err, note, progress_bars, result
+from asr.cli.console import err, note, progress_bars, result, say_failed
 
 if TYPE_CHECKING:
     from asr.data.importers import ImportLog
     from asr.data.manifest import Utterance
-    from asr.data.prepare import Prepared
+    from asr.data.prepare import Prepared, PreparedSet
 
 FORMAT, SETS = "Format", "Sets"
 
@@ -82,6 +82,10 @@ def prepare(
     ],
     formats: FormatOptions,
     sets: SetOptions,
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="FORMAT", help="Also as nemo, kaldi, lhotse or huggingface reads it."),
+    ] = None,
     trust_durations: Annotated[
         bool,
         typer.Option("--trust-durations", help="Open no audio whose duration the source tells."),
@@ -95,10 +99,13 @@ def prepare(
     No speaker is in two of them, or no text if the speakers are not known. A corpus that has sets
     of its own keeps them.
     """
+    from asr.data.exporters import check_format
     from asr.data.importers import ImportSettings
     from asr.data.prepare import prepare, preview
     from asr.data.split import SplitSettings
 
+    if to is not None:
+        check_format(to)
     settings = ImportSettings(formats.columns, formats.audio_root, formats.tier)
     if dry_run:
         _show(*preview(source, formats.format, settings))
@@ -118,8 +125,27 @@ def prepare(
             progress=lambda: progress.advance(task),
         )
     _summarize(source, prepared)
-    if prepared.log.faults:
+    failed = prepared.log.faults
+    for part in prepared.sets if to is not None else ():
+        failed += _export(part, output / part.name, to)
+    if failed:
         raise typer.Exit(1)
+
+
+def _export(part: PreparedSet, folder: Path, to: str) -> int:
+    """Returns how many utterances were left out."""
+    from asr.data import manifest
+    from asr.data.exporters import export_manifest
+
+    with progress_bars() as progress:
+        task = progress.add_task(f"writing {part.name}", total=part.utterances)
+        utterances = manifest.read(part.path)
+        exported = export_manifest(utterances, folder, to, lambda: progress.advance(task))
+    for line in exported.left_out:
+        say_failed("left out", line)
+    names = ", ".join(path.name for path in exported.files)
+    result(f"{folder}: {exported.utterances} utterances for {to}: {names}")
+    return len(exported.left_out)
 
 
 def _show(title: str, rows: list[Utterance], log: ImportLog) -> None:

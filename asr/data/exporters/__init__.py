@@ -17,7 +17,7 @@ EXPORTERS: dict[str, Exporter] = {
     exporter.name: exporter for exporter in (NEMO, KALDI, LHOTSE, HUGGINGFACE)
 }
 
-__all__ = ["EXPORTERS", "Exported", "Exporter", "export_manifest"]
+__all__ = ["EXPORTERS", "Exported", "Exporter", "check_format", "export_manifest"]
 
 
 def export_manifest(
@@ -32,11 +32,16 @@ def export_manifest(
     longer recordings) is written to FOLDER/audio. Raises `UserError` for an unknown format, or
     where the folder cannot be written.
     """
-    if format not in EXPORTERS:
-        raise UserError(f"{format}: no such format; choose one of {', '.join(EXPORTERS)}")
+    check_format(format)
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror}") from None
     return EXPORTERS[format].write(utterances, folder, progress)
+
+
+def check_format(format: str) -> None:
+    """Raises `UserError` for an unknown format."""
+    if format not in EXPORTERS:
+        raise UserError(f"{format}: no such format; choose one of {', '.join(EXPORTERS)}")
