@@ -434,7 +434,7 @@ def test_a_summary_that_is_damaged_is_named(copy):
 
 
 def test_a_folder_without_shards(tmp_path):
-    assert "no .tar in this folder" in refused(tmp_path)
+    assert "no .tar files in this folder" in refused(tmp_path)
 
 
 def test_check_decodes_shards_and_names_shard_and_byte(copy):
