@@ -43,7 +43,7 @@ Splits = dict[str, list[Utterance]]
 
 
 def read_original(folder: Path) -> Splits:
-    """Read the published Kaldi folders; the paths in wav.scp are relative to `folder`."""
+    """Read the published Kaldi folders; `read_kaldi` finds the paths in wav.scp below `folder`."""
     splits = {}
     for split in ("train", "test"):
         ages = kaldi_table(folder / split / "spk2age")
@@ -51,7 +51,6 @@ def read_original(folder: Path) -> Splits:
         splits[split] = [
             replace(
                 u,
-                audio=str(folder / u.audio),
                 extra=traits(u.id, u.speaker in ages and ages[u.speaker], genders.get(u.speaker)),
             )
             for u in read_kaldi(folder / split)
