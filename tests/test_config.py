@@ -143,6 +143,7 @@ IDLE = [
     ("train", {}, {"inter_ctc_weight": 0.5}, "model.inter_ctc"),
     ("train", {}, {"freeze_steps": 5}, "init_from"),
     ("train", {}, {"layer_decay": 0.5}, "init_from"),
+    ("model", {"bidirectional": True}, {"lookahead_ms": 80}, "no bidirectional"),
     ("model", {"inter_ctc": []}, {"self_conditioned": True}, "inter_ctc"),
     ("augment", {"noise_p": 0}, {"noise_snr_db": [0, 10]}, "noise_p above 0"),
     ("augment", {"noise_p": 0}, {"noise_folder": "noise"}, "noise_p above 0"),
@@ -232,11 +233,51 @@ def test_empty_ranges_and_impossible_values_are_refused(values, needles):
 @pytest.mark.parametrize("cmvn", get_args(FeatureConfig.model_fields["cmvn"].annotation))
 def test_a_causal_model_has_a_normalization_that_is_causal(cmvn):
     values = {"name": "a", "features": {"cmvn": cmvn}, "model": {"bidirectional": False}}
-    if cmvn in ("global", "none"):
+    if cmvn in ("global", "running", "none"):
         assert not config.parse(values, "test").model.bidirectional
     else:
         line = complaint(config.parse, values, "test")
-        assert f"features.cmvn={cmvn}" in line and "give features.cmvn=global or" in line
+        assert f"features.cmvn={cmvn}" in line and "give features.cmvn=running, global or" in line
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*/recipe.yaml")), ids=str)
+def test_one_switch_makes_any_recipe_a_streaming_one_and_back(recipe):
+    offline = config.load(recipe)
+    streaming = config.load(recipe, ["model.streaming=true"])
+    assert not streaming.model.bidirectional and streaming.features.cmvn == "running"
+    assert streaming.model.hidden == 2 * offline.model.hidden
+    assert streaming.lookahead_frames * streaming.features.hop_ms * streaming.model.subsampling == (
+        pytest.approx(160)
+    )
+    written = yaml.safe_load(config.to_yaml(streaming))
+    assert config.parse(written, "test") == streaming
+    back = config.parse(written, "test", ["model.streaming=false"])
+    assert back.model == offline.model and back.features.cmvn == "loud"
+
+
+def test_what_is_given_beside_streaming_stays():
+    given = {"preset": "tiny", "streaming": True, "hidden": 96, "lookahead_ms": 80}
+    values = {"name": "a", "model": given, "features": {"cmvn": "global"}}
+    found = config.parse(values, "test")
+    assert (found.model.hidden, found.lookahead_frames, found.features.cmvn) == (96, 2, "global")
+    found = config.parse(values, "test", ["model.streaming=true", "model.lookahead_ms=0"])
+    assert (found.model.hidden, found.lookahead_frames, found.features.cmvn) == (96, 0, "global")
+
+
+@pytest.mark.parametrize(
+    ("values", "needles"),
+    [
+        ({"model": {"streaming": True, "bidirectional": True}}, ["model.streaming", "leave"]),
+        ({"model": {"lookahead_ms": 80}}, ["lookahead_ms 80", "no bidirectional"]),
+        ({"model": {"streaming": True}, "features": {"cmvn": "loud"}}, ["cmvn=loud", "running"]),
+        ({"model": {"streaming": True}, "features": {"floor_db": 60}}, ["floor_db=60"]),
+        ({"model": {"streaming": True, "preset": "deepspeech2"}}, ["bidirectional of preset"]),
+    ],
+)
+def test_what_does_not_stream_is_refused(values, needles):
+    line = complaint(config.parse, {"name": "a", **values}, "test")
+    for needle in needles:
+        assert needle in line
 
 
 def test_a_causal_model_has_no_floor_below_a_peak_that_is_to_come():

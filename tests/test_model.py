@@ -6,6 +6,7 @@ import torch
 from asr.config import PRESETS, Config, FeatureConfig, ModelConfig, parse
 from asr.model.acoustic import STRIDES, AcousticModel
 from asr.model.deepspeech2 import DeepSpeech2
+from asr.model.features import MEASURED
 from asr.model.model_file import Model
 from asr.recognition.recognizer import Recognizer
 from asr.text.tokenizer import CharacterTokenizer
@@ -39,7 +40,9 @@ def test_emissions_do_not_depend_on_the_batch(preset, bidirectional, device):
     # The law does not depend on the size, and this one takes half a minute at its full one.
     less = {"channels": 8, "hidden": 128} if preset == "deepspeech2" else {}
     model = ModelConfig(preset=preset, bidirectional=bidirectional, **less)
-    features = FeatureConfig(cmvn="loud" if bidirectional else "none")
+    if not bidirectional:
+        model = model.model_copy(update={"lookahead_ms": 120.0})
+    features = FeatureConfig(cmvn="loud" if bidirectional else "running")
     config = Config(name="t", model=model, features=features)
     torch.manual_seed(0)
     recognizer = Recognizer(Model.build(config, CharacterTokenizer("abcdefghij")), device)
@@ -78,12 +81,14 @@ def test_a_causal_model_does_not_look_ahead(subsampling):
 
 CAUSAL = [
     {"features": {"cmvn": cmvn, "kind": kind}, "model": model}
-    for cmvn in ("none", "global")
+    for cmvn in ("none", "global", "running")
     for kind, model in [
         ("log_mel", {"subsampling": 2, "rnn": "gru"}),
         ("log_mel", {"subsampling": 4, "inter_ctc": [1], "self_conditioned": True}),
         ("mfcc", {"subsampling": 8}),
         ("spectrogram", {"subsampling": 4}),
+        ("log_mel", {"subsampling": 4, "lookahead_ms": 120}),
+        ("mfcc", {"subsampling": 2, "lookahead_ms": 120}),
     ]
 ]
 
@@ -94,7 +99,7 @@ def on_waveforms(values, bidirectional=False) -> Recognizer:
     config = parse({"name": "t", **values, "model": model | values["model"]}, "test")
     torch.manual_seed(0)
     built = Model.build(config, CharacterTokenizer("abcdefghij"))
-    if config.features.cmvn == "global":
+    if config.features.cmvn in MEASURED:
         built.features.measure([(0.1 * torch.randn(2, 16000), torch.tensor([16000, 9000]))])
     return Recognizer(built, "cpu")
 
@@ -112,8 +117,11 @@ def changed_after(recognizer, after: int) -> torch.Tensor:
 def test_emissions_of_a_causal_model_depend_on_no_later_sample(values, after):
     recognizer = on_waveforms(values)
     changed = changed_after(recognizer, after)
-    # Frame i reads the samples before i * frame_s and half a window more.
-    reads = torch.arange(len(changed)) * recognizer.frame_s + recognizer.features.look_ahead_s
+    # Frame i reads the samples before i * frame_s, and look_ahead_s more.
+    assert recognizer.look_ahead_s == pytest.approx(
+        0.0125 + values["model"].get("lookahead_ms", 0) / 1000
+    )
+    reads = torch.arange(len(changed)) * recognizer.frame_s + recognizer.look_ahead_s
     first = int((reads * recognizer.rate_hz <= after).sum())
     assert not changed[:first].any()
     assert changed[first : first + 2].any() and changed[-1]

@@ -7,9 +7,9 @@ from asr.audio.io import (
     blocks,
     info,
     read,
-    resample,
     verify,
 )
+from asr.audio.resampling import StreamResampler, resample
 from asr.audio.source import AudioInput, Encoded, Member, Samples, Source, source_of
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Member",
     "Samples",
     "Source",
+    "StreamResampler",
     "audio_files",
     "blocks",
     "info",

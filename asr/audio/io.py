@@ -20,9 +20,9 @@ from typing import BinaryIO
 import av
 import numpy as np
 import soundfile
-import soxr
 
 from asr.audio import sphere
+from asr.audio.resampling import StreamResampler, resample
 from asr.audio.source import Encoded, Member, Samples, Source
 from asr.errors import UserError
 
@@ -107,27 +107,18 @@ def blocks(
     """
     size = round(block_s * rate_hz)
     with _open(path) as source:
-        stream = soxr.ResampleStream(source.info.rate_hz, rate_hz, 1, dtype="float32")
-        same = source.info.rate_hz == rate_hz
-        if not same:
+        resampler = StreamResampler(source.info.rate_hz, rate_hz)
+        if source.info.rate_hz != rate_hz:
             _log_resampled(source.info.rate_hz, rate_hz, path)
         kept = np.zeros(0, np.float32)
         for chunk in source.blocks(start_s, duration_s):
-            kept = np.concatenate([kept, chunk if same else stream.resample_chunk(chunk)])
+            kept = np.concatenate([kept, resampler.feed(chunk)])
             while len(kept) >= size:
                 yield kept[:size]
                 kept = kept[size:]
-        if not same:
-            kept = np.concatenate([kept, stream.resample_chunk(np.zeros(0, np.float32), last=True)])
+        kept = np.concatenate([kept, resampler.finish()])
         for at in range(0, len(kept), size):
             yield kept[at : at + size]
-
-
-def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
-    """samples (N,) float32 -> (N * to_hz / from_hz,) float32."""
-    if from_hz == to_hz:
-        return samples
-    return soxr.resample(samples, from_hz, to_hz).astype(np.float32, copy=False)
 
 
 @contextmanager

@@ -79,7 +79,7 @@ class Samples:
     def __init__(self, array: Any, rate_hz: float, name: str = "array"):
         self.name = name
         self.rate_hz = _checked_rate(rate_hz, name)
-        self.samples = _channels_last(_as_floats(array, name), name)  # (N, C) float32
+        self.samples = _channels_last(as_floats(array, name), name)  # (N, C) float32
 
     def __str__(self) -> str:
         return self.name
@@ -180,7 +180,7 @@ def _checked_rate(rate_hz: Any, name: str) -> int:
     return whole
 
 
-def _as_floats(array: Any, name: str) -> np.ndarray:
+def as_floats(array: Any, name: str) -> np.ndarray:
     """Any array -> float32 of the same shape, full scale 1.0."""
     if hasattr(array, "detach"):  # a tensor of PyTorch, which may need gradients or be on a GPU
         array = array.detach().cpu()

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from asr.config.section import Section, above, given, one_of, refuse
+from asr.config.section import Section, above, given, one_of, refuse, without
 
 
 class FeatureConfig(Section):
@@ -43,14 +43,15 @@ class FeatureConfig(Section):
         description="The upper edge in Hz of the highest mel filter; half the rate when it is "
         "null.",
     )
-    cmvn: Literal["utterance", "loud", "scalar", "level", "global", "none"] = Field(
+    cmvn: Literal["utterance", "loud", "scalar", "level", "global", "running", "none"] = Field(
         "loud",
         description="Where the mean and variance for normalization are measured. Of each bin: "
         "over the frames of the utterance, over its frames within 40 dB of the loudest (loud, so "
         "that silence around the speech changes nothing; measured in docs/benchmarks.md), or over "
         "the training set (global). One mean and variance for all bins together, which keeps the "
         "shape of the spectrum: over the frames of the utterance (scalar) or over those within "
-        "40 dB of the loudest (level). A causal model takes global or none.",
+        "40 dB of the loudest (level). A causal model takes global, running (over the loud frames "
+        "so far, beginning with the statistics of the training set) or none.",
     )
     floor_db: float | None = Field(
         None,
@@ -122,6 +123,32 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+# What `streaming: true` sets where it is not given. With one direction of twice the units, the
+# layers are as wide as with both directions.
+STREAMING = {"bidirectional": False, "lookahead_ms": 160.0}
+STREAMING_CMVN = "running"
+CAUSAL_CMVN = ("running", "global", "none")  # need no frame to come
+
+
+def make_room_for_streaming(values: dict[str, Any]) -> None:
+    """Drop what an override of `model.streaming` replaces: of the model, what that setting and the
+    preset fill in; when it is true, of the features what measures the whole utterance.
+    """
+    model, features = values["model"], values.get("features")
+    preset = PRESETS.get(str(model.get("preset", "small")), {})
+    for name in STREAMING:
+        model.pop(name, None)
+    if model.get("hidden") in (preset.get("hidden"), 2 * preset.get("hidden", 0)):
+        model.pop("hidden", None)
+    if isinstance(features, dict):
+        streaming = model["streaming"] is True
+        cmvn = features.get("cmvn")
+        if (streaming and cmvn not in CAUSAL_CMVN) or (not streaming and cmvn == STREAMING_CMVN):
+            features.pop("cmvn", None)
+        if streaming:
+            features.pop("floor_db", None)
+
+
 class ModelConfig(Section):
     """The acoustic model: convolutions, recurrent layers, CTC head."""
 
@@ -151,6 +178,20 @@ class ModelConfig(Section):
         description="Whether layers read in both directions; false makes the model causal: an "
         "output depends on no audio after it but the rest of its own windows.",
     )
+    lookahead_ms: Annotated[float, without("bidirectional")] = Field(
+        0.0,
+        ge=0,
+        le=5000,
+        description="The milliseconds of audio that a convolution after the recurrent layers of a "
+        "causal model reads ahead (Wang et al. 2016), rounded to frames of the model; 0 leaves it "
+        "out.",
+    )
+    streaming: bool = Field(
+        False,
+        description="Whether the model is to transcribe audio while it comes in: true sets, where "
+        "they are not given, bidirectional to false, lookahead_ms to 160, hidden to twice that of "
+        "the preset and features.cmvn to running.",
+    )
     inter_ctc: list[int] = Field(
         [],
         description="The layers, counted from 1, after which the head has a CTC loss as well.",
@@ -168,6 +209,8 @@ class ModelConfig(Section):
             return values
         name = values.get("preset", "small")
         preset = PRESETS.get(name, {}) if isinstance(name, str) else {}
+        if values.get("streaming") is True and preset and not values.get("bidirectional"):
+            preset = {**preset, "hidden": 2 * preset["hidden"], **STREAMING}
         return {**values, **{k: v for k, v in preset.items() if values.get(k) is None}}
 
     @model_validator(mode="after")
@@ -178,6 +221,8 @@ class ModelConfig(Section):
                 f"{self.inter_ctc} must name layers below the last, "
                 + (f"1 to {self.layers - 1}" if self.layers > 1 else "and there is only one layer"),
             )
+        if self.streaming and self.bidirectional:
+            raise refuse("streaming", "true needs bidirectional=false; leave bidirectional out")
         if self.preset == "deepspeech2":
             only = {"subsampling": 2, "dropout": 0, "bidirectional": True, "inter_ctc": []}
             for key, value in only.items():

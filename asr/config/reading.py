@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from asr.config.model import PRESETS
+from asr.config.model import PRESETS, make_room_for_streaming
 from asr.config.root import Config
 from asr.errors import UserError
 
@@ -81,7 +81,8 @@ def parse(values: Any, source: str, overrides: Iterable[str] = ()) -> Config:
     values = copy.deepcopy(values)
     overridden: dict[str, str] = {}
     # A preset is applied first: it clears what another preset has filled in.
-    for override in sorted(overrides, key=lambda text: not text.startswith("model.preset=")):
+    groups = ("model.preset=", "model.streaming=")
+    for override in sorted(overrides, key=lambda text: not text.startswith(groups)):
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise UserError(f"override {override!r}: write it as section.key=value")
@@ -93,6 +94,8 @@ def parse(values: Any, source: str, overrides: Iterable[str] = ()) -> Config:
         if key == "model.preset" and isinstance(values["model"], dict):
             for filled in PRESETS["small"]:
                 values["model"].pop(filled, None)
+        if key == "model.streaming" and isinstance(values["model"], dict):
+            make_room_for_streaming(values)
     _drop_idle(values, overridden)
     try:
         return Config.model_validate(values)

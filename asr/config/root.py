@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,13 @@ from pydantic import Field, model_validator
 
 from asr.config.data import AugmentConfig, DataConfig, TextConfig, TokenizerConfig
 from asr.config.decoding import DecoderConfig, LanguageModelConfig
-from asr.config.model import FeatureConfig, ModelConfig, SpecAugmentConfig
+from asr.config.model import (
+    CAUSAL_CMVN,
+    STREAMING_CMVN,
+    FeatureConfig,
+    ModelConfig,
+    SpecAugmentConfig,
+)
 from asr.config.section import Needs, Section, refuse, require_effect
 from asr.config.training import TrainConfig
 
@@ -54,6 +60,17 @@ class Config(Section):
                 other = needs.key if "." in needs.key else f"{section}.{needs.key}"
                 yield section, name, other, needs
 
+    @model_validator(mode="before")
+    @classmethod
+    def _streaming_takes_a_causal_normalization(cls, values: Any) -> Any:
+        model = values.get("model") if isinstance(values, Mapping) else None
+        if not (isinstance(model, Mapping) and model.get("streaming") is True):
+            return values
+        features = values.get("features", {})
+        if isinstance(features, Mapping) and features.get("cmvn") is None:
+            return {**values, "features": {**features, "cmvn": STREAMING_CMVN}}
+        return values
+
     @model_validator(mode="after")
     def _settings_across_sections_have_an_effect(self) -> Config:
         for section, name, other, needs in self.conditions():
@@ -77,11 +94,11 @@ class Config(Section):
     def _causal_throughout(self) -> Config:
         if self.model.bidirectional:
             return self
-        if self.features.cmvn not in ("global", "none"):
+        if self.features.cmvn not in CAUSAL_CMVN:
             raise refuse(
                 "model.bidirectional",
                 f"false makes the model causal, but features.cmvn={self.features.cmvn} measures "
-                "the whole utterance; give features.cmvn=global or features.cmvn=none as well",
+                "the whole utterance; give features.cmvn=running, global or none as well",
             )
         if self.features.floor_db is not None:
             raise refuse(
@@ -90,6 +107,15 @@ class Config(Section):
                 "needs the peak of the whole utterance; give features.floor_db=null as well",
             )
         return self
+
+    @property
+    def lookahead_frames(self) -> int:
+        """The frames of the model that its look-ahead convolution reads ahead."""
+        if not self.model.lookahead_ms:
+            return 0
+        return max(
+            1, round(self.model.lookahead_ms / self.features.hop_ms / self.model.subsampling)
+        )
 
     def __getitem__(self, key: str) -> Any:
         """The value of a dotted name: config["train.epochs"]."""

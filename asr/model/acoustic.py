@@ -94,15 +94,41 @@ class RecurrentLayer(nn.Module):
         return x + self.dropout(y)
 
 
+class LookAhead(nn.Module):
+    """A convolution over a frame and the `frames` after it, each unit alone (Wang et al. 2016).
+
+    (B, T, W) -> (B, T, W), with layer normalization before it and a residual connection around it,
+    as the recurrent layers have them; past the end of an utterance it sees zeros.
+    """
+
+    def __init__(self, width: int, frames: int, dropout: float):
+        super().__init__()
+        self.frames = frames
+        self.norm = nn.LayerNorm(width)
+        self.convolution = nn.Conv1d(width, width, frames + 1, groups=width, bias=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """mask: (B, T, 1), 0 past the end of an utterance."""
+        later = nn.functional.pad(self.norm(x) * mask, (0, 0, 0, self.frames))  # (B, T + frames, W)
+        return x + self.dropout(self.convolved(later))
+
+    def convolved(self, x: Tensor) -> Tensor:
+        """(B, T + frames, W) -> (B, T, W)"""
+        return self.convolution(x.transpose(1, 2)).transpose(1, 2)
+
+
 class AcousticModel(nn.Module):
     """(B, T, F) features -> (B, T', V) log-probabilities of tokens, blank = 0.
+
+    lookahead: the frames that a look-ahead convolution after the recurrent layers reads ahead.
 
     The head may also be applied to inner layers (`inter_ctc`), each with a loss of its own (Lee and
     Watanabe 2021); `self_conditioned` adds its output there to the input of the layer above (Nozaki
     and Komatsu 2021).
     """
 
-    def __init__(self, config: ModelConfig, features: int, vocabulary: int):
+    def __init__(self, config: ModelConfig, features: int, vocabulary: int, lookahead: int = 0):
         super().__init__()
         self.config = config
         width = config.hidden * (2 if config.bidirectional else 1)
@@ -115,6 +141,7 @@ class AcousticModel(nn.Module):
             RecurrentLayer(config.rnn, width, config.hidden, config.bidirectional, config.dropout)
             for _ in range(config.layers)
         )
+        self.look_ahead = LookAhead(width, lookahead, config.dropout) if lookahead else None
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, vocabulary)
         self.condition = nn.Linear(vocabulary, width) if config.self_conditioned else None
@@ -139,12 +166,15 @@ class AcousticModel(nn.Module):
         for number, layer in enumerate(self.layers, 1):
             x = layer(x, reversal)
             if inner and number in self.config.inter_ctc:
-                read.append(self._read(x))
+                read.append(self.read(x))
                 if self.condition is not None:
                     x = x + self.condition(read[-1].exp())
-        return [*read, self._read(x)], lengths
+        if self.look_ahead is not None:
+            x = self.look_ahead(x, length_mask(lengths, x.shape[1])[:, :, None])
+        return [*read, self.read(x)], lengths
 
-    def _read(self, x: Tensor) -> Tensor:
+    def read(self, x: Tensor) -> Tensor:
+        """(B, T, W) -> (B, T, V): the log-probabilities that the head reads from a layer."""
         # float32 in any precision of the layers: CTC sums thousands of small probabilities
         return self.head(self.norm(x)).float().log_softmax(dim=2)
 

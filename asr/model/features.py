@@ -13,15 +13,27 @@ import torchaudio
 from torch import Tensor, nn
 
 from asr.config import FeatureConfig
+from asr.model import running_cmvn
+from asr.model.running_cmvn import RunningState
 
 LOG_FLOOR = 1e-8  # about the power that rounding to 16 bits leaves in one bin of a silent frame
 STD_FLOOR = 1e-3  # for a bin that never changes (digital silence)
+MEASURED = ("global", "running")  # kinds of CMVN that need statistics of the training set
 LOUD_DB, SOFT_DB = 40.0, 3.0  # level below the loudest frame, and slope, of the weight of frames
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:
     """(B,) -> (B, size) bool, true where a frame belongs to the utterance."""
     return torch.arange(size, device=lengths.device) < lengths[:, None]
+
+
+def loud_weight(level: Tensor) -> Tensor:
+    """Levels (natural log of power) relative to the loudest -> weights: 1 near it, 0 far below.
+
+    There is a slope between them, because rounding would decide about frames at a step.
+    """
+    decibels = 10 / math.log(10) * level
+    return torch.sigmoid((decibels + LOUD_DB) / SOFT_DB)
 
 
 class Features(nn.Module):
@@ -54,7 +66,7 @@ class Features(nn.Module):
             dct = torchaudio.functional.create_dct(config.n_mfcc, config.n_mels, norm="ortho")
             self.register_buffer("dct", dct, persistent=False)  # (n_mels, n_mfcc)
             self.size = config.n_mfcc
-        if config.cmvn == "global":  # measured on training data, kept in the model file
+        if config.cmvn in MEASURED:  # on training data, kept in the model file
             self.register_buffer("mean", torch.zeros(self.size))
             self.register_buffer("std", torch.ones(self.size))
 
@@ -108,6 +120,8 @@ class Features(nn.Module):
         mask = length_mask(frames, features.shape[1])[:, :, None]  # (B, T, 1)
         if kind == "global":
             features = (features - self.mean) / self.std
+        elif kind == "running":
+            features, _ = self.normalize_running(features)
         elif kind != "none":
             weights = self.loudness(features, mask) if kind in ("loud", "level") else mask
             shared = kind in ("scalar", "level")
@@ -119,27 +133,53 @@ class Features(nn.Module):
         return features * mask
 
     def loudness(self, features: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, 1) weights: 1 for frames near the loudest of their utterance, 0 for quiet ones.
+        """(B, T, 1) weights: 1 for frames near the loudest of their utterance, 0 for quiet ones."""
+        level = self.level(features)
+        peak = level.masked_fill(~mask, -torch.inf).amax(1, keepdim=True)
+        return loud_weight(level - peak) * mask
 
-        There is a slope between them, because rounding would decide about frames at a step.
-        """
+    def level(self, features: Tensor) -> Tensor:
+        """(..., F) features before CMVN -> (..., 1) mean log of the bins."""
         if self.config.kind == "mfcc":  # the first coefficient is the sum of the bins' logs
-            level = features[:, :, :1] / self.config.n_mels**0.5
-        else:
-            level = features.mean(2, keepdim=True)
-        below = level - level.masked_fill(~mask, -torch.inf).amax(1, keepdim=True)
-        decibels = 10 / math.log(10) * below
-        return torch.sigmoid((decibels + LOUD_DB) / SOFT_DB) * mask
+            return features[..., :1] / self.config.n_mels**0.5
+        return features.mean(-1, keepdim=True)
+
+    def normalize_running(
+        self, features: Tensor, state: RunningState | None = None
+    ) -> tuple[Tensor, RunningState]:
+        """CMVN with `asr.model.running_cmvn`: (B, T, F) -> (B, T, F), and the state afterwards.
+
+        state: that after the frames before; None at the beginning.
+        """
+        if state is None:
+            level = self.level(self.mean)[0]
+            state = running_cmvn.initial_state(self.std, level, len(features))
+        level = self.level(features)[:, :, 0].double()  # (B, T)
+        peak = torch.maximum(level.cummax(1).values, state.peak[:, None])
+        centered = features - self.mean
+        mean, variance, state = running_cmvn.advance(
+            centered, loud_weight(level - peak), peak, state
+        )
+        normalized = (centered - mean) / variance.clamp(min=STD_FLOOR**2).sqrt()
+        return normalized.float(), state
 
     @torch.no_grad()
     def measure(self, batches) -> None:
-        """Set the global CMVN from (waveforms, lengths) batches of training data."""
-        count, total, squares = 0, 0.0, 0.0
+        """Set the statistics of the training set from (waveforms, lengths) batches of it.
+
+        With `running` they are those of its loud frames, as are the statistics while it runs.
+        """
+        count, total, squares = 0.0, 0.0, 0.0
         for waveforms, lengths in batches:
             features, frames = self.raw(waveforms, lengths)
-            kept = features[length_mask(frames, features.shape[1])].double()  # (frames, F)
-            count += len(kept)
-            total, squares = total + kept.sum(0), squares + kept.square().sum(0)
+            mask = length_mask(frames, features.shape[1])  # (B, T)
+            kept = features[mask].double()  # (frames, F)
+            weights = torch.ones_like(kept[:, :1])
+            if self.config.cmvn == "running":
+                weights = self.loudness(features, mask[:, :, None])[mask].double()
+            count += weights.sum().item()
+            total = total + (weights * kept).sum(0)
+            squares = squares + (weights * kept.square()).sum(0)
         mean = total / count
         self.mean.copy_(mean)
         self.std.copy_((squares / count - mean.square()).clamp(min=0).sqrt().clamp(min=STD_FLOOR))

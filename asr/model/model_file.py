@@ -70,8 +70,13 @@ class Model:
     def build(cls, config: Config, tokens: Tokenizer) -> Model:
         """An untrained model, with weights from torch's generator."""
         features = Features(config.features)
-        design = DeepSpeech2 if config.model.preset == "deepspeech2" else AcousticModel
-        acoustic = design(config.model, features.size, len(tokens.pieces))
+        acoustic: AcousticModel | DeepSpeech2
+        vocabulary = len(tokens.pieces)
+        if config.model.preset == "deepspeech2":
+            acoustic = DeepSpeech2(config.model, features.size, vocabulary)
+        else:
+            ahead = config.lookahead_frames
+            acoustic = AcousticModel(config.model, features.size, vocabulary, ahead)
         return cls(config, features, acoustic, tokens)
 
     @property

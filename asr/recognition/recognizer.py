@@ -64,7 +64,8 @@ class Recognizer:
     """Features, acoustic model, tokenizer and decoder, ready to transcribe.
 
     `rate_hz` is the sampling rate of the model, `frame_s` the duration of a frame of its emissions
-    in seconds, `config` all settings of the model.
+    in seconds, `look_ahead_s` how far beyond the time of a frame a causal model reads the audio,
+    `config` all settings of the model.
 
     >>> recognizer = asr.load("model.asr")              # doctest: +SKIP
     >>> recognizer.transcribe("recording.wav").text     # doctest: +SKIP
@@ -91,6 +92,9 @@ class Recognizer:
         self.tokenizer = model.tokenizer
         self.rate_hz = model.config.features.rate_hz
         self.frame_s = model.features.hop * model.config.model.subsampling / self.rate_hz
+        self.look_ahead_s = (
+            model.features.look_ahead_s + model.config.lookahead_frames * self.frame_s
+        )
         weights = hotword_weights(hotwords, model)
         self.decoder = build_decoder(model, weights)
         self._decoder_name = _decoder_name(model, weights)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from asr.config import FeatureConfig, TokenizerConfig
 from asr.errors import UserError
+from asr.model.features import MEASURED
 from asr.model.model_file import Model, load_model
 from asr.text.tokenizer import CharacterTokenizer, Tokenizer, unknown_characters
 
@@ -204,6 +205,6 @@ def _summary(
     unused = [layer for layer in old_layers if layer not in kept and layer not in partly]
     if unused:
         parts.append(f"left behind {', '.join(unused)}")
-    if model.config.features.cmvn == "global":
-        parts.append("global CMVN is that of the new data")
+    if model.config.features.cmvn in MEASURED:
+        parts.append(f"{model.config.features.cmvn} CMVN is that of the new data")
     return "; ".join(parts)

@@ -18,6 +18,7 @@ from asr.config import Config
 from asr.data.loader import Batch, SpeechDataset
 from asr.data.manifest import Utterance
 from asr.data.sampler import BatchSampler
+from asr.model.features import MEASURED
 from asr.model.model_file import Model
 from asr.recognition.recognizer import Recognizer
 from asr.training import distributed, finetune
@@ -119,7 +120,7 @@ def start_or_resume(
     total_steps = sum(sampler.steps(epoch) for epoch in range(c.epochs))
     if saved is not None:
         log.info("resuming at step %d of %d (epoch %d)", state.step, total_steps, state.epoch + 1)
-    elif config.features.cmvn == "global":
+    elif config.features.cmvn in MEASURED:
         measure_cmvn(model, dataset, sampler, accelerator.device)
 
     writes = distributed.is_main()
