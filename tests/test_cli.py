@@ -846,3 +846,19 @@ def test_prepare_says_what_it_found_and_what_it_left_out(run, tmp_path):
     assert out[4] == "No speaker is in two of the sets."
     assert "1 left out: the audio file is empty" in err
     assert f"All 1 are listed in {tmp_path / 'out/left_out.tsv'}" in err
+
+
+def test_check_against_another_set(run, tmp_path):
+    for name in ("train", "test"):
+        sound(tmp_path / f"{name}.wav", tone() * (1.0 if name == "train" else 0.5))
+        row = {"audio": f"{name}.wav", "text": f"a {name}", "speaker": name}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row))
+    arguments = ["check", tmp_path / "train.jsonl", "--against", tmp_path / "test.jsonl"]
+    status, out, err = run(*arguments)
+    assert (status, err) == (1, [])
+    assert out.splitlines()[:2] == ["no speakers in common", "no sentences in common"]
+    assert "train and test: the same sound (correlation 1.000)" in out
+    status, out, err = run(*arguments, "--no-audio")
+    assert (status, err) == (0, []) and out.splitlines()[2] == "no recordings in common"
+    status, out, err = run("check", tmp_path / "train.jsonl", "--no-audio")
+    assert status == 2 and "--no-audio is only for --against" in err[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from asr.cli.console import err, out, progress_bars, result, say_failed
 from asr.data.manifest import Utterance
+from asr.errors import UserError
 
 if TYPE_CHECKING:
     from asr.config import Config
@@ -29,8 +31,20 @@ def check(
         Path | None,
         typer.Option(metavar="PATH", help="Check for training with this recipe or model file."),
     ] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="MANIFEST", help="Only look for what this set has in common with it."),
+    ] = None,
+    no_audio: Annotated[
+        bool, typer.Option("--no-audio", help="With --against: open no audio.")
+    ] = False,
 ) -> None:
     """Print statistics of a manifest, and each utterance that cannot be used with the reason."""
+    if against:
+        _leaks(manifest, against, not no_audio)
+        return
+    if no_audio:
+        raise UserError("--no-audio is only for --against")
     from asr.data import check as checking
     from asr.data import shards
     from asr.model.ctc import ctc_frames
@@ -59,6 +73,27 @@ def check(
         out.print(f"{problems} problems, {usable} utterances can be used")
         raise typer.Exit(1)
     out.print("no problem found")
+
+
+def _leaks(manifest: Path, against: list[Path], open_audio: bool) -> None:
+    """End with status 1 if a set has a speaker, a sentence or a recording of another one."""
+    from asr.data import shards
+    from asr.data.leaks import find_leaks
+
+    leaked, corpus = False, shards.read(manifest)
+    for other in against:
+        second = shards.read(other)
+        with progress_bars() as progress:
+            task = progress.add_task(f"comparing with {other}", total=len(corpus) + len(second))
+            advance = partial(progress.advance, task)
+            leaks = find_leaks(corpus, second, open_audio=open_audio, progress=advance)
+        for line in leaks.lines(str(manifest), str(other)):
+            result(line)
+        for line in leaks.unreadable:
+            say_failed("not compared", line)
+        leaked = leaked or bool(leaks) or bool(leaks.unreadable)
+    if leaked:
+        raise typer.Exit(1)
 
 
 def _standard(path: Path | None, corpus: Sequence[Utterance]) -> tuple[Config, Tokenizer | None]:

@@ -193,7 +193,8 @@ class _Known:
 
 def _read(u: Utterance) -> np.ndarray:
     duration_s = MOST_S if u.duration_s is None else min(u.duration_s, MOST_S)
-    return audio.read(u.audio, RATE_HZ, u.start_s, duration_s)
+    rate_hz = audio.info(u.audio).rate_hz  # `read` tells users when it resamples
+    return audio.resample(audio.read(u.audio, rate_hz, u.start_s, duration_s), rate_hz, RATE_HZ)
 
 
 def _place(u: Utterance) -> str:
