@@ -63,6 +63,17 @@ def test_quiet_stands_around_what_was_said():
     assert len(lengths) > 15
 
 
+def test_half_of_the_edges_can_be_left_alone():
+    said, tight = speech(0.5), 0
+    augment = WaveformAugment(AugmentConfig(pad_silence_s=0.3, pad_silence_p=0.5), RATE_HZ)
+    for seed in range(60):
+        found = augment(said, seeded(seed))
+        before = lag(said, found)
+        assert torch.equal(found[before : before + len(said)], said)
+        tight += (before == 0) + (len(found) == before + len(said))
+    assert 45 <= tight <= 75  # of 120 edges
+
+
 @pytest.fixture
 def noises(tmp_path):
     """A folder of noise: a short file and a long one, of other rates, one of them in stereo."""

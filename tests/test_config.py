@@ -131,6 +131,7 @@ def test_what_is_parsed_is_not_changed():
     assert values == {"name": "a", "train": {"epochs": 3}}
 
 
+MFCC = {"features.kind": "mfcc"}
 IDLE = [
     ("features", {"kind": "spectrogram"}, {"n_mels": 40}, "kind=log_mel"),
     ("features", {"kind": "spectrogram"}, {"low_hz": 100}, "kind=log_mel"),
@@ -150,6 +151,11 @@ IDLE = [
     ("augment", {"reverb_p": 0}, {"reverb_s": [0.2, 0.3]}, "reverb_p above 0"),
     ("augment", {"reverb_p": 0}, {"reverb_folder": "rooms"}, "reverb_p above 0"),
     ("augment", {"reverb_p": 1, "reverb_folder": "rooms"}, {"reverb_s": [0.2, 0.3]}, "no reverb_f"),
+    ("augment", {"pad_silence_s": 0}, {"pad_silence_p": 0.5}, "pad_silence_s above 0"),
+    ("augment", {"noise_floor_p": 0}, {"noise_floor_db": [5, 9]}, "noise_floor_p above 0"),
+    ("augment", MFCC, {"vtlp": 0.1}, "features.kind=log_mel"),
+    ("augment", MFCC, {"equalizer_db": 3}, "features.kind=log_mel"),
+    ("augment", MFCC, {"noise_floor_p": 0.5}, "features.kind=log_mel"),
     ("spec_augment", {"freq_masks": 0}, {"freq_share": 0.1}, "freq_masks above 0"),
     ("spec_augment", {"time_masks": 0}, {"time_share": 0.1}, "time_masks above 0"),
     ("data", {"train": "train.jsonl"}, {"shuffle_shards": 4}, "shards as train"),
@@ -168,11 +174,14 @@ IDLE = [
 @pytest.mark.parametrize(("section", "other", "idle", "condition"), IDLE)
 def test_a_setting_without_effect_is_refused(tmp_path, section, other, idle, condition):
     ((key, value),) = idle.items()
-    path = written(tmp_path, yaml.safe_dump({"name": "a", section: {**other, **idle}}))
+    rest = {"name": "a"}
+    if other is MFCC:
+        rest, other = {**rest, "features": {"kind": "mfcc"}}, {}
+    path = written(tmp_path, yaml.safe_dump({**rest, section: {**other, **idle}}))
     line = complaint(config.load, path)
     assert line.startswith(f"{path}: {section}.{key} ") and "has no effect" in line
     assert condition in line
-    plain = written(tmp_path, yaml.safe_dump({"name": "a", section: other}))
+    plain = written(tmp_path, yaml.safe_dump({**rest, section: other}))
     override = f"{section}.{key}={yaml.safe_dump(value, default_flow_style=True)}"
     assert complaint(config.load, plain, [override]).startswith(f"override {override!r}: ")
 

@@ -22,10 +22,10 @@ durations = st.lists(st.floats(0.1, 20.0), min_size=1, max_size=200)
 @given(durations, st.floats(20.0, 100.0), st.integers(0, 5), st.integers(0, 3))
 def test_a_plan_holds_each_utterance_once_within_the_limit(durations_s, batch_s, seed, epoch):
     plan = BatchSampler(durations_s, batch_s, seed).batches(epoch)
-    assert sorted(index for batch in plan for index, _, _ in batch) == list(range(len(durations_s)))
-    assert {e for batch in plan for _, e, _ in batch} == {epoch}
+    assert sorted(index for batch in plan for index, *_ in batch) == list(range(len(durations_s)))
+    assert {e for batch in plan for _, e, *_ in batch} == {epoch}
     for batch in plan:
-        assert len(batch) * max(durations_s[i] for i, _, _ in batch) <= batch_s + 1e-9
+        assert len(batch) * max(durations_s[i] for i, *_ in batch) <= batch_s + 1e-9
 
 
 @settings(derandomize=True, deadline=None, max_examples=50)
@@ -54,7 +54,7 @@ def test_every_part_of_a_batch_has_work_and_each_utterance_counts_once(utterance
 @given(durations, st.integers(0, 5))
 def test_the_first_batch_of_all_needs_the_most_memory(durations_s, seed):
     plan = BatchSampler(durations_s, 40.0, seed).batches(0)
-    padded = [len(batch) * max(durations_s[i] for i, _, _ in batch) for batch in plan]
+    padded = [len(batch) * max(durations_s[i] for i, *_ in batch) for batch in plan]
     assert padded[0] == max(padded)
 
 
@@ -77,7 +77,7 @@ def test_a_run_goes_on_where_it_stopped():
 def test_bucketing_leaves_little_padding():
     durations_s = np.random.default_rng(0).uniform(1, 10, 1000)
     plan = BatchSampler(durations_s, 100.0, seed=0).batches(3)
-    padded = sum(len(batch) * max(durations_s[i] for i, _, _ in batch) for batch in plan)
+    padded = sum(len(batch) * max(durations_s[i] for i, *_ in batch) for batch in plan)
     assert durations_s.sum() / padded > 0.85
 
 

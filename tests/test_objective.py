@@ -17,13 +17,14 @@ LAYERS = {"preset": "tiny", "layers": 3, "hidden": 8, "channels": 2, "dropout": 
 UNMASKED = {"freq_masks": 0, "time_masks": 0}
 
 
-def build(model=(), train=(), spec_augment=UNMASKED):
+def build(model=(), train=(), spec_augment=UNMASKED, augment=()):
     values = {
         "name": "o",
         "features": {"n_mels": 12, "dither": 0.0},
         "model": LAYERS | dict(model),
         "train": dict(train),
         "spec_augment": spec_augment,
+        "augment": dict(augment),
     }
     torch.manual_seed(0)
     return Objective(Model.build(parse(values, "o"), CharacterTokenizer("abc")))
@@ -112,6 +113,30 @@ def test_two_views_are_masked_apart():
     torch.testing.assert_close(none(batch), build()(batch))  # equal views: mean loss, no divergence
     torch.manual_seed(0)
     assert not torch.isclose(views(batch), build(spec_augment=masks)(batch))
+
+
+@pytest.mark.parametrize(
+    "voice", [{"vtlp": 0.2, "equalizer_db": 4}, {"pitch": 0.3}, {"noise_floor_p": 1.0}], ids=str
+)
+def test_two_views_are_two_voices_at_one_tempo(voice, monkeypatch):
+    objective = build(train={"cr_ctc_weight": 0.2}, augment=voice)
+    heard, forward = [], objective.acoustic.forward
+
+    def listen(features, frames):
+        heard.append((features, frames))
+        return forward(features, frames)
+
+    monkeypatch.setattr(objective.acoustic, "forward", listen)
+    torch.manual_seed(0)
+    batch = make_batch()
+    batch.tempo = torch.tensor([0.8, 1.3, 1.0])
+    assert torch.isfinite(objective(batch))
+    ((features, frames),) = heard
+    (a, b), (paced, same) = features.chunk(2), frames.chunk(2)
+    untouched = objective.features.frames(batch.lengths)
+    assert torch.equal(paced, same)
+    assert paced.tolist() == (untouched / batch.tempo).ceil().tolist()
+    assert all((one - other).abs().max() > 1e-3 for one, other in zip(a, b, strict=True))
 
 
 def test_entropy_counts_real_frames_only():

@@ -25,6 +25,13 @@ SETTINGS = (
     "train.average_best=2",
     "augment.speed=[0.9,1.0,1.1]",
     "features.cmvn=global",
+    "train.cr_ctc_weight=0.1",
+    "augment.pad_silence_p=0.5",
+    "augment.tempo=[0.8,1.3]",
+    "augment.pitch=0.2",
+    "augment.vtlp=0.2",
+    "augment.equalizer_db=4",
+    "augment.noise_floor_p=0.7",
 )
 
 

@@ -88,7 +88,7 @@ def bare_loop(config, utterances, tokens) -> float:
     plan = sampler.BatchSampler(durations_s, config.train.batch_s, config.seed, speeds)
     batches = []
     for places in plan.batches(0):
-        frames = torch.tensor([int(durations_s[i] / speed * 100) + 1 for i, _, speed in places])
+        frames = torch.tensor([int(durations_s[i] / speed * 100) + 1 for i, _, speed, _ in places])
         targets, lengths = padding.pad(
             [torch.tensor(tokens.encode(utterances[place.index].text)) for place in places]
         )

@@ -4,9 +4,10 @@ Every default is a choice that can be read; a recipe states only what differs. A
 effect beside the others is refused, so what a configuration says is what happens.
 """
 
-from asr.config.data import AugmentConfig, DataConfig, TextConfig, TokenizerConfig
+from asr.config.augment import POLICIES, AugmentConfig, SpecAugmentConfig
+from asr.config.data import DataConfig, TextConfig, TokenizerConfig
 from asr.config.decoding import DecoderConfig, LanguageModelConfig
-from asr.config.model import PRESETS, FeatureConfig, ModelConfig, SpecAugmentConfig
+from asr.config.model import PRESETS, FeatureConfig, ModelConfig
 from asr.config.reading import from_yaml, load, override, parse, to_yaml
 from asr.config.root import Config
 from asr.config.section import Section
@@ -14,6 +15,7 @@ from asr.config.settings import Setting, settings
 from asr.config.training import TrainConfig
 
 __all__ = [
+    "POLICIES",
     "PRESETS",
     "AugmentConfig",
     "Config",

@@ -1,4 +1,4 @@
-"""Settings of the data: manifests, texts, tokens, and augmentation of waveforms."""
+"""Settings of the data: manifests, texts and tokens."""
 
 from __future__ import annotations
 
@@ -6,16 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from asr.config.section import (
-    Section,
-    above,
-    one_of,
-    refuse,
-    require_order,
-    require_range,
-    shards,
-    without,
-)
+from asr.config.section import Section, one_of, require_range, shards
 
 
 class DataConfig(Section):
@@ -90,65 +81,3 @@ class TokenizerConfig(Section):
         ge=4,
         description="The number of pieces; lowered when the training texts do not have as many.",
     )
-
-
-class AugmentConfig(Section):
-    """Augmentation of waveforms; a setting named _p is the probability for each utterance."""
-
-    speed: list[float] = Field(
-        [],
-        description="The speed factors, 0.5 to 2, of which one is drawn for each utterance; "
-        "[0.9, 1.0, 1.1] is usual, [] changes nothing.",
-    )
-    pad_silence_s: float = Field(
-        0.3,
-        ge=0,
-        le=5,
-        description="Near-silence of up to this many seconds is added before and after each "
-        "utterance.",
-    )
-    gain_db: float = Field(
-        0.0, ge=0, description="The level is changed by up to this many dB, up or down."
-    )
-    noise_p: float = Field(0.0, ge=0, le=1, description="The probability of added noise.")
-    noise_snr_db: Annotated[tuple[float, float], above("noise_p")] = Field(
-        (5.0, 30.0), description="The range [min, max] of the signal-to-noise ratio in dB."
-    )
-    noise_folder: Annotated[str | None, above("noise_p")] = Field(
-        None,
-        description="A folder of recorded noise; synthetic stationary noise is used when it is "
-        "null.",
-    )
-    reverb_p: float = Field(0.0, ge=0, le=1, description="The probability of reverberation.")
-    reverb_s: Annotated[tuple[float, float], above("reverb_p"), without("reverb_folder")] = Field(
-        (0.1, 0.6),
-        description="The range [min, max] in seconds of the reverberation time (decay by 60 dB) "
-        "of simulated rooms.",
-    )
-    reverb_folder: Annotated[str | None, above("reverb_p")] = Field(
-        None,
-        description="A folder of recorded room impulse responses, which replace simulated rooms.",
-    )
-    telephone_p: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="The probability of a telephone line: 8 kHz, about 300 to 3400 Hz, 8-bit "
-        "mu-law.",
-    )
-    codec_p: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="The probability of lossy coding: Ogg Vorbis, Ogg Opus or MP3 at a low "
-        "quality.",
-    )
-
-    @model_validator(mode="after")
-    def _ranges(self) -> AugmentConfig:
-        if any(not 0.5 <= factor <= 2 for factor in self.speed):
-            raise refuse("speed", f"factors must lie in 0.5 to 2, not {self.speed}")
-        require_order(self, ["noise_snr_db", "reverb_s"])
-        if self.reverb_s[0] <= 0:
-            raise refuse("reverb_s", f"{list(self.reverb_s)} must lie above 0 seconds")
-        return self

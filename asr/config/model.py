@@ -1,4 +1,4 @@
-"""Settings of the model: features, SpecAugment and the acoustic model."""
+"""Settings of the model: features and the acoustic model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from asr.config.section import Section, above, given, one_of, refuse, without
+from asr.config.section import Section, given, one_of, refuse, without
 
 
 class FeatureConfig(Section):
@@ -91,25 +91,6 @@ class FeatureConfig(Section):
             raise refuse("low_hz", f"{self.low_hz:g} must lie below half the rate, {half_hz:g} Hz")
         if self.kind == "mfcc" and self.n_mfcc > self.n_mels:
             raise refuse("n_mfcc", f"{self.n_mfcc} is more than n_mels {self.n_mels}")
-
-
-class SpecAugmentConfig(Section):
-    """Masks on features (Park et al. 2019), time masks by the length (Park et al. 2020)."""
-
-    freq_masks: int = Field(2, ge=0, description="The number of frequency masks.")
-    freq_share: Annotated[float, above("freq_masks")] = Field(
-        0.25,
-        ge=0,
-        le=1,
-        description="The greatest width of a frequency mask, as a share of the bins.",
-    )
-    time_masks: int = Field(5, ge=0, description="The number of time masks.")
-    time_share: Annotated[float, above("time_masks")] = Field(
-        0.05,
-        ge=0,
-        le=1,
-        description="The greatest width of a time mask, as a share of the utterance's frames.",
-    )
 
 
 # name: layers, units a direction, dropout; parameters when bidirectional on 80 mels

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from asr.config.augment import POLICIES, apply_policy
 from asr.config.model import PRESETS, make_room_for_streaming
 from asr.config.root import Config
 from asr.errors import UserError
@@ -80,8 +81,9 @@ def parse(values: Any, source: str, overrides: Iterable[str] = ()) -> Config:
         raise UserError(f"{source}: expected `key: value` lines, found {type(values).__name__}")
     values = copy.deepcopy(values)
     overridden: dict[str, str] = {}
-    # A preset is applied first: it clears what another preset has filled in.
-    groups = ("model.preset=", "model.streaming=")
+    replaced: set[str] = set()  # settings of the file whose values a policy's have replaced
+    # A preset or policy is applied first: it replaces what another one has filled in.
+    groups = ("model.preset=", "model.streaming=", "augment.strength=")
     for override in sorted(overrides, key=lambda text: not text.startswith(groups)):
         key, equals, text = override.partition("=")
         if not equals or not key:
@@ -96,7 +98,13 @@ def parse(values: Any, source: str, overrides: Iterable[str] = ()) -> Config:
                 values["model"].pop(filled, None)
         if key == "model.streaming" and isinstance(values["model"], dict):
             make_room_for_streaming(values)
-    _drop_idle(values, overridden)
+        if key == "augment.strength" and isinstance(values["augment"], dict):
+            policy = POLICIES.get(str(values["augment"]["strength"]), {})
+            values["augment"] |= policy
+            replaced |= {f"augment.{name}" for name in policy}
+    if isinstance(values.get("augment"), dict):
+        values["augment"] = apply_policy(values["augment"])
+    _drop_idle(values, overridden.keys() | replaced, overridden)
     try:
         return Config.model_validate(values)
     except ValidationError as error:
@@ -111,11 +119,11 @@ def _put(values: dict, keys: list[str], value: Any) -> None:
     values[keys[-1]] = value
 
 
-def _drop_idle(values: dict, overridden: Mapping[str, str]) -> None:
-    """Remove the settings that overrides of other settings leave without effect."""
+def _drop_idle(values: dict, changed: Collection[str], overridden: Collection[str]) -> None:
+    """Remove the settings of the file that the values of `changed` ones leave without effect."""
     for section, name, other, needs in Config.conditions():
         at, _, key = other.partition(".")
-        if other in overridden and f"{section}.{name}" not in overridden:
+        if other in changed and f"{section}.{name}" not in overridden:
             below = values.get(section)
             if isinstance(below, dict) and not needs.holds(values[at][key]):
                 below.pop(name, None)

@@ -9,15 +9,10 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from asr.config.data import AugmentConfig, DataConfig, TextConfig, TokenizerConfig
+from asr.config.augment import AugmentConfig, SpecAugmentConfig
+from asr.config.data import DataConfig, TextConfig, TokenizerConfig
 from asr.config.decoding import DecoderConfig, LanguageModelConfig
-from asr.config.model import (
-    CAUSAL_CMVN,
-    STREAMING_CMVN,
-    FeatureConfig,
-    ModelConfig,
-    SpecAugmentConfig,
-)
+from asr.config.model import CAUSAL_CMVN, STREAMING_CMVN, FeatureConfig, ModelConfig
 from asr.config.section import Needs, Section, refuse, require_effect
 from asr.config.training import TrainConfig
 
@@ -80,7 +75,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _batch_holds_the_longest_utterance(self) -> Config:
-        slowest, longest_s = min(self.augment.speed, default=1.0), self.data.max_duration_s
+        slowest, longest_s = self.augment.pace[0], self.data.max_duration_s
         if self.train.batch_s != "auto" and self.train.batch_s < longest_s / slowest - 1e-6:
             at = f" at speed {slowest:g}" if slowest != 1 else ""
             raise refuse(

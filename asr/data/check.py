@@ -153,7 +153,7 @@ def check(
     """
     tally = tally or Tally()
     utterances = list(utterances)
-    fastest = max(config.augment.speed, default=1.0) if training else 1.0
+    fastest = config.augment.pace[1] if training else 1.0
     problems: list[Problem] = []
     usable: list[Utterance] = []
 
@@ -199,7 +199,7 @@ def check_shards(
     Durations are taken from the index and no audio is read, unlike in `check`. Memory holds the
     index of one shard.
     """
-    fastest = max(config.augment.speed, default=1.0)
+    _, fastest = config.augment.pace
     with replacing(seconds) as beside, beside.open("wb") as file:
         for number in range(len(shards.shards)):
             lasting = []

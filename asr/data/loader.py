@@ -38,11 +38,16 @@ class Batch:
     targets: Tensor  # (B, L) token ids, blanks past each length
     target_lengths: Tensor  # (B,)
     texts: Sequence[str | None] = ()  # as the manifest has them
+    tempo: Tensor | None = None  # (B,) factors by which frames are to follow faster
 
     def seconds(self, rate_hz: int) -> tuple[float, float]:
-        """Seconds of audio and of padding; a placeholder is padding alone."""
-        audio_s = self.lengths.sum().item() * self.weight / rate_hz
-        return audio_s, self.waveforms.numel() / rate_hz - audio_s
+        """Seconds of audio and of padding at the tempo that the model hears; a placeholder is
+        padding alone."""
+        heard_s = self.lengths.numpy() / rate_hz
+        if self.tempo is not None:
+            heard_s = heard_s / self.tempo.numpy()
+        audio_s = float(heard_s.sum()) * self.weight
+        return audio_s, float(heard_s.max()) * len(heard_s) - audio_s
 
     def to(self, device: torch.device) -> Batch:
         moved = {
@@ -92,7 +97,7 @@ class SpeechDataset(Dataset):
 
     def waveform(self, draw: UtteranceDraw) -> Tensor:
         """(N,) samples of an utterance, augmented for an epoch."""
-        index, epoch, speed = draw
+        index, epoch, speed, _ = draw
         u = self.utterances[index]
         try:
             samples = torch.from_numpy(audio.read(u.audio, self.rate_hz, u.start_s, u.duration_s))
@@ -118,7 +123,14 @@ class SpeechDataset(Dataset):
             *pad(waveforms),
             *pad([self.target(u) for u in utterances]),
             texts=[u.text for u in utterances],
+            tempo=_tempo(shard.draws),
         )
+
+
+def _tempo(draws: Sequence[UtteranceDraw]) -> Tensor | None:
+    """(B,) the tempo of each utterance; None where all are heard as they are."""
+    factors = [draw.tempo for draw in draws]
+    return None if all(factor == 1 for factor in factors) else torch.tensor(factors)
 
 
 def load_batches(

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+UNCHANGED = (1.0, 1.0)  # the range of a tempo that is not drawn
+
 
 class UtteranceDraw(NamedTuple):
     """An utterance as it is used in an epoch."""
@@ -14,6 +16,7 @@ class UtteranceDraw(NamedTuple):
     index: int  # in the manifest
     epoch: int  # each epoch draws its own augmentation
     speed: float = 1.0  # the factor by which it is played faster
+    tempo: float = 1.0  # the factor by which its frames follow faster, at the same pitch
 
 
 class BatchShard(NamedTuple):
@@ -34,13 +37,18 @@ class BucketWindow:
         batch_s: float,
         speeds: Sequence[float],
         added_s: float,
+        tempo: tuple[float, float],
         draw: np.random.Generator,
     ):
         self.speeds = draw.choice(speeds, len(durations_s))
-        heard_s = durations_s / self.speeds + added_s
+        self.tempos = np.ones(len(durations_s))
+        if tempo != UNCHANGED:
+            self.tempos = np.exp(draw.uniform(*np.log(tempo), len(durations_s)))
+        heard_s = (durations_s / self.speeds + added_s) / self.tempos
         # Lengths are jittered before sorting: neighbors change from epoch to epoch.
         order = np.argsort(heard_s * draw.uniform(0.9, 1.1, len(heard_s)))
         self.indices, self.speeds = indices[order], self.speeds[order]
+        self.tempos = self.tempos[order]
         self.ends, self.padded_s = _fill(heard_s[order].tolist(), batch_s)
         self.order = draw.permutation(len(self.ends)).tolist()
 
@@ -55,8 +63,11 @@ class BucketWindow:
     def batch(self, number: int, epoch: int) -> list[UtteranceDraw]:
         at = self.order[number]
         mine = slice(self.ends[at - 1] if at else 0, self.ends[at])
-        pairs = zip(self.indices[mine].tolist(), self.speeds[mine].tolist(), strict=True)
-        return [UtteranceDraw(index, epoch, speed) for index, speed in pairs]
+        drawn = (values[mine].tolist() for values in (self.indices, self.speeds, self.tempos))
+        return [
+            UtteranceDraw(index, epoch, speed, tempo)
+            for index, speed, tempo in zip(*drawn, strict=True)
+        ]
 
 
 def _fill(lengths_s: list[float], batch_s: float) -> tuple[list[int], list[float]]:
@@ -78,10 +89,11 @@ def _fill(lengths_s: list[float], batch_s: float) -> tuple[list[int], list[float
 class BatchSampler:
     """Batches of utterances of similar length, each of at most `batch_s` seconds with padding.
 
-    The batches of an epoch depend only on the seed and the epoch. The speed of each utterance is
-    drawn here too (from `speeds`), so that batches are filled by the lengths after augmentation;
-    `added_s` is the most that augmentation adds to a length. The first epoch begins with the batch
-    of its first window that needs the most memory, so that a lack of memory shows at once.
+    The batches of an epoch depend only on the seed and the epoch. The speed of each utterance (one
+    of `speeds`) and its tempo (log-uniform in the range `tempo`) are drawn here too, so that
+    batches are filled by the lengths after augmentation; `added_s` is the most that other
+    augmentation adds to a length. The first epoch begins with the batch of its first window that
+    needs the most memory, so that a lack of memory shows at once.
     """
 
     def __init__(
@@ -91,10 +103,11 @@ class BatchSampler:
         seed: int,
         speeds: Sequence[float] = (),
         added_s: float = 0.0,
+        tempo: tuple[float, float] = UNCHANGED,
     ):
         self.durations_s = np.asarray(durations_s, dtype=np.float64)
         self.batch_s, self.seed = batch_s, seed
-        self.speeds, self.added_s = speeds or (1.0,), added_s
+        self.speeds, self.added_s, self.tempo = speeds or (1.0,), added_s, tempo
 
     def windows(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Indices and seconds, (n,) each, of the utterances of each window; here it is one."""
@@ -103,9 +116,8 @@ class BatchSampler:
     def _laid_out(self, epoch: int) -> Iterator[BucketWindow]:
         for number, (indices, durations_s) in enumerate(self.windows(epoch)):
             draw = np.random.default_rng((self.seed, epoch, number))
-            window = BucketWindow(
-                indices, durations_s, self.batch_s, self.speeds, self.added_s, draw
-            )
+            heard = (self.speeds, self.added_s, self.tempo)
+            window = BucketWindow(indices, durations_s, self.batch_s, *heard, draw)
             if epoch == number == 0:
                 window.largest_first()
             yield window

@@ -26,7 +26,7 @@ from asr import audio, files
 from asr.audio import AUDIO_SUFFIXES, Member
 from asr.data import manifest
 from asr.data.manifest import Utterance
-from asr.data.sampler import BatchSampler
+from asr.data.sampler import UNCHANGED, BatchSampler
 from asr.errors import UserError
 
 log = logging.getLogger("asr")
@@ -152,8 +152,9 @@ class ShardBatchSampler(BatchSampler):
         seed: int,
         speeds: Sequence[float] = (),
         added_s: float = 0.0,
+        tempo: tuple[float, float] = UNCHANGED,
     ):
-        super().__init__((), batch_s, seed, speeds, added_s)
+        super().__init__((), batch_s, seed, speeds, added_s, tempo)
         self.shards, self.together = shards, together
 
     def windows(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

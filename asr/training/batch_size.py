@@ -50,10 +50,11 @@ def agree_on_batch_s(
     accelerator: Accelerator, objective: nn.Module, dataset: SpeechDataset, config: Config
 ) -> float:
     """`find_batch_s` in each process; the minimum of what they find."""
-    slowest = min(config.augment.speed, default=1.0)
+    augment = config.augment
+    slowest, added_s = min(augment.speed, default=1.0), 2 * augment.pad_silence_s
     found_s = find_batch_s(
         objective,
-        durations_s(dataset.utterances) / slowest + 2 * config.augment.pad_silence_s,
+        (durations_s(dataset.utterances) / slowest + added_s) / augment.tempo[0],
         max(len(target) for target in dataset.targets),
         config.features.rate_hz,
         accelerator.device,

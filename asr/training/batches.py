@@ -21,11 +21,12 @@ CMVN_UTTERANCES = 2000  # for global CMVN: hours of speech, more would change no
 
 def make_sampler(train_set: Sequence[Utterance], batch_s: float, config: Config) -> BatchSampler:
     """Lays out batches of `batch_s` seconds over the whole run."""
-    speeds, added_s = config.augment.speed, 2 * config.augment.pad_silence_s
+    augment = config.augment
+    heard = (augment.speed, 2 * augment.pad_silence_s, augment.tempo)
     if isinstance(train_set, Shards):
         mixed = config.data.shuffle_shards
-        return ShardBatchSampler(train_set, mixed, batch_s, config.seed, speeds, added_s)
-    return BatchSampler(durations_s(train_set), batch_s, config.seed, speeds, added_s)
+        return ShardBatchSampler(train_set, mixed, batch_s, config.seed, *heard)
+    return BatchSampler(durations_s(train_set), batch_s, config.seed, *heard)
 
 
 def remaining_batches(

@@ -13,6 +13,7 @@ from asr.data.loader import Batch
 from asr.model.ctc import consistency_loss, ctc_loss, entropy
 from asr.model.model_file import Model
 from asr.model.spec_augment import SpecAugment
+from asr.model.voices import Voices
 
 
 class Objective(nn.Module):
@@ -22,26 +23,31 @@ class Objective(nn.Module):
 
     - `train.inter_ctc_weight` w: (1 - w) * loss + w * (mean CTC of the inner layers)
     - `train.entropy_weight`: loss - entropy_weight * H(emissions)
-    - `train.cr_ctc_weight`: the batch is masked twice, and
-      loss / 2 + cr_ctc_weight * (divergence between the two views), see `consistency_loss`
+    - `train.cr_ctc_weight`: loss / 2 + cr_ctc_weight * (divergence between two views of the batch),
+      see `consistency_loss`; each view has masks and, with `augment`, voices of its own
     """
 
     def __init__(self, model: Model):
         super().__init__()
         self.features = model.features
+        self.voices = Voices(model.config.augment, model.features)
         self.spec_augment = SpecAugment(model.config.spec_augment)
         self.acoustic = model.acoustic
         self.config = model.config.train
         self.inner_weight = self.config.inter_ctc_weight if model.config.model.inter_ctc else 0.0
 
+    @torch.no_grad()
+    def inputs(self, batch: Batch, views: int) -> tuple[Tensor, Tensor]:
+        """The features, (views * B, T, F), that the model hears, and their lengths in frames."""
+        with torch.autocast(batch.waveforms.device.type, enabled=False):
+            features, frames = self.voices(batch.waveforms, batch.lengths, batch.tempo, views)
+            return self.spec_augment(self.features.normalize(features, frames), frames), frames
+
     def forward(self, batch: Batch) -> Tensor:
         targets, target_lengths = batch.targets, batch.target_lengths
-        with torch.autocast(batch.waveforms.device.type, enabled=False):
-            features, frames = self.features(batch.waveforms, batch.lengths)  # (B, T, F), (B,)
-            if self.config.cr_ctc_weight:
-                features, frames = features.repeat(2, 1, 1), frames.repeat(2)  # (2 B, T, F)
-                targets, target_lengths = targets.repeat(2, 1), target_lengths.repeat(2)
-            features = self.spec_augment(features, frames)
+        views = 2 if self.config.cr_ctc_weight else 1
+        targets, target_lengths = targets.repeat(views, 1), target_lengths.repeat(views)
+        features, frames = self.inputs(batch, views)
         if self.inner_weight:
             (*inner, log_probs), frames = self.acoustic.outputs(features, frames)
         else:
