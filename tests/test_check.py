@@ -172,11 +172,12 @@ def test_durations_are_measured(corpus):
     assert [u.duration_s for u in report.usable] == pytest.approx([3.0, 1.0])
 
 
-def test_faster_speech_in_training_needs_more(corpus):
-    """At twice the speed, half the frames are left."""
+@pytest.mark.parametrize("augment", [{"speed": [0.9, 1.0, 2.0]}, {"tempo": [0.9, 2.0]}], ids=str)
+def test_faster_speech_in_training_needs_more(corpus, augment):
+    """At twice the speed or tempo, half the frames are left."""
     asked = Utterance("x", corpus["good"].audio, 0.0, 0.4, "abcdefghi")  # 41 -> 11 frames
     plain = parse({"name": "a"}, "test")
-    fast = parse({"name": "a", "augment": {"speed": [0.9, 1.0, 2.0]}}, "test")
+    fast = parse({"name": "a", "augment": augment}, "test")
     assert check([asked], plain, ALPHABET, training=True).problems == []
     assert check([asked], fast, ALPHABET).problems == []
     (problem,) = check([asked], fast, ALPHABET, training=True).problems

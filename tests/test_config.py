@@ -146,6 +146,7 @@ IDLE = [
     ("train", {}, {"layer_decay": 0.5}, "init_from"),
     ("model", {"bidirectional": True}, {"lookahead_ms": 80}, "no bidirectional"),
     ("model", {"inter_ctc": []}, {"self_conditioned": True}, "inter_ctc"),
+    ("model", {"bidirectional": False}, {"edge": 4}, "bidirectional=true"),
     ("augment", {"noise_p": 0}, {"noise_snr_db": [0, 10]}, "noise_p above 0"),
     ("augment", {"noise_p": 0}, {"noise_folder": "noise"}, "noise_p above 0"),
     ("augment", {"reverb_p": 0}, {"reverb_s": [0.2, 0.3]}, "reverb_p above 0"),

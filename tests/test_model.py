@@ -1,12 +1,14 @@
 """The acoustic model: lengths, causality, and contract 1 for every preset."""
 
+from typing import get_args
+
 import pytest
 import torch
 
 from asr.config import PRESETS, Config, FeatureConfig, ModelConfig, parse
 from asr.model.acoustic import STRIDES, AcousticModel
 from asr.model.deepspeech2 import DeepSpeech2
-from asr.model.features import MEASURED
+from asr.model.features import MEASURED, length_mask
 from asr.model.model_file import Model
 from asr.recognition.recognizer import Recognizer
 from asr.text.tokenizer import CharacterTokenizer
@@ -29,23 +31,13 @@ def test_presets_have_the_size_that_they_promise(preset):
     assert make(preset=preset).parameter_count() / 1e6 == pytest.approx(SIZES_M[preset], rel=0.05)
 
 
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize(
-    ("preset", "bidirectional"),
-    [(preset, True) for preset in PRESETS]
-    + [(preset, False) for preset in PRESETS if preset != "deepspeech2"],
-)
-def test_emissions_do_not_depend_on_the_batch(preset, bidirectional, device):
-    """One utterance alone and padded into a batch of 16 with far longer ones."""
-    # The law does not depend on the size, and this one takes half a minute at its full one.
-    less = {"channels": 8, "hidden": 128} if preset == "deepspeech2" else {}
-    model = ModelConfig(preset=preset, bidirectional=bidirectional, **less)
-    if not bidirectional:
-        model = model.model_copy(update={"lookahead_ms": 120.0})
-    features = FeatureConfig(cmvn="loud" if bidirectional else "running")
-    config = Config(name="t", model=model, features=features)
+def batch_error(config: Config, device: str) -> float:
+    """The greatest change of an utterance's emissions by a batch of 16 with far longer ones."""
     torch.manual_seed(0)
-    recognizer = Recognizer(Model.build(config, CharacterTokenizer("abcdefghij")), device)
+    built = Model.build(config, CharacterTokenizer("abcdefghij"))
+    if config.features.cmvn in MEASURED:
+        built.features.measure([(0.1 * torch.randn(2, 16000), torch.tensor([16000, 9000]))])
+    recognizer = Recognizer(built, device)
     short, long = 16000 * 9 // 10 + 123, 16000 * 5
     lengths = torch.tensor([short] + [long - 1000 * i for i in range(15)])
     waveforms = [0.1 * torch.randn(length) for length in lengths]
@@ -53,7 +45,69 @@ def test_emissions_do_not_depend_on_the_batch(preset, bidirectional, device):
     alone = recognizer.emissions(waveforms[:1])
     frames = alone.lengths[0]
     assert together.lengths[0] == frames == alone.log_probs.shape[1]
-    assert (alone.log_probs[0] - together.log_probs[0, :frames]).abs().max() < 1e-4
+    return (alone.log_probs[0] - together.log_probs[0, :frames]).abs().max().item()
+
+
+BATCHED = [
+    *(({"preset": preset}, {"cmvn": "loud"}) for preset in PRESETS),
+    *(
+        ({"preset": preset, "edge": 4}, {"cmvn": "level", "floor_db": 80})
+        for preset in PRESETS
+        if preset != "deepspeech2"
+    ),
+    *(
+        (
+            {"preset": preset, "bidirectional": False, "lookahead_ms": 120.0},
+            {"cmvn": "running"},
+        )
+        for preset in PRESETS
+        if preset != "deepspeech2"
+    ),
+]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("model", "features"), BATCHED, ids=str)
+def test_emissions_do_not_depend_on_the_batch(model, features, device):
+    # The law does not depend on the size, and this one takes half a minute at its full one.
+    less = {"channels": 8, "hidden": 128} if model["preset"] == "deepspeech2" else {}
+    config = Config(
+        name="t", model=ModelConfig(**model, **less), features=FeatureConfig(**features)
+    )
+    assert batch_error(config, device) < 1e-4
+
+
+@pytest.mark.parametrize("floor_db", [None, 80])
+@pytest.mark.parametrize("cmvn", get_args(FeatureConfig.model_fields["cmvn"].annotation))
+@pytest.mark.parametrize(
+    ("kind", "edge"), [("log_mel", 0), ("log_mel", 3), ("spectrogram", 3), ("mfcc", 0)]
+)
+def test_emissions_of_all_features_do_not_depend_on_the_batch(kind, cmvn, floor_db, edge):
+    features = FeatureConfig(kind=kind, cmvn=cmvn, floor_db=floor_db)
+    model = ModelConfig(preset="tiny", layers=1, hidden=32, channels=4, edge=edge)
+    assert batch_error(Config(name="t", model=model, features=features), "cpu") < 1e-4
+
+
+@pytest.mark.parametrize("subsampling", [2, 4, 8])
+def test_an_edge_of_quiet_is_heard_and_nothing_is_written_there(subsampling):
+    """The outputs are those of the same utterance with quiet frames around it, without these."""
+    model = make(preset="tiny", subsampling=subsampling, edge=3, inter_ctc=[1])
+    plain = make(preset="tiny", subsampling=subsampling, inter_ctc=[1])
+    plain.load_state_dict(model.state_dict())
+    lengths = torch.tensor([67, 40, 1])
+    features = torch.randn(3, 67, 80) * length_mask(lengths, 67)[:, :, None]
+    together, frames = model.outputs(features, lengths)
+    expected, count = plain.outputs(features, lengths)
+    assert [y.shape for y in together] == [y.shape for y in expected]
+    assert torch.equal(frames, count) and frames.tolist() == model.frames(lengths).tolist()
+    assert (together[-1] - expected[-1]).abs().max() > 1e-3
+    for i, length in enumerate(lengths.tolist()):
+        own = features[i : i + 1, :length]
+        quiet = own.min().expand(1, 3 * subsampling, 80)
+        wide = torch.cat([quiet, own, quiet], 1)
+        heard, _ = plain.outputs(wide, torch.tensor([wide.shape[1]]))
+        for layer, whole in zip(together, heard, strict=True):
+            torch.testing.assert_close(layer[i, : frames[i]], whole[0, 3:-3], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("rnn", ["lstm", "gru"])

@@ -207,12 +207,12 @@ def test_every_utterance_once_an_epoch_also_when_some_are_left_out(
     shards = Shards(folder / "s", folder / "seconds", cached=2)
     expected = [u for u, s in zip(whole, seconds, strict=True) if not np.isnan(s)]
     assert list(shards) == expected == [shards[i] for i in range(len(shards))]
-    plan = ShardBatchSampler(shards, window, 20.0, seed=1, speeds=[0.9, 1.1])
+    plan = ShardBatchSampler(shards, window, 20.0, seed=1, speeds=[0.9, 1.1], tempo=(0.8, 1.2))
     batches = plan.batches(epoch)
     assert len(batches) == plan.steps(epoch)
     assert sorted(p.index for batch in batches for p in batch) == list(range(len(expected)))
     for batch in batches:
-        heard_s = [expected[p.index].duration_s / p.speed for p in batch]
+        heard_s = [expected[p.index].duration_s / (p.speed * p.tempo) for p in batch]
         assert len(batch) * max(heard_s) <= 20.0 + 1e-9
     for parts in (2, 3):  # over processes: disjoint, and complete
         dealt = [split_batch(batch, parts) for batch in batches]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from asr.config.section import Section, given, one_of, refuse, without
+from asr.config.section import Needs, Section, given, one_of, refuse, without
 
 
 class FeatureConfig(Section):
@@ -104,6 +104,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+BIDIRECTIONAL = Needs("bidirectional", bool, "bidirectional=true")
+NO_MFCC = one_of("features.kind", "log_mel", "spectrogram")
+
 # What `streaming: true` sets where it is not given. With one direction of twice the units, the
 # layers are as wide as with both directions.
 STREAMING = {"bidirectional": False, "lookahead_ms": 160.0}
@@ -113,7 +116,8 @@ CAUSAL_CMVN = ("running", "global", "none")  # need no frame to come
 
 def make_room_for_streaming(values: dict[str, Any]) -> None:
     """Drop what an override of `model.streaming` replaces: of the model, what that setting and the
-    preset fill in; when it is true, of the features what measures the whole utterance.
+    preset fill in; when it is true, the edge and the features that need
+    the whole utterance.
     """
     model, features = values["model"], values.get("features")
     preset = PRESETS.get(str(model.get("preset", "small")), {})
@@ -121,8 +125,10 @@ def make_room_for_streaming(values: dict[str, Any]) -> None:
         model.pop(name, None)
     if model.get("hidden") in (preset.get("hidden"), 2 * preset.get("hidden", 0)):
         model.pop("hidden", None)
+    streaming = model["streaming"] is True
+    if streaming:
+        model.pop("edge", None)
     if isinstance(features, dict):
-        streaming = model["streaming"] is True
         cmvn = features.get("cmvn")
         if (streaming and cmvn not in CAUSAL_CMVN) or (not streaming and cmvn == STREAMING_CMVN):
             features.pop("cmvn", None)
@@ -158,6 +164,12 @@ class ModelConfig(Section):
         True,
         description="Whether layers read in both directions; false makes the model causal: an "
         "output depends on no audio after it but the rest of its own windows.",
+    )
+    edge: Annotated[int, BIDIRECTIONAL, NO_MFCC] = Field(
+        0,
+        ge=0,
+        description="The number of model frames of quiet that the layers hear before and after "
+        "each utterance; nothing is written there. It helps with words that are cut tight.",
     )
     lookahead_ms: Annotated[float, without("bidirectional")] = Field(
         0.0,
@@ -205,7 +217,8 @@ class ModelConfig(Section):
         if self.streaming and self.bidirectional:
             raise refuse("streaming", "true needs bidirectional=false; leave bidirectional out")
         if self.preset == "deepspeech2":
-            only = {"subsampling": 2, "dropout": 0, "bidirectional": True, "inter_ctc": []}
+            only = {"subsampling": 2, "dropout": 0, "bidirectional": True}
+            only |= {"edge": 0, "inter_ctc": []}
             for key, value in only.items():
                 if (found := getattr(self, key)) != value:
                     raise refuse(key, f"of preset deepspeech2 is {value}, not {found}")

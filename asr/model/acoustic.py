@@ -118,10 +118,35 @@ class LookAhead(nn.Module):
         return self.convolution(x.transpose(1, 2)).transpose(1, 2)
 
 
+def add_quiet(features: Tensor, lengths: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Put `count` frames of quiet before and after each utterance.
+
+    (B, T, F), (B,) frames -> (B, count + T + count, F), (B,). Every value of a quiet frame is the
+    least value that the utterance has in any frame and bin, which is close to its noise floor when
+    normalization keeps the levels of the bins (`features.cmvn` scalar, level, global, none). Frames
+    past the quiet stay zero.
+    """
+    size = features.shape[1]
+    inside = length_mask(lengths, size)[:, :, None]  # (B, T, 1)
+    quiet = features.masked_fill(~inside, torch.inf).amin((1, 2), keepdim=True)  # (B, 1, 1)
+    wide = nn.functional.pad(features.where(inside, quiet) - quiet, (0, 0, count, count)) + quiet
+    lengths = lengths + 2 * count
+    return wide * length_mask(lengths, size + 2 * count)[:, :, None], lengths
+
+
 class AcousticModel(nn.Module):
     """(B, T, F) features -> (B, T', V) log-probabilities of tokens, blank = 0.
 
     lookahead: the frames that a look-ahead convolution after the recurrent layers reads ahead.
+
+    With `edge` n, the layers hear n model frames of quiet (`add_quiet`) before and after each
+    utterance, and the outputs at these frames are dropped, so that lengths and times stay as they
+    are. The recurrences thereby reach the first and the last sound of an utterance after a pause,
+    as they do in the middle of a sentence. Without it, a model that was trained on recordings with
+    silence around them misreads words that are cut tight: the convolutions see zeros beyond the
+    edge, which is the mean rather than quiet, and the recurrences begin inside a sound. It costs
+    2 n frames of computation an utterance. A causal model has no edge: it would begin n frames
+    late, and its last outputs are due before it is known that the utterance has ended.
 
     The head may also be applied to inner layers (`inter_ctc`), each with a loss of its own (Lee and
     Watanabe 2021); `self_conditioned` adds its output there to the input of the layer above (Nozaki
@@ -159,6 +184,9 @@ class AcousticModel(nn.Module):
         self, features: Tensor, lengths: Tensor, inner: bool = True
     ) -> tuple[list[Tensor], Tensor]:
         """The output of the head after each layer of `inter_ctc` and after the last: (B, T', V)."""
+        edge = self.config.edge
+        if edge:
+            features, lengths = add_quiet(features, lengths, edge * self.config.subsampling)
         x, lengths = self.front_end(features, lengths)
         x = self.dropout(x)
         reversal = reversal_of(lengths, x.shape[1])  # (B, T', 1)
@@ -171,7 +199,10 @@ class AcousticModel(nn.Module):
                     x = x + self.condition(read[-1].exp())
         if self.look_ahead is not None:
             x = self.look_ahead(x, length_mask(lengths, x.shape[1])[:, :, None])
-        return [*read, self.read(x)], lengths
+        read.append(self.read(x))
+        if edge:
+            read, lengths = [y[:, edge:-edge] for y in read], lengths - 2 * edge
+        return read, lengths
 
     def read(self, x: Tensor) -> Tensor:
         """(B, T, W) -> (B, T, V): the log-probabilities that the head reads from a layer."""

@@ -116,7 +116,7 @@ def _distinct_channels(maps: np.ndarray) -> list[int]:
 
 
 def feature_maps(excerpt: Excerpt, recognizer: Recognizer) -> list[np.ndarray]:
-    """(C, T', F') outputs of each convolution, after its nonlinearity."""
+    """(C, T', F') outputs of each convolution, after its nonlinearity, without `model.edge`."""
     acoustic, maps = recognizer.acoustic, []
 
     def keep(layer: nn.Module, inputs: tuple, out: torch.Tensor) -> None:
@@ -132,6 +132,11 @@ def feature_maps(excerpt: Excerpt, recognizer: Recognizer) -> list[np.ndarray]:
     finally:
         for hook in hooks:
             hook.remove()
+    config, frame = recognizer.config.model, 1  # feature frames of a row
+    for i, layer in enumerate(layers if config.edge else ()):
+        frame *= layer.stride[0]
+        edge = config.edge * config.subsampling // frame
+        maps[i] = maps[i][:, edge:-edge]
     return maps
 
 
