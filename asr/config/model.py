@@ -116,8 +116,7 @@ CAUSAL_CMVN = ("running", "global", "none")  # need no frame to come
 
 def make_room_for_streaming(values: dict[str, Any]) -> None:
     """Drop what an override of `model.streaming` replaces: of the model, what that setting and the
-    preset fill in; when it is true, the edge and the features that need
-    the whole utterance.
+    preset fill in; when it is true, the edge and the features that need the whole utterance.
     """
     model, features = values["model"], values.get("features")
     preset = PRESETS.get(str(model.get("preset", "small")), {})
