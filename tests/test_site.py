@@ -154,3 +154,22 @@ def test_the_architecture_names_each_folder_and_only_modules_that_exist():
     for path in (ROOT / "asr").iterdir():
         if path.is_dir() and (path / "__init__.py").is_file():
             assert re.search(rf"^ {path.name} ", picture, re.M), path.name
+
+
+def test_the_page_of_own_recordings_names_each_importer_and_exporter():
+    from asr.data.exporters import EXPORTERS
+    from asr.data.importers import IMPORTERS
+
+    text = (ROOT / "docs/own-recordings.md").read_text(encoding="utf-8")
+    assert [name for name in [*IMPORTERS, *EXPORTERS] if f"`{name}`" not in text] == []
+
+
+def test_the_commands_page_names_each_command():
+    from typer.main import get_command
+
+    from asr.cli import app
+
+    text = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
+    commands = [name for name, command in get_command(app).commands.items() if not command.hidden]
+    assert len(commands) > 10
+    assert [name for name in commands if f"`asr {name}" not in text] == []
