@@ -1,10 +1,11 @@
-"""How the loops of the beam search are compiled."""
+"""The numba settings with which the loops of the beam search are compiled."""
 
 import numba
 
-# Without numba's reference counts: they are atomic, one for every array that a loop looks at, and
-# took more than half of the time. The price is that such a function cannot make an array.
+# `_nrt=False` turns off numba's reference counting, which costs one atomic operation for each array
+# that a loop reads and took more than half of the time. A function compiled so cannot create arrays.
 compiled = numba.njit(cache=True, nogil=True, _nrt=False)
 
-# For what is called once a candidate: to hand the many arrays over takes longer than the work.
+# For functions that are called once per candidate: passing their many arrays takes longer than
+# their work, so they are inlined.
 inlined = numba.njit(cache=True, nogil=True, _nrt=False, inline="always")

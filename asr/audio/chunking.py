@@ -36,15 +36,18 @@ class Chunk:
 
     samples: np.ndarray  # (N,) float32
     start_s: float  # from the start of the recording
-    overlap_s: float = 0.0  # with the end of the chunk before
+    overlap_s: float = 0.0  # how far it overlaps the end of the previous chunk
 
 
 def chunks(blocks: Iterable[np.ndarray], detector: Detector, rate_hz: int) -> Iterator[Chunk]:
-    """The chunks of a recording with speech, in order; blocks of samples may have any length."""
+    """The chunks of a recording that contain speech, in order.
+
+    blocks: consecutive samples (N,) float32 at `rate_hz`; each block may have any length.
+    """
     hop = detector.hop
     samples, speech = np.zeros(0, np.float32), np.zeros(0, bool)
     first = 0  # the hop of the recording that `samples` starts with
-    overlap = 0  # hops at the start of `samples` that were in the chunk before
+    overlap = 0  # hops at the start of `samples` that the previous chunk contained as well
     rest = np.zeros(0, np.float32)  # the end of the last block, shorter than a hop
     for block in chain(blocks, [None]):
         ended = block is None
@@ -64,7 +67,7 @@ def chunks(blocks: Iterable[np.ndarray], detector: Detector, rate_hz: int) -> It
                     overlap * hop / rate_hz,
                 )
             elif not following and not ended:
-                break  # more must be read
+                break  # more audio must be read first
             overlap = end - following
             samples, speech, first = (
                 samples[following * hop :],
@@ -76,8 +79,8 @@ def chunks(blocks: Iterable[np.ndarray], detector: Detector, rate_hz: int) -> It
 def _cut(speech: np.ndarray, overlap: int, ended: bool) -> tuple[int, int, int]:
     """The first hop of the next chunk, the hop after its last, and the hop from which to continue.
 
-    The chunk is empty if there is silence up to the hop from which to continue, or if more must be
-    read.
+    The chunk is empty if there is only silence up to the hop from which to continue, or if more
+    audio must be read first.
     """
     hops = len(speech)
     spoken = np.flatnonzero(speech)

@@ -32,8 +32,8 @@ BLOCK_FRAMES = 1 << 16  # samples of one channel decoded at a time: 4 s at 16 kH
 # Lengths that programs write into a header when they do not know the length. A file that is shorter
 # than one of these is not truncated.
 _UNKNOWN_SIZES = {0, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFFF000, 0x80000000}
-_PLAYLISTS = {"concat", "dash", "hls"}  # FFmpeg would open whatever files they name
-END_TOLERANCE_S = 0.25  # the streams of a whole file may end this much before its stated length
+_PLAYLISTS = {"concat", "dash", "hls"}  # refused: FFmpeg would open any file that they name
+END_TOLERANCE_S = 0.25  # the streams of a complete file may end this long before its stated length
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _open(source: Source) -> Iterator[_SoundFile | _Container | _Memory | _Spher
     else:
         source = Path(source)
         head, suffix = _head(source), source.suffix
-    if head == sphere.MAGIC[:2]:  # libsndfile reads no shorten, and does not see a missing end
+    if head == sphere.MAGIC[:2]:  # libsndfile cannot read shorten or detect a missing end
         with Path(source).open("rb") if data is None else io.BytesIO(data) as raw:
             if raw.read(len(sphere.MAGIC)) == sphere.MAGIC:
                 yield _Sphere(source, raw)
@@ -162,7 +162,7 @@ def _open_soundfile(source: Source, data: bytes | None) -> soundfile.SoundFile |
 
 
 def _head(path: Path) -> bytes:
-    """The first two bytes; raises `UserError` unless this is a regular file that is not empty."""
+    """The first two bytes of a file; raises `UserError` unless it is regular and not empty."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
@@ -247,7 +247,7 @@ class _Sphere:
         end = self.file.frames
         if duration_s is not None:
             end = min(end, start + round(duration_s * self.info.rate_hz))
-        # What is compressed is unpacked from its beginning each time, so all at once.
+        # A compressed file is decoded from its beginning for each block, so read one block only.
         step = max(end - start, 1) if self.file.header.shorten else BLOCK_FRAMES
         for at in range(start, end, step):
             yield _mono(self.file.read(at, min(at + step, end)), channel)
@@ -349,7 +349,7 @@ def _states_length(path: Source, data: bytes | None) -> bool:
     """Whether an MP3 begins with the frame that states its length."""
     with path.open("rb") if data is None else io.BytesIO(data) as file:
         head = file.read(10)
-        if head[:3] == b"ID3":  # a tag, its size in four bytes of seven bits
+        if head[:3] == b"ID3":  # a tag whose size is stored in four bytes of seven bits each
             size = 0
             for byte in head[6:]:
                 size = size << 7 | byte
@@ -365,7 +365,7 @@ def _truncated(path: Source, found_s: float, stated_s: float) -> UserError:
     )
 
 
-# The files that are taken from a folder; a file that is named itself may have any suffix.
+# `audio_files` finds files with these suffixes; a file given by its own path may have any suffix.
 AUDIO_SUFFIXES = frozenset(
     ".aac .aif .aiff .amr .au .caf .flac .m4a .m4b .mka .mkv .mov .mp3 .mp4 .mpga .oga .ogg .opus "
     ".sph .wav .webm .wma".split()

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 
 MAGIC = b"ajkg"
-# Of the samples, by number in the stream: name, and (zero level, full scale).
+# Sample types by their number in the stream: (name, (zero level, full scale)).
 TYPES = {
     1: ("signed 8 bits", (0, 128)),
     2: ("unsigned 8 bits", (128, 128)),
@@ -36,7 +36,7 @@ WHOLE, CUT_OFF, DAMAGED = 0, 1, 2  # how decoding ended
 
 
 class ShortenError(ValueError):
-    """The stream is damaged, or holds what is not read here. One line."""
+    """The stream is damaged, or it has a version or sample type that `decode` does not support."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,14 @@ class _Header:
 
 
 def decode(data: bytes, channels: int, frames: int) -> np.ndarray:
-    """(channels, n) float32 in [-1, 1]: the first `frames` samples of each channel, or as many as
-    there are where the stream ends before.
+    """The first `frames` samples of each channel as float32 (channels, n) in [-1, 1].
 
-    Raises `ShortenError` where the stream is damaged, has other channels, or holds companded
-    samples (mu-law, A-law).
+    n is less than `frames` if the stream ends early. Raises `ShortenError` if the stream is
+    damaged, has another number of channels, or contains companded samples (mu-law, A-law).
     """
     header = _header(data)
     if header.channels != channels:
-        raise ShortenError(f"{header.channels} channels where the header promises {channels}")
+        raise ShortenError(f"{header.channels} channels where the header states {channels}")
     if header.type not in TYPES:
         name = NAMES.get(header.type, f"type {header.type}")
         raise ShortenError(f"{name} samples inside shorten; convert it with sph2pipe -f wav")
@@ -108,16 +107,18 @@ def _header(data: bytes) -> _Header:
             raise ShortenError("damaged: its header is cut off")
         for _ in range(skipped):
             _, at = _unsigned(packed, at, 7) if at >= 0 else (0, -1)
-    sound = 1 <= channels <= 8 and 0 < block <= MOST_BLOCK and lpc <= MOST_LPC
-    if at < 0 or not sound or means > MOST_MEANS:
-        raise ShortenError("damaged: its header makes no sense")
+    valid = 1 <= channels <= 8 and 0 < block <= MOST_BLOCK and lpc <= MOST_LPC
+    if at < 0 or not valid or means > MOST_MEANS:
+        raise ShortenError("damaged: the values in its header are out of range")
     return _Header(version, kind, channels, block, lpc, means, at)
 
 
 @numba.njit(cache=True, nogil=True)
 def _unsigned(data, at, bits):
-    """A Rice code: zeros, a one, `bits` bits. Returns (value, next bit); -1 at the end of the data
-    or where the value has more than 32 bits.
+    """Decode a Rice code: a run of zeros, a one, then `bits` bits.
+
+    Returns (value, position of the next bit). The position is -1 if the data end within the code or
+    the value has more than 32 bits.
     """
     end, high = len(data) * 8, 0
     if at + 40 <= end and bits <= 16:  # most codes fit into five bytes
@@ -156,7 +157,7 @@ def _quotient(a, b):
 
 @numba.njit(cache=True, nogil=True)
 def _mean(means, n_means, version, shift):
-    """What the samples of a block are expected around, from the means of the blocks before it."""
+    """The predicted mean of a block: the average of the means of the previous blocks."""
     if n_means == 0:
         return means[0]
     count = len(means)
@@ -166,7 +167,7 @@ def _mean(means, n_means, version, shift):
 
 @numba.njit(cache=True, nogil=True)
 def _remember(means, block, version, shift):
-    """Put the mean of a block in the place of the oldest."""
+    """Append the mean of a block to `means` and drop the oldest one."""
     count = len(block)
     mean = _quotient(block.sum() + (count // 2 if version >= 2 else 0), count)
     means[:-1] = means[1:].copy()
@@ -175,7 +176,7 @@ def _remember(means, block, version, shift):
 
 @numba.njit(cache=True, nogil=True)
 def _block(data, at, command, version, most_lpc, x, first, block, mean):
-    """Write a block to x[first : first + block]; returns the next bit, or -1."""
+    """Decode a block into x[first : first + block]; returns the next bit's position, or -1."""
     if command == ZERO:
         x[first : first + block] = 0
         return at
@@ -217,7 +218,7 @@ def _predict(data, at, command, bits, x, first, block, coefficients, mean, versi
                 guess += coefficients[j] * x[i - 1 - j]
             guess >>= 5
         x[i] = residual + guess
-        if not -(1 << 40) < x[i] < 1 << 40:  # damaged: before it overflows
+        if not -(1 << 40) < x[i] < 1 << 40:  # damaged; stop before the value overflows
             return -1
     if command == QLPC:
         x[first:end] += mean
@@ -226,7 +227,7 @@ def _predict(data, at, command, bits, x, first, block, coefficients, mean, versi
 
 @numba.njit(cache=True, nogil=True)
 def _change(data, at, command, version, block, shift):
-    """A command without samples; returns (next bit or -1, block, shift)."""
+    """Run a command that has no samples; returns (next bit's position or -1, block, shift)."""
     if command == BLOCKSIZE:
         bits = 8
         if version > 0:
@@ -235,7 +236,7 @@ def _change(data, at, command, version, block, shift):
             block, at = _unsigned(data, at, bits)
     elif command == BITSHIFT:
         shift, at = _unsigned(data, at, 2)
-    elif command == VERBATIM:  # bytes of the file that was compressed: its header
+    elif command == VERBATIM:  # header bytes of the original file, which are skipped
         count, at = _unsigned(data, at, 5)
         while at >= 0 and count > 0:
             _, at = _unsigned(data, at, 8)
@@ -245,7 +246,10 @@ def _change(data, at, command, version, block, shift):
 
 @numba.njit(cache=True, nogil=True)
 def _decode(data, at, version, block, most_lpc, n_means, zero, limits, out):
-    """Fill out (channels, frames); returns (frames found, WHOLE, CUT_OFF or DAMAGED)."""
+    """Fill `out` (channels, frames).
+
+    Returns (number of frames decoded, status), where status is WHOLE, CUT_OFF or DAMAGED.
+    """
     channels, frames = out.shape
     first, largest = max(HISTORY, most_lpc), block
     x = np.zeros((channels, first + block), np.int64)

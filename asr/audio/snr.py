@@ -1,4 +1,4 @@
-"""Signal-to-noise ratio of a recording, estimated from itself."""
+"""Estimate the signal-to-noise ratio of a recording without a clean reference."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import numpy as np
 
 FRAME_S = 0.02
 QUIET = 0.05  # the quantile of frame energies that is taken for noise alone
-HIGHEST_DB = 60.0  # a higher estimate, as with digital silence, says nothing about the microphone
+HIGHEST_DB = 60.0  # higher estimates, as with digital silence, are clipped: they mean little
 
 
 def snr_db(samples: np.ndarray, rate_hz: int) -> float:
-    """Decibels of speech over steady noise, in [-10, 60]; nan for less than ten frames of 20 ms.
+    """The ratio of speech to steady noise in dB, within [-10, 60].
 
-    The energy of the noise is the 5th percentile of the frame energies, that of the speech is the
-    mean energy minus the noise. Hirsch and Ehrlich 1995 and NIST's STNR use percentiles of frame
-    energies as well. The method needs pauses: in recordings that are cut tight, speech is taken for
-    noise and the estimate is too low. It does not notice noise that is not steady. With white noise
+    samples: (N,). Returns nan if there are fewer than ten frames of 20 ms.
+
+    noise = 5th percentile of the frame energies; speech = mean frame energy - noise. Hirsch and
+    Ehrlich 1995 and NIST's STNR use percentiles of frame energies as well. The method needs pauses:
+    without them, quiet speech is taken for noise and the estimate is too low. Noise that is not
+    steady is not detected. With white noise
     added to real speech at 0 to 20 dB, the mean of the estimates is off by less than 1 dB
     (tests/test_error_analysis.py). WADA-SNR (Kim and Stern 2008) needs no pauses, but assumes a
     distribution of the amplitudes of speech.

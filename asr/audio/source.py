@@ -15,8 +15,8 @@ from asr.errors import UserError
 
 log = logging.getLogger("asr")
 
-MAX_CHANNELS = 32  # of an array: the shorter axis of (N, C) or (C, N)
-RATES_HZ = (1000, 768_000)  # below: kHz instead of Hz, most likely
+MAX_CHANNELS = 32  # an array (N, C) or (C, N) may have C <= 32, where C is the shorter axis
+RATES_HZ = (1000, 768_000)  # the accepted range; a lower value was most likely meant in kHz
 FULL_SCALE = {"int16": 1 << 15, "int32": 1 << 31, "uint8": 1 << 7}  # as WAV files store integers
 
 
@@ -25,7 +25,7 @@ class Member:
     """An audio file inside an archive such as a tar; it is read in place, without extraction."""
 
     path: str  # of the archive
-    name: str  # of the member; its suffix tells the format if the content does not
+    name: str  # of the member; its suffix gives the format if the content does not
     offset: int  # bytes
     size: int  # bytes
 
@@ -52,7 +52,7 @@ class Encoded:
     """An audio file of any format in memory, such as an upload."""
 
     data: bytes = field(repr=False)
-    name: str = "audio in memory"  # its suffix tells the format if the content does not
+    name: str = "audio in memory"  # its suffix gives the format if the content does not
 
     def __str__(self) -> str:
         return self.name
@@ -70,10 +70,11 @@ class Encoded:
 class Samples:
     """Samples in memory at a known rate, checked and converted as if they had come from a file.
 
-    array: (N,) for mono, (N, C) or (C, N) for C channels, where the shorter axis is the channels;
-    floats with full scale 1.0, or int16, int32 or uint8 as WAV files have them. A NumPy array, a
-    PyTorch tensor on any device, or whatever NumPy converts to an array. rate_hz: a whole number.
-    Raises `UserError` for another rate, shape or type, and for an array without samples.
+    array: a NumPy array, a PyTorch tensor on any device, or an object that NumPy converts to an
+    array. Its shape is (N,) for mono, or (N, C) or (C, N) for C channels, where C is the shorter
+    axis. Floats have full scale 1.0; int16, int32 and uint8 are scaled as in WAV files. rate_hz: a
+    whole number. Raises `UserError` for another rate, shape or type, and for an array without
+    samples.
     """
 
     def __init__(self, array: Any, rate_hz: float, name: str = "array"):
@@ -107,9 +108,9 @@ def source_of(given: AudioInput, rate_hz: float | None, default_hz: int) -> Reso
     """What a user passed as audio -> a source that `asr.audio.read` opens.
 
     given: a path, a binary file object (read from its position to its end), the bytes of an audio
-    file, or an array (see `Samples`). rate_hz: the rate of an array. An array without one is taken
-    to be at `default_hz`, which is logged as a warning once. Raises `UserError` for everything
-    else, and for a rate beside audio that has its own.
+    file, or an array (see `Samples`). rate_hz: the sample rate of an array; if it is None, the rate
+    is taken to be `default_hz`, and one warning is logged. Raises `UserError` for other objects,
+    and if `rate_hz` is given for audio that states its own rate.
     """
     if is_array(given):
         if rate_hz is None:
@@ -134,7 +135,7 @@ def source_of(given: AudioInput, rate_hz: float | None, default_hz: int) -> Reso
 
 
 def is_array(given: Any) -> bool:
-    """Whether NumPy can take it for samples: an array, a tensor, a column of a data frame."""
+    """Whether NumPy can convert it to samples: an array, a tensor, a column of a data frame."""
     return hasattr(given, "__array__") and not isinstance(given, (str, bytes))
 
 
@@ -156,7 +157,7 @@ _warned_rates: set[int] = set()
 
 
 def _warn_of_default_rate(rate_hz: int) -> None:
-    """Once for each rate: an array at another rate gives wrong transcripts without an error."""
+    """Warn once for each rate: a wrong rate gives wrong transcripts without any error."""
     if rate_hz not in _warned_rates:
         _warned_rates.add(rate_hz)
         log.warning(

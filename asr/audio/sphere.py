@@ -34,10 +34,10 @@ class SphereHeader:
 
 
 def read_header(data: bytes, name: object) -> SphereHeader:
-    """The header at the beginning of `data`. Raises `UserError` that names the file `name`."""
+    """Parse the header at the start of `data`; raises `UserError`, which names the file `name`."""
     size = data[8:16].strip()
     if data[:8] != MAGIC or not size.isdigit() or not 16 < int(size) <= MOST_HEADER:
-        raise UserError(f"{name}: damaged: its SPHERE header does not begin as it must")
+        raise UserError(f"{name}: damaged: it does not begin with a valid SPHERE header")
     text = data[16 : int(size)].decode("latin-1")
     if not re.search(r"^end_head\b", text, re.MULTILINE):
         raise UserError(f"{name}: damaged or truncated: its SPHERE header has no end")
@@ -48,22 +48,22 @@ def read_header(data: bytes, name: object) -> SphereHeader:
     shorten = rest.startswith("embedded-shorten")
     if coding not in ("pcm", "ulaw", "alaw") or (rest and not shorten):
         found = fields.get("sample_coding")
-        raise UserError(f"{name}: SPHERE samples coded as {found!r} are not read; {CONVERTER}")
+        raise UserError(f"{name}: SPHERE sample coding {found!r} is not supported; {CONVERTER}")
     try:
         rate_hz = round(float(fields["sample_rate"]))
         channels = int(fields.get("channel_count", 1))
         frames = int(fields["sample_count"]) if "sample_count" in fields else None
         sample_bytes = int(fields.get("sample_n_bytes", 2 if coding == "pcm" else 1))
     except (KeyError, ValueError, OverflowError):
-        raise UserError(f"{name}: damaged: its SPHERE header tells no sample rate") from None
-    sound = 0 < rate_hz <= 1 << 20 and 1 <= channels <= 64 and (frames is None or frames >= 0)
-    if not sound or sample_bytes not in ((1, 2, 4) if coding == "pcm" else (1,)):
+        raise UserError(f"{name}: damaged: its SPHERE header has no valid sample rate") from None
+    valid = 0 < rate_hz <= 1 << 20 and 1 <= channels <= 64 and (frames is None or frames >= 0)
+    if not valid or sample_bytes not in ((1, 2, 4) if coding == "pcm" else (1,)):
         raise UserError(
             f"{name}: damaged: its SPHERE header has {rate_hz} Hz, {channels} channels, {frames} "
             f"samples of {sample_bytes} bytes"
         )
     if shorten and frames is None:
-        raise UserError(f"{name}: damaged: its SPHERE header tells no number of samples")
+        raise UserError(f"{name}: damaged: its SPHERE header does not give the number of samples")
     big_endian = fields.get("sample_byte_format", "01").startswith("1")
     return SphereHeader(
         int(size), rate_hz, channels, frames, coding, shorten, sample_bytes, big_endian
@@ -71,7 +71,7 @@ def read_header(data: bytes, name: object) -> SphereHeader:
 
 
 class Sphere:
-    """An open SPHERE file. Raises `UserError` where its header is wrong or its end is missing."""
+    """An open SPHERE file. Raises `UserError` if its header is invalid or its end is missing."""
 
     def __init__(self, file: BinaryIO, name: object):
         self.file, self.name = file, name
@@ -82,7 +82,7 @@ class Sphere:
         self.header = h = read_header(head, name)
         self.body = max(file.seek(0, os.SEEK_END) - h.size, 0)  # bytes
         if h.shorten:
-            # A block of 65536 zeros takes a few bits: a file never holds more than that.
+            # A block of 65536 zeros takes at least one bit, which bounds the number of samples.
             if h.frames > self.body * 8 << 16:
                 raise UserError(f"{name}: truncated: {self.body} bytes for {h.frames} samples")
             self.frames = h.frames
@@ -93,7 +93,10 @@ class Sphere:
             raise self._truncated(found)
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """(channels, stop - start) float32. Raises `UserError` where the file is damaged."""
+        """Samples `start` to `stop` as float32 (channels, stop - start).
+
+        Raises `UserError` if the file is damaged.
+        """
         h = self.header
         if h.shorten:
             return self._unpacked(stop)[:, start:stop]
@@ -111,10 +114,10 @@ class Sphere:
         return found.reshape(-1, h.channels).T
 
     def _unpacked(self, stop: int) -> np.ndarray:
-        """(channels, stop): a compressed file is read from its beginning."""
+        """Decode a compressed file from its beginning: float32 (channels, stop)."""
         h = self.header
         if h.coding != "pcm":
-            raise UserError(f"{self.name}: {h.coding} inside shorten is not read; {CONVERTER}")
+            raise UserError(f"{self.name}: {h.coding} in shorten is not supported; {CONVERTER}")
         self.file.seek(h.size)
         try:
             found = decode(self.file.read(), h.channels, stop)
@@ -128,19 +131,19 @@ class Sphere:
         h = self.header
         return UserError(
             f"{self.name}: truncated: {found / h.rate_hz:.2f} s of the "
-            f"{self.frames / h.rate_hz:.2f} s its header promises; copy the file again"
+            f"{self.frames / h.rate_hz:.2f} s that its header states; copy the file again"
         )
 
 
 def _mu_law() -> np.ndarray:
-    """(256,) float32: G.711."""
+    """The G.711 mu-law decoding table: byte -> sample, (256,) float32."""
     code = ~np.arange(256) & 0xFF
     size = (((code & 0x0F) << 3) + 0x84 << ((code & 0x70) >> 4)) - 0x84
     return (np.where(code & 0x80, -size, size) / 32768).astype(np.float32)
 
 
 def _a_law() -> np.ndarray:
-    """(256,) float32: G.711."""
+    """The G.711 A-law decoding table: byte -> sample, (256,) float32."""
     code = np.arange(256) ^ 0x55
     size, power = ((code & 0x0F) << 4) + 8, (code & 0x70) >> 4
     size = np.where(power > 0, size + 0x100 << np.maximum(power - 1, 0), size)

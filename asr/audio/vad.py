@@ -23,9 +23,9 @@ _SILENCE_DB = -65.0  # relative to full scale; quieter hops are silence
 
 
 class Energy:
-    """Speech is what is louder than the noise floor; music is mistaken for speech.
+    """An energy detector: hops well above the noise floor count as speech, and so does music.
 
-    The floor is the tenth percentile of the levels of the last half minute.
+    The noise floor is the tenth percentile of the levels of the last 30 s.
     """
 
     def __init__(self, rate_hz: int):
@@ -45,12 +45,12 @@ class Energy:
 class Silero:
     """The network of the package `silero-vad`, run by onnxruntime, for 8 or 16 kHz.
 
-    https://github.com/snakers4/silero-vad. The package is not imported, because that would set
-    torch's threads to one. Raises `UserError` if it or onnxruntime is not installed, or at another
+    https://github.com/snakers4/silero-vad. The package is not imported, because its import sets
+    torch's threads to one. Raises `UserError` if it or onnxruntime is not installed, or for another
     rate.
     """
 
-    CONTEXT_S = 0.004  # of audio before each hop, part of the input
+    CONTEXT_S = 0.004  # the audio before each hop that is part of the network's input
 
     def __init__(self, rate_hz: int):
         if not silero_installed():
@@ -65,7 +65,9 @@ class Silero:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1  # a hop is too small
+        options.intra_op_num_threads = options.inter_op_num_threads = (
+            1  # a hop is too short to split
+        )
         package = Path(importlib.util.find_spec("silero_vad").origin).parent
         self.session = onnxruntime.InferenceSession(
             str(package / "data" / "silero_vad.onnx"), options, providers=["CPUExecutionProvider"]
@@ -115,7 +117,7 @@ def detector(name: str, rate_hz: int) -> Detector:
 
 
 def detector_name(name: str, rate_hz: int) -> str:
-    """What auto stands for: silero if it is installed and takes the rate, otherwise energy."""
+    """Resolve "auto": silero if it is installed and supports the rate, otherwise energy."""
     if name == "auto":
         return "silero" if silero_installed() and Silero.supports(rate_hz) else "energy"
     return name

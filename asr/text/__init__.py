@@ -1,1 +1,1 @@
-"""Texts as they are compared, and the units a model writes."""
+"""Text normalization, and the tokenizers that convert text to token ids and back."""

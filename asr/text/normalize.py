@@ -7,21 +7,21 @@ import unicodedata
 
 from asr.config import TextConfig
 
-# Settings by name, for scoring without those of a model.
+# Named settings for scoring transcripts when no model provides the settings.
 NORMALIZATIONS = {
     "none": TextConfig(lowercase=False, punctuation="keep"),
     "basic": TextConfig(),
 }
 _KEPT_INSIDE = "'’-"  # don't, well-known: part of the word between two letters
-_JOINERS = "\u200c\u200d"  # part of words in Persian, Sinhala, Malayalam...
-_ZERO_WIDTH_SPACE = "\u200b"  # between words of Khmer and Thai
+_JOINERS = "\u200c\u200d"  # part of words in Persian, Sinhala, Malayalam and others
+_ZERO_WIDTH_SPACE = "\u200b"  # separates words in Khmer and Thai
 # ASCII has neither marks nor format characters.
 _ASCII_GAPS = {c: " " for c in range(128) if not chr(c).isalnum() and chr(c) not in _KEPT_INSIDE}
 _ASCII_OUTSIDE = re.compile(r"['-](?:(?<![A-Za-z0-9].)|(?![A-Za-z0-9]))")
 
 
 def normalize(text: str, config: TextConfig) -> str:
-    """Bring texts that differ only in the configured respects to one form.
+    """Apply the configured lower case, punctuation and Unicode form.
 
     Words are separated by one space. Removed punctuation becomes a space, so "wait...what" remains
     two words; the typographic apostrophe becomes the plain one. This works in any script:
@@ -64,7 +64,10 @@ def _without_punctuation(text: str) -> str:
 
 
 def _replacement(character: str, in_word: bool, following: str) -> str | None:
-    """What replaces a character that follows a letter (`in_word`) or not; None: it is skipped."""
+    """The replacement of a character, or None if it is skipped.
+
+    in_word: whether the previous character is part of a word. following: the next character, or "".
+    """
     category = unicodedata.category(character)
     if character in _KEPT_INSIDE or character in _JOINERS:
         if in_word and _of_word(following):

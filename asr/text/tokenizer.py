@@ -23,7 +23,7 @@ from asr.errors import UserError
 log = logging.getLogger("asr")
 
 BLANK = 0  # id of the CTC blank
-MOST_TEXTS = 200_000  # from which units are learned; more texts change few units and take memory
+MOST_TEXTS = 200_000  # units are learned from at most this many texts; more change few units
 WORD_START = "\u2581"  # ▁, the mark that sentencepiece writes for the space before a word
 
 
@@ -43,7 +43,7 @@ class Tokenizer(Protocol):
 
 
 def decode(tokens: Iterable[int], pieces: Sequence[str]) -> str:
-    """Text of token ids (no blanks among them): words joined by one space."""
+    """The text of token ids without blanks; words are joined by one space."""
     return " ".join("".join(pieces[token] for token in tokens).replace(WORD_START, " ").split())
 
 
@@ -98,17 +98,17 @@ class SentencePieceTokenizer:
 
     @classmethod
     def train(cls, texts: Iterable[str], kind: str, vocab_size: int) -> SentencePieceTokenizer:
-        """Learn `vocab_size` units, including the blank, or as many as the texts allow.
+        """Learn `vocab_size` units, including the blank, or fewer if the texts do not allow as many.
 
         At most `MOST_TEXTS` randomly drawn texts are used, but the characters of all texts have
-        units. Raises `UserError` if there is no text or it has more distinct characters than units.
+        units. Raises `UserError` if there is no text, or if `vocab_size` is smaller than the number
+        of distinct characters plus two.
         """
         kept: list[str] = []
         counts: Counter = Counter()
         draw = random.Random(0)
-        for number, text in enumerate(
-            texts
-        ):  # reservoir sampling, because the number of texts is unknown
+        # Reservoir sampling, because the number of texts is not known in advance.
+        for number, text in enumerate(texts):
             text = " ".join(text.split())
             counts.update(text.replace(" ", ""))
             if number < MOST_TEXTS:
@@ -127,9 +127,8 @@ class SentencePieceTokenizer:
             )
         try:
             model = _train_sentencepiece(kept, kind, vocab_size, counts)
-        except (
-            RuntimeError
-        ) as error:  # BPE runs out of pairs to merge; the message has the largest size
+        except RuntimeError as error:
+            # BPE ran out of pairs to merge; the message gives the largest possible size.
             most = re.search(r"value <= (\d+)", str(error))
             if not most:
                 raise
@@ -137,7 +136,7 @@ class SentencePieceTokenizer:
         trained = cls(model, kind)
         if len(trained.pieces) < vocab_size:
             log.warning(
-                "tokenizer.vocab_size lowered from %d to %d: the training text has no more",
+                "tokenizer.vocab_size lowered from %d to %d: the training text yields no more units",
                 vocab_size,
                 len(trained.pieces),
             )
@@ -183,7 +182,7 @@ def train(texts: Iterable[str], kind: str, vocab_size: int) -> Tokenizer:
 
 
 def from_bytes(data: bytes, kind: str) -> Tokenizer:
-    """The tokenizer that `to_bytes` wrote. Raises ValueError if `data` is not one."""
+    """Read the bytes that `to_bytes` wrote. Raises ValueError if `data` is not such a tokenizer."""
     try:
         if kind == CharacterTokenizer.kind:
             return CharacterTokenizer(json.loads(data)["characters"])
