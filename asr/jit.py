@@ -2,8 +2,8 @@
 
 import numba
 
-# `_nrt=False` turns off numba's reference counting, which costs one atomic operation for each array
-# that a loop reads and took more than half of the time. A function compiled so cannot create arrays.
+# `_nrt=False` turns off numba's reference counting, whose atomic operations (one for each array
+# that a loop reads) took more than half of the time. Such a function cannot create arrays.
 compiled = numba.njit(cache=True, nogil=True, _nrt=False)
 
 # For functions that are called once per candidate: passing their many arrays takes longer than

@@ -111,6 +111,6 @@ def test_saved_files_are_read_by_others(transcript, tmp_path):
 
 @pytest.mark.parametrize("name", ["talk.doc", "talk", "srt"])
 def test_an_unknown_suffix_is_refused(transcript, tmp_path, name):
-    with pytest.raises(UserError, match=r"no format .*\.txt, \.json, .*\.srt"):
+    with pytest.raises(UserError, match=r"not a transcript format.*\.txt, \.json, .*\.srt"):
         transcript.save(tmp_path / name)
     assert not list(tmp_path.iterdir())

@@ -173,12 +173,12 @@ def test_discounts_of_chen_and_goodman():
     assert discounts_of(np.repeat([1, 2, 3, 4], [5, 1, 9, 40])) is None  # out of range
 
 
-def test_thin_counts_are_said(caplog):
+def test_too_small_texts_give_warnings(caplog):
     with caplog.at_level(logging.WARNING):
         NGram.estimate(["a b"], 2)
-        assert "too few 2-grams to estimate discounts: taking 0.5, 1.0, 1.5" in caplog.text
+        assert "too few 2-grams to estimate discounts; using 0.5, 1.0, 1.5" in caplog.text
         assert NGram.estimate(["a"], 6).order == 3
-        assert "no sentence is long enough for order 6: taking 3" in caplog.text
+        assert "no sentence is long enough for order 6; using order 3" in caplog.text
 
 
 @pytest.mark.parametrize(

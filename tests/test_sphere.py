@@ -200,9 +200,9 @@ DAMAGE = {
     "half of the body": (lambda data: data[: 1024 + (len(data) - 1024) // 2], "truncated"),
     "half of the header": (lambda data: data[:120], "SPHERE header|truncated"),
     "no end of the header": (changed(b"end_head", b"end_hand"), "SPHERE header has no end"),
-    "size is no number": (changed(b"   1024", b"  10x24"), "SPHERE header does not begin"),
-    "size is huge": (changed(b"   1024", b"9999999"), "SPHERE header does not begin"),
-    "no sample rate": (changed(b"sample_rate", b"sample_rats"), "no sample rate"),
+    "size is no number": (changed(b"   1024", b"  10x24"), "not begin with a valid SPHERE header"),
+    "size is huge": (changed(b"   1024", b"9999999"), "not begin with a valid SPHERE header"),
+    "no sample rate": (changed(b"sample_rate", b"sample_rats"), "no valid sample rate"),
     "rate of 0": (changed(b"sample_rate -i 16000", b"sample_rate -i 0"), "0 Hz"),
     "no channels": (changed(b"channel_count -i 1", b"channel_count -i 0"), "0 channels"),
     "more channels than there are": (
@@ -214,7 +214,7 @@ DAMAGE = {
         lambda data: data.replace(b"-s26 pcm,embedded-shorten-v2.00", b"-s9 pcm,wavpack").replace(
             b"-s3 pcm\n", b"-s11 pcm,wavpack\n"
         ),
-        "not read; convert it with sph2pipe",
+        "not supported; convert it with sph2pipe",
     ),
     "nothing": (lambda data: data[:8], "SPHERE header"),
     "more samples than bytes can hold": (

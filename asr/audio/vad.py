@@ -65,9 +65,8 @@ class Silero:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = (
-            1  # a hop is too short to split
-        )
+        # A hop is too short to be worth more threads.
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
         package = Path(importlib.util.find_spec("silero_vad").origin).parent
         self.session = onnxruntime.InferenceSession(
             str(package / "data" / "silero_vad.onnx"), options, providers=["CPUExecutionProvider"]

@@ -14,9 +14,9 @@ from asr.decoder.words import words_of
 from asr.text.tokenizer import BLANK, Tokenizer
 from asr.transcript import Word
 
-STAR = -1  # a wildcard among tokens
-STAR_WORD = "*"  # a wildcard in a text, as a word of its own
-# A frame in a wildcard is e times less likely than its best token, so words that fit win.
+STAR = -1  # the token of a wildcard
+STAR_WORD = "*"  # the word of a text that stands for a wildcard
+# In nats. A frame in a wildcard scores less than its best token, so that words that fit win.
 STAR_PENALTY = 1.0
 
 
@@ -24,10 +24,10 @@ STAR_PENALTY = 1.0
 class Alignment:
     """The likeliest path of a token sequence through T frames. All arrays are in order of time."""
 
-    tokens: np.ndarray  # (N,) ids, STAR among them
+    tokens: np.ndarray  # (N,) ids, including STAR
     starts: np.ndarray  # (N,) first frame of each token
-    ends: np.ndarray  # (N,) frame after its last
-    scores: np.ndarray  # (N,) mean natural log-prob of its frames; 0 for a wildcard of no frames
+    ends: np.ndarray  # (N,) the frame after the last frame of each token
+    scores: np.ndarray  # (N,) mean natural log-prob of its frames; 0 for an empty wildcard
     frame_scores: np.ndarray  # (T,) natural log-prob of the path on each frame
 
     @property
@@ -39,13 +39,14 @@ class Alignment:
 def align(
     log_probs: np.ndarray, tokens: Sequence[int], star_penalty: float = STAR_PENALTY
 ) -> Alignment:
-    """The likeliest CTC path that spells `tokens`: Graves et al. 2006, with maxima in place of
-    sums.
+    """The likeliest CTC path that spells `tokens`.
 
-    log_probs: (T, V) natural logs. Exact for any length; besides its input and result it needs
-    O((T N)^(2/3)) memory. A `STAR` in `tokens` matches anything, also nothing: a frame in it
-    scores max(blank, best token - star_penalty) in place of the blank. It lasts from the first to
-    the last frame in which the best token has the higher score, and is empty if there is none.
+    log_probs: (T, V) natural logs. The recursion is that of Graves et al. 2006 with maxima in place
+    of sums. It is exact for any length, and needs O((T N)^(2/3)) memory besides input and result.
+
+    A `STAR` in `tokens` matches any speech or none. Each of its frames scores
+    max(blank, best token - star_penalty) instead of the blank. The wildcard extends from the first
+    to the last frame in which best token - star_penalty > blank; without such a frame it is empty.
 
     Raises ValueError if the emissions have a NaN or too few frames for the tokens, if a token is
     not in the vocabulary, or if no path has a probability above 0.
@@ -109,7 +110,7 @@ def align_words(
 ) -> tuple[Word, ...]:
     """The words of `text` with their times in seconds, and their confidences.
 
-    A word `*` is a wildcard in any alphabet; it is in the result if it has frames. Raises
+    A word `*` is a wildcard in any alphabet; the result contains it unless it is empty. Raises
     ValueError like `align`, and for characters outside the tokenizer's alphabet.
 
     >>> align_words(log_probs, "yes * no", tokenizer, frame_s=0.04)  # doctest: +SKIP
@@ -121,7 +122,7 @@ def align_words(
 def timed_words(
     alignment: Alignment, first: int, after: int, pieces: Sequence[str], frame_s: float
 ) -> tuple[Word, ...]:
-    """Words of the tokens [first, after) of an alignment."""
+    """The words, with times in seconds, of the tokens [first, after) of an alignment."""
     words: list[Word] = []
     stars = first + np.flatnonzero(alignment.tokens[first:after] == STAR)
     for left, right in pairwise(sorted({first, *stars.tolist(), after})):

@@ -19,11 +19,13 @@ from asr.lm.ngram import NGram
 from asr.text.tokenizer import decode
 from asr.transcript import Hypothesis
 
-FIRST_ROOM = 1 << 10  # prefixes; doubled when all are in use. Small enough for the heap to reuse
+# Number of prefixes that a new search has room for; doubled when all are in use. The arrays are so
+# small that the allocator can reuse the memory of an earlier search.
+FIRST_ROOM = 1 << 10
 
 
 class BeamDecoder:
-    """Prefix beam search (Hannun et al. 2014) on CTC emissions; `reference.py` is its definition.
+    """Prefix beam search (Hannun et al. 2014) on CTC emissions; `reference.py` defines its results.
 
     The score of a text is
 
@@ -32,11 +34,11 @@ class BeamDecoder:
 
     where a word that the language model does not know has `unknown_score` in place of its ln P.
 
-    beam: prefixes kept after each frame; token_min_logp: tokens with a lower ln P are not tried in
-    a frame, except the blank and the likeliest token; tokens_per_frame: the most tokens tried in a
-    frame; beam_margin: prefixes whose score is lower than the best by more are dropped; hotwords:
-    {phrase: weight}; lexicon: the only words that may be written; n_best: the number of texts
-    returned. Raises `UserError` for invalid values.
+    beam: number of prefixes kept after each frame. token_min_logp: tokens with a lower ln P are not
+    tried in a frame, except the blank and the likeliest token. tokens_per_frame: at most this many
+    tokens are tried in a frame. beam_margin: a prefix is dropped if its score is below the best
+    score - beam_margin. hotwords: {phrase: weight}. lexicon: the only words that may occur in a
+    text. n_best: at most this many texts are returned. Raises `UserError` for invalid values.
 
     Decoding does not change a decoder, so threads may share it.
     """
@@ -85,7 +87,7 @@ class BeamDecoder:
     def decode(self, log_probs: np.ndarray, frame_s: float) -> list[Hypothesis]:
         """The best distinct texts of an utterance, best first; the list is never empty.
 
-        log_probs: (T, V) natural logs; frame_s: seconds a frame.
+        log_probs: (T, V) natural logs; frame_s: seconds per frame.
         """
         stream = self.stream(frame_s)
         stream.feed(log_probs)
@@ -94,8 +96,7 @@ class BeamDecoder:
     def decode_batch(
         self, batch: Iterable[np.ndarray], frame_s: float, threads: int = 1
     ) -> list[list[Hypothesis]]:
-        """`decode` of many utterances (T, V), on `threads` threads, which do not change the
-        result."""
+        """`decode` for many utterances (T, V); the result does not depend on `threads`."""
         batch = list(batch)
 
         def share(first: int) -> list[list[Hypothesis]]:
@@ -103,8 +104,8 @@ class BeamDecoder:
 
         if threads == 1:
             return share(0)
-        # Each thread takes a share of the utterances: a task for each would cost more than decoding
-        # a short utterance.
+        # Each thread takes a share of the utterances, because a task for each utterance would cost
+        # more than decoding a short one.
         found: list[list[Hypothesis]] = [[] for _ in batch]
         with ThreadPoolExecutor(threads) as pool:
             for first, texts in enumerate(pool.map(share, range(threads))):
@@ -167,7 +168,7 @@ class Stream:
         return list(found.values()) or [self._unfinished()]
 
     def _unfinished(self) -> Hypothesis:
-        """The best prefix without its last word, of which the lexicon has only a longer form."""
+        """The best prefix without its last word, which is only the beginning of a lexicon word."""
         best = self.best()
         begins = self._decoder.fusion.begins
         last = max((i for i, token in enumerate(best.tokens) if begins[token]), default=0)
@@ -189,7 +190,7 @@ def _require(name: str, value: float, valid: bool, fix: str) -> None:
 
 
 def _new_arrays(beam: int, vocabulary: int) -> prefixes.Arrays:
-    room = max(FIRST_ROOM, 4 * beam)  # so that one doubling is enough for a frame
+    room = max(FIRST_ROOM, 4 * beam)  # so that one doubling makes enough room for a frame
     return prefixes.Arrays(
         head=np.zeros(1, prefixes.HEAD),
         beams=np.empty((2, 2 * beam + 1), prefixes.ENTRY),
@@ -205,7 +206,7 @@ def _new_arrays(beam: int, vocabulary: int) -> prefixes.Arrays:
 
 
 def _make_room(arrays: prefixes.Arrays) -> prefixes.Arrays:
-    """Drop the times that no prefix needs any more; double an array that is more than half full."""
+    """Drop the times that no prefix needs; double each array that is then more than half full."""
     prefixes.compact_times(arrays)
     head = arrays.head[0]
     for name, used in (("nodes", head["nodes"] - head["spares"]), ("times", head["times"])):
@@ -221,7 +222,7 @@ _compiling = threading.Lock()
 
 
 def _compile_once(decoder: BeamDecoder) -> None:
-    """Run each compiled loop once, so that numba loads it from its cache on disk or fills that."""
+    """Run each compiled loop once: numba loads it from its cache on disk, or compiles it."""
     with _compiling:
         if prefixes.trace.signatures:
             return

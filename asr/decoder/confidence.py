@@ -1,9 +1,10 @@
 """Calibration of word confidences: the expected calibration error, and its correction.
 
-A word's confidence is the geometric mean of its tokens', and a token's is its highest posterior
-over the frames that spell it on the best path (`words_of`), the same for every decoder. It is
-calibrated if, of the words with confidence c, the share c is right. CTC is overconfident, so a
-scale and a shift of the logit are fitted on a dev set (`fit_logit`, `recalibrate`).
+The confidence of a word is the geometric mean of the confidences of its tokens; the confidence of a
+token is its highest posterior over the frames that spell it on the best path (`words_of`). All
+decoders compute it in this way. Confidences are calibrated if P(right | confidence c) = c. CTC is
+overconfident, so a scale and a shift of the logit are fitted on a dev set (`fit_logit`,
+`recalibrate`).
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import numpy as np
 
 from asr.transcript import Word
 
-SURE = 1 - 1e-6  # stands in for confidences of 1 (or 0), whose logit is infinite
-FLATTEST = 0.01  # a smaller scale would reverse the order of confidences or make all equal
+SURE = 1 - 1e-6  # confidences are limited to [1 - SURE, SURE], because logit(1) is infinite
+FLATTEST = 0.01  # lowest scale; 0 would make all confidences equal, less would reverse their order
 FIT_STEPS = 50
 
 
@@ -33,7 +34,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Expected calibration error, in [0, 1], and the bins it comes from, by rising confidence."""
+    """The expected calibration error, in [0, 1], and its bins in order of rising confidence."""
 
     error: float
     bins: tuple[Bin, ...]
@@ -44,10 +45,11 @@ class Calibration:
 
 
 def calibration(confidences: Sequence[float], right: Sequence[bool], bins: int = 10) -> Calibration:
-    """Mean distance between confidence and accuracy over equally wide bins, weighted by words.
+    """The expected calibration error over equally wide bins (Naeini et al. 2015; Guo et al. 2017).
 
-    (Naeini et al. 2015; Guo et al. 2017.) confidences: (N,) in [0, 1]; right: (N,). Bins without
-    words are left out. Raises `ValueError` if there is no word, or a confidence outside [0, 1].
+    ECE = sum over bins b of n_b / N * |mean confidence_b - accuracy_b|. confidences: (N,) in
+    [0, 1]; right: (N,). Bins without words are left out. Raises `ValueError` if there is no word,
+    or a confidence outside [0, 1].
     """
     values, hits = np.asarray(confidences, float), np.asarray(right, float)
     if values.shape != hits.shape or values.ndim != 1 or not len(values):
@@ -71,7 +73,7 @@ def logit(confidences: Sequence[float]) -> np.ndarray:
 
 
 def recalibrate(words: Sequence[Word], scale: float, shift: float) -> tuple[Word, ...]:
-    """Words with the confidence sigmoid(scale * logit + shift); unchanged for 1 and 0."""
+    """Words with the confidence sigmoid(scale * logit + shift); scale 1, shift 0: unchanged."""
     if (scale, shift) == (1.0, 0.0):
         return tuple(words)
     values = scale * logit([word.confidence for word in words]) + shift
@@ -82,11 +84,11 @@ def recalibrate(words: Sequence[Word], scale: float, shift: float) -> tuple[Word
 
 
 def fit_logit(confidences: Sequence[float], right: Sequence[bool]) -> tuple[float, float]:
-    """Scale and shift for `recalibrate` that make outcomes likeliest (Platt 1999).
+    """Fit scale and shift for `recalibrate` by maximum likelihood (Platt scaling, Platt 1999).
 
-    By Newton's method with halved steps; targets are a little above 0 and below 1, as in Platt's
-    method, so that a set without a wrong word does not give certainty. confidences: (N,); right:
-    (N,). Without words: 1 and 0.
+    confidences: (N,); right: (N,). Returns (1, 0) if there are no words. Newton's method with step
+    halving. As in Platt's paper, the targets are slightly above 0 and below 1, so that a dev set
+    without wrong words does not lead to confidences of 1.
     """
     hits = np.asarray(right, bool)
     if not len(hits):
@@ -110,7 +112,7 @@ def fit_logit(confidences: Sequence[float], right: Sequence[bool]) -> tuple[floa
             step /= 2
         found = found - step * move
     scale, shift = found.tolist()
-    if scale < FLATTEST:  # confidences do not predict what is right: all become the share that is
+    if scale < FLATTEST:  # confidences predict nothing: all become the share of right words
         share = float(target.mean())
         return FLATTEST, math.log(share / (1 - share))
     return scale, shift
@@ -130,10 +132,10 @@ def right_words(reference: str, hypothesis: str) -> list[bool]:
 def outcomes_of_words(
     pairs: Iterable[tuple[str, Sequence[Word]]],
 ) -> tuple[list[float], list[bool]]:
-    """Confidences (N,) of recognized words, and whether each is right.
+    """The confidences (N,) of recognized words, and whether each word is right (N,).
 
-    pairs: the reference and the recognized words, normalized in the same way. An inserted word
-    counts as wrong; a deleted word does not count.
+    pairs: the reference and the recognized words of each utterance, normalized in the same way. An
+    inserted word counts as wrong; a deleted word is not counted.
     """
     confidences: list[float] = []
     right: list[bool] = []
@@ -146,5 +148,5 @@ def outcomes_of_words(
 def calibration_of_words(
     pairs: Iterable[tuple[str, Sequence[Word]]], bins: int = 10
 ) -> Calibration:
-    """Calibration of recognized words, paired as for `outcomes_of_words`."""
+    """The calibration of recognized words; pairs as in `outcomes_of_words`."""
     return calibration(*outcomes_of_words(pairs), bins)

@@ -1,11 +1,11 @@
 """The fused score of a prefix: language model, word bonus, hotwords and lexicon.
 
-It is a function of the prefix alone, and the beam search adds it to the log probability of the
-prefix. It includes estimates of scores that are not known yet: for a partial word, the score of the
-best word with that beginning without context (language-model look-ahead, Ortmanns and Ney 2000);
-for a partial hotword, a part of its weight. The estimates are replaced by the true scores when the
-word or phrase ends. So the score of a finished text is exact, and poor prefixes leave the beam
-early.
+The fused score depends on the prefix alone; the beam search adds it to the log probability of the
+prefix. It includes estimates of scores that are not known yet. For a partial word, the estimate is
+lm_weight * max(unknown_score, unigram scores of the words that begin with it), the language-model
+look-ahead of Ortmanns and Ney 2000; for a partial hotword, it is a part of the weight. When the
+word or phrase ends, the true score replaces the estimate. The score of a finished text is therefore
+exact, and poor prefixes leave the beam early.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from asr.lm.ngram import NGram
 PENDING = -1  # close_state of a prefix whose last word has not been closed yet
 
 PREFIX_FUSION = [
-    ("fused", "f8"),  # the sum of all scores here
+    ("fused", "f8"),  # the fused score: the sum of all scores and estimates
     ("ahead", "f8"),  # the part of `fused` that is the estimate for the partial word
-    ("closing", "f8"),  # score of ending the last word here
-    ("close_state", "i4"),  # language-model state after that; PENDING until it is computed
+    ("closing", "f8"),  # the score added if the last word ends here
+    ("close_state", "i4"),  # language-model state after the last word; PENDING until computed
     ("lm_state", "i4"),
     ("spelled", "i4"),  # node of the partial word in the spelling trie, or LOST
     ("hot_state", "i4"),
@@ -36,19 +36,19 @@ PREFIX_FUSION = [
 
 
 class Fusion(NamedTuple):
-    """The data of the compiled loops. Its types are always the same, so they are compiled once."""
+    """The input of the compiled loops. Its types never vary, so the loops are compiled once."""
 
-    active: bool  # whether anything below can change a score
+    active: bool  # False if nothing below can change a score
     word_lm: bool
     token_lm: bool
     known_words: bool  # whether there is a spelling trie
-    closed: bool  # only words of the trie
+    closed: bool  # whether only words of the trie are allowed
     hot: bool
     lm_weight: float
     word_bonus: float
     unknown_score: float
     hot_gain: float  # the most that one piece can gain from hotwords
-    begins: np.ndarray  # (V,) bool, the piece begins a word
+    begins: np.ndarray  # (V,) bool, whether the piece begins a word
     char_start: np.ndarray  # (V + 1,) int64; the text of piece k is chars[char_start[k]:...[k + 1]]
     chars: np.ndarray  # int32, ids of characters
     trie: np.ndarray  # (nodes,) TRIE_NODE, the known words
@@ -70,7 +70,7 @@ def build(
     hotwords: Automaton | None,
     lexicon: list[str] | None,
 ) -> Fusion:
-    """The arrays of all that is fused."""
+    """The `Fusion` of language model, word bonus, hotwords and lexicon; each may be absent."""
     on_words, on_tokens = (lm is not None and lm.unit == unit for unit in ("words", "tokens"))
     words = lexicon if lexicon is not None else lm.words if on_words else []
     labels = np.arange(len(words), dtype=np.int32)
@@ -79,7 +79,7 @@ def build(
         if lexicon is not None:
             labels = lm.labels(words)
         unigrams = np.where(labels < 0, np.nan, lm.automaton.arc_score[labels])
-        # A word that the model does not know has `unknown_score`; any other may begin one.
+        # A partial word may become an unknown word, so no estimate is below `unknown_score`.
         scores = lm_weight * np.fmax(unigrams, unknown_score)
         labels[labels < 0] = lm.automaton.labels
     token_label = lm.labels(pieces) if on_tokens else np.zeros(0, np.int32)
@@ -124,7 +124,7 @@ def _frozen(automaton: Automaton | None) -> tuple[np.ndarray, ...]:
 def _most_gain(hotwords: Automaton | None, spelling: Spelling) -> float:
     if hotwords is None:
         return 0.0
-    longest = int(np.diff(spelling.char_start).max()) + 1  # and the end of the word before
+    longest = int(np.diff(spelling.char_start).max()) + 1  # characters, plus the space before them
     return longest * max(0.0, float(hotwords.arc_score.max()))
 
 
@@ -144,8 +144,10 @@ def begin(fusion, prefix):
 
 @inlined
 def close(fusion, prefix):
-    """Score of ending the last word of `prefix`, computed once; -inf if the lexicon has no such
-    word."""
+    """The score of ending the last word of `prefix`; -inf if it is not in the lexicon.
+
+    It is computed once for each prefix.
+    """
     if prefix.close_state == PENDING:
         label = NOT_A_WORD if prefix.spelled == LOST else fusion.trie[prefix.spelled].word
         score, state = fusion.word_bonus, 0
@@ -161,10 +163,10 @@ def close(fusion, prefix):
 
 @inlined
 def most_gain(fusion, prefix):
-    """An upper bound of what a piece that begins a word adds to the fused score of `prefix`.
+    """An upper bound of the score that a piece that begins a word can add to `prefix`.
 
-    Other pieces add at most the gain of hotwords, because the estimate of a longer partial word is
-    never better. The bound does not query the language model, which would take most of the time.
+    Other pieces add at most `hot_gain`, because extending a partial word never raises its estimate.
+    The bound does not query the language model, which would take most of the time.
     """
     if not prefix.in_word:
         return fusion.hot_gain
@@ -176,7 +178,7 @@ def most_gain(fusion, prefix):
 def extend(fusion, prefix, token):
     """The fused fields of `prefix` + `token`: fused, ahead, lm_state, spelled, hot_state, in_word.
 
-    The first is -inf if the lexicon has no such word.
+    fused is -inf if no lexicon word begins with the partial word.
     """
     fused, ahead, lm_state = prefix.fused, prefix.ahead, prefix.lm_state
     spelled, hot_state, in_word = prefix.spelled, prefix.hot_state, prefix.in_word
@@ -213,7 +215,7 @@ def extend(fusion, prefix, token):
 def finish(fusion, prefix):
     """The fused score of `prefix` as a whole text, without estimates.
 
-    It is -inf if the lexicon does not have the last word.
+    It is -inf if the last word is not in the lexicon.
     """
     if not fusion.active:
         return 0.0

@@ -12,15 +12,16 @@ from asr.transcript import Hypothesis
 
 
 class GreedyDecoder:
-    """The best path (Graves et al. 2006), the baseline of all decoders."""
+    """Best-path decoding (Graves et al. 2006)."""
 
     def __init__(self, pieces: Sequence[str]):
         self.pieces = pieces
 
     def decode(self, log_probs: np.ndarray, frame_s: float) -> list[Hypothesis]:
-        """log_probs: (T, V) natural logs; returns one hypothesis, its score the path's log-prob.
+        """Decode one utterance; returns one hypothesis, whose score is the log-prob of the path.
 
-        The confidence of a token is its highest posterior over the frames that spell it.
+        log_probs: (T, V) natural logs; frame_s: seconds per frame. The confidence of a token is its
+        highest posterior over the frames that spell it.
         """
         if len(log_probs) == 0:
             return [Hypothesis((), "", 0.0)]

@@ -1,11 +1,13 @@
 """Hotwords: expected phrases with a weight each, as a back-off automaton.
 
 Every occurrence of a phrase as whole words adds its weight (a natural log) to the score of the
-text. The automaton is that of Aho and Corasick (1975) over characters: a state is the longest
-beginning of a phrase that the text so far ends with, and backs off to the longest one that is a
-proper suffix of it. While a phrase is being spelled, a part of its weight in proportion to the
-spelled characters is added in advance, which keeps it in the beam (of overlapping phrases, the
-largest such part); backing off subtracts it again.
+text. The automaton is that of Aho and Corasick (1975) over characters: its state is the longest
+prefix of a phrase with which the text ends, and the back-off of a state is its longest proper
+suffix that is a prefix of a phrase too.
+
+While a phrase is being spelled, weight * (spelled characters) / (length + 1) is added in advance,
+which keeps the phrase in the beam. If several phrases match partially, the largest of these values
+is used. Backing off subtracts it again.
 """
 
 from __future__ import annotations
@@ -18,23 +20,24 @@ from asr.decoder.lexicon import SPACE, Spelling
 from asr.errors import UserError
 from asr.lm.automaton import Automaton
 
-# Advances are multiples of this, so that their float32 sums are exact and cancel.
+# The values added in advance are multiples of this, so that their float32 sums are exact.
 CREDIT_STEP = 2.0**-10
 
 
 def credit_of(weight: float, spelt: int, length: int) -> float:
     """The part of a weight added in advance after `spelt` of the `length` characters of a phrase.
 
-    The space before a phrase does not count, the one after it does. A negative weight is added only
-    when the phrase is complete.
+    It is weight * spelt / (length + 1), rounded to `CREDIT_STEP`; the space after the phrase counts
+    as a character. It is 0 for a negative weight, which is added when the phrase is complete.
     """
     return max(0.0, round(weight * spelt / (length + 1) / CREDIT_STEP) * CREDIT_STEP)
 
 
 def build_hotwords(hotwords: Mapping[str, float], spelling: Spelling) -> Automaton | None:
-    """The automaton of `phrase: weight`, over the characters of `spelling`.
+    """The automaton of {phrase: weight} over the characters of `spelling`; None if it is empty.
 
-    None if all weights are 0. Raises `UserError` for a phrase that the model cannot spell.
+    Phrases with the weight 0 are left out. Raises `UserError` for a phrase that the model cannot
+    spell.
     """
     phrases: dict[tuple[int, ...], float] = {}
     for phrase, weight in hotwords.items():
@@ -55,10 +58,8 @@ def build_hotwords(hotwords: Mapping[str, float], spelling: Spelling) -> Automat
 
 def _automaton(phrases: dict[tuple[int, ...], float], labels: int) -> Automaton:
     arcs: list[dict[int, int]] = [{}]
-    credit, reward = (
-        [0.0],
-        [0.0],
-    )  # of each state: the advance; the weights of phrases that end there
+    credit = [0.0]  # of each state: the weight added in advance
+    reward = [0.0]  # of each state: the sum of the weights of the phrases that end there
     for ids, weight in phrases.items():
         state = 0
         for spelt, label in enumerate(ids):
@@ -72,7 +73,7 @@ def _automaton(phrases: dict[tuple[int, ...], float], labels: int) -> Automaton:
                 credit[state] = max(credit[state], credit_of(weight, spelt, len(ids) - 2))
         reward[state] += weight
 
-    # Breadth first: a state's suffix is shorter, so numbering by depth keeps it below the state.
+    # Number states breadth first, so that the back-off state, which is shorter, has a lower number.
     order, backoff = [0], [0] * len(arcs)
     for state in order:
         for label, after in arcs[state].items():
@@ -88,7 +89,7 @@ def _automaton(phrases: dict[tuple[int, ...], float], labels: int) -> Automaton:
 
     rows = []
     for state in order:
-        # The root has an arc for every label, as the interface asks.
+        # The root has an arc for every label, as `Automaton` requires.
         every = {label: 0 for label in range(labels)} | arcs[0] if state == 0 else arcs[state]
         for label, after in sorted(every.items()):
             score = credit[after] - credit[state] + (reward[after] if after else 0.0)

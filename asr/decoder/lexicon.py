@@ -1,4 +1,4 @@
-"""Spelling: pieces as characters, and a trie of words by their characters.
+"""The characters of pieces, and a trie of known words over these characters.
 
 Words are spelled in characters rather than in pieces, so that all segmentations of a word into
 pieces lead to the same node.
@@ -21,15 +21,15 @@ from asr.text.tokenizer import BLANK, WORD_START
 
 SPACE = 0  # the character between words
 NOT_A_WORD = -1
-LOST = -1  # in place of a node: no known word begins with the partial word
+LOST = -1  # instead of a node number: no known word begins with the partial word
 
 TRIE_NODE = np.dtype(  # a node of a trie of words by their characters
     [
-        ("first", "i4"),  # its children are the nodes first:after, by ascending character
+        ("first", "i4"),  # its children are the nodes first:after, in order of their characters
         ("after", "i4"),
-        ("char", "i4"),  # its last character
+        ("char", "i4"),  # the last character of the node
         ("word", "i4"),  # label of the word that ends here, or NOT_A_WORD
-        ("ahead", "f8"),  # the best score of the words below this node
+        ("ahead", "f8"),  # the highest score of the words at and below this node
     ],
     align=True,
 )
@@ -40,7 +40,7 @@ class Spelling:
     """The text of each of V pieces as ids of characters, without the word-start mark."""
 
     alphabet: np.ndarray  # (C,) int64 code points, ascending; the id of alphabet[i] is i + 1
-    begins: np.ndarray  # (V,) bool, the piece has the word-start mark
+    begins: np.ndarray  # (V,) bool, whether the piece has the word-start mark
     char_start: np.ndarray  # (V + 1,) int64; piece k is chars[char_start[k]:char_start[k + 1]]
     chars: np.ndarray  # int32 ids
 
@@ -58,7 +58,7 @@ class Spelling:
         )
 
     def ids(self, text: str) -> np.ndarray:
-        """Ids (N,) int32 of the characters of `text`, -1 for one that no piece has."""
+        """Ids (N,) int32 of the characters of `text`; -1 for characters that no piece has."""
         points = code_points(text)
         if not len(self.alphabet):
             return np.full(len(points), -1, np.int32)
@@ -67,7 +67,7 @@ class Spelling:
 
 
 def code_points(text: str) -> np.ndarray:
-    """(N,) int64."""
+    """The Unicode code points of a text, (N,) int64."""
     return np.frombuffer(text.encode("utf-32-le"), np.uint32).astype(np.int64)
 
 
@@ -95,7 +95,7 @@ def lexicon_words(lexicon: Sequence[str] | str | None, text: TextConfig) -> list
 
 
 def spellable(words: Iterable[str], spelling: Spelling) -> list[str]:
-    """The words, each once, that the pieces can spell; `UserError` if there are none."""
+    """The distinct words that the pieces can spell; raises `UserError` if there are none."""
     words = sorted({word for word in words if word})
     found = [word for word in words if (spelling.ids(word) > 0).all()]
     if not found:
@@ -162,7 +162,7 @@ def _build(ids, lengths, labels, scores, trie):
 
 @inlined
 def spell(trie, node, char):
-    """The child of a node, or LOST."""
+    """The child of a node for a character, or LOST."""
     low, after = trie[node].first, trie[node].after
     high = after
     while low < high:

@@ -1,9 +1,10 @@
-"""Memory of a prefix beam search: a trie of prefixes, the beam, and the times of tokens.
+"""Data structures of the prefix beam search: a trie of prefixes, the beam, and token times.
 
-Prefixes are nodes of a trie in one array; the beam is an array of entries that point to them. The
-start of a token on a path is a record that points to the record of the token before. A node that no
-prefix of the beam needs is reused at once, which keeps the trie in the processor's cache; records
-are reused when their array is full. So memory grows with the text and not with the frames.
+Prefixes are nodes of a trie in one array; the beam is an array of entries that point to nodes. The
+start time of a token on a path is a record that points to the record of the previous token. A node
+that no prefix of the beam needs is reused at once, so that the trie stays in the processor's cache;
+records are compacted when their array is full. Memory therefore grows with the length of the text,
+not with the number of frames.
 """
 
 from __future__ import annotations
@@ -32,37 +33,39 @@ NODE = np.dtype(  # a prefix
     ],
     align=True,
 )
-ENTRY = np.dtype(  # a prefix in the beam: all paths to it that end in a blank, or in its last token
+# A prefix in the beam. Fields with `_blank` describe the paths that end in a blank, fields with
+# `_token` the paths that end in the last token of the prefix.
+ENTRY = np.dtype(
     [
-        ("p_blank", "f8"),  # log sum over those that end in a blank
+        ("p_blank", "f8"),  # log of the sum of the probabilities of the paths
         ("p_token", "f8"),
         ("p_total", "f8"),
-        ("best_blank", "f8"),  # the likeliest single path, which gives the times
+        ("best_blank", "f8"),  # log-prob of the likeliest single path, which gives the times
         ("best_token", "f8"),
         ("peak_blank", "f4"),  # on that path, the highest log-prob of the last token
         ("peak_token", "f4"),
         ("time_blank", "i4"),  # the TIME record of the last token of that path
         ("time_token", "i4"),
-        ("end_blank", "i4"),  # frame after the last token's last one; this frame for `token`
+        ("end_blank", "i4"),  # end frame of the last token; for `_token` paths it is HEAD's `frame`
         ("node", "i4"),
-        ("via", "i4"),  # slot of the parent that a new prefix comes from, or NONE
-        ("token", "i4"),  # of a new prefix
+        ("via", "i4"),  # for a new prefix: the slot of its parent; otherwise NONE
+        ("token", "i4"),  # for a new prefix: its last token
     ],
     align=True,
 )
-TIME = np.dtype(  # the start of a token on a path, and the end of the one before
+TIME = np.dtype(  # the start of a token on a path, and the end of the previous token
     [("before", "i4"), ("start", "i4"), ("end_before", "i4"), ("peak_before", "f4")], align=True
 )
 HEAD = np.dtype(  # the state of a search
     [
-        ("frame", "i8"),  # frames seen
-        ("count", "i8"),  # prefixes in the beam
-        ("side", "i8"),  # which of the two beams is the current one
-        ("nodes", "i8"),  # in use or free
-        ("spare", "i8"),  # the first free node; its sibling is the next
-        ("spares", "i8"),
-        ("times", "i8"),
-        ("stamp", "i8"),
+        ("frame", "i8"),  # number of frames searched
+        ("count", "i8"),  # number of prefixes in the beam
+        ("side", "i8"),  # index of the current one of the two beams
+        ("nodes", "i8"),  # number of nodes that have been used, including free ones
+        ("spare", "i8"),  # the first free node; `sibling` of a free node is the next one
+        ("spares", "i8"),  # number of free nodes
+        ("times", "i8"),  # number of TIME records in use
+        ("stamp", "i8"),  # the value of `mark` for the prefix that is being expanded
         ("resting", "i8"),  # whether all paths end in a blank
         ("offset", "f8"),  # log-prob to be added to every path
     ],
@@ -71,17 +74,17 @@ HEAD = np.dtype(  # the state of a search
 
 
 class Arrays(NamedTuple):
-    """The memory of a search."""
+    """The arrays of a search."""
 
     head: np.ndarray  # (1,) HEAD
     beams: np.ndarray  # (2, 2 * beam + 1) ENTRY
     orders: np.ndarray  # (2, beam) int32, slots of a beam, best first
-    scores: np.ndarray  # (2, beam) float64, in that order: p_total plus `fused`
+    scores: np.ndarray  # (2, beam) float64, p_total + fused of the slots in `orders`
     nodes: np.ndarray  # (room,) NODE; node 0 is the empty prefix
     times: np.ndarray  # (room,) TIME
-    emit: np.ndarray  # (V,) float64, the kept tokens' log-probs of a frame, else -inf
-    kept: np.ndarray  # (V,) int32, likeliest first
-    mark: np.ndarray  # (V,) int64
+    emit: np.ndarray  # (V,) float64, log-probs of the tokens kept in a frame; -inf for others
+    kept: np.ndarray  # (V,) int32, the tokens kept in a frame, likeliest first
+    mark: np.ndarray  # (V,) int64, equals `stamp` if prefix + token is in the beam already
     child: np.ndarray  # (2, 2 * beam + 1) int32, children in the beam as linked lists of slots
 
 
@@ -110,7 +113,7 @@ def start(fusion, arrays):
 def write_time(head, times, parent, repeats):
     """Record that a token starts in this frame after the best path to `parent`; returns its number.
 
-    repeats: the token equals the parent's last one, so that there must be a blank between them.
+    repeats: whether the token equals the last token of the parent; a blank must then separate them.
     """
     time = times[head.times]
     time.start = head.frame
@@ -126,7 +129,7 @@ def write_time(head, times, parent, repeats):
 
 @inlined
 def node_of(fusion, head, nodes, parent, token):
-    """The node of the prefix `parent` + `token`, made if there is none."""
+    """The node of the prefix `parent` + `token`, created if it does not exist."""
     number = nodes[parent].child
     while number != NONE:
         if nodes[number].token == token:
@@ -170,7 +173,7 @@ def release(head, nodes, number):
 
 @numba.njit(cache=True, nogil=True)
 def compact_times(arrays):
-    """Drop the records that no prefix of the beam needs, and keep the order of the others."""
+    """Drop the TIME records that no prefix of the beam needs, and keep the others in order."""
     head, times = arrays.head[0], arrays.times
     beam, order = arrays.beams[head.side], arrays.orders[head.side]
     moved = np.full(head.times, NONE, np.int32)
@@ -199,9 +202,10 @@ def compact_times(arrays):
 
 @numba.njit(cache=True, nogil=True)
 def trace(arrays, rank):
-    """Tokens of a prefix of the beam, and on its best path their times.
+    """The tokens of a prefix of the beam, with their times on its best path.
 
-    Returns tokens, starts, ends (N,) int64 in frames, end exclusive, and peaks (N,) float64.
+    Returns tokens (N,) int64; starts and ends (N,) int64 in frames, the end exclusive; and peaks
+    (N,) float64, the highest log-prob of each token.
     """
     head, nodes, times = arrays.head[0], arrays.nodes, arrays.times
     entry = arrays.beams[head.side][arrays.orders[head.side][rank]]

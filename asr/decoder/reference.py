@@ -1,7 +1,7 @@
-"""Prefix beam search in plain Python: the definition with which the compiled search is compared.
+"""Prefix beam search in plain Python: the definition with which tests compare the compiled search.
 
-It is slow and defines everything once: what a prefix scores (`fused`), which tokens a frame may
-emit (`kept_tokens`), how paths are summed (`search`), and what is returned (`decode`).
+It is slow and simple. It defines the score of a prefix (`fused`), the tokens that a frame may emit
+(`kept_tokens`), the sums over paths (`search`), and the result (`decode_reference`).
 """
 
 from __future__ import annotations
@@ -59,7 +59,10 @@ class Path:
 
 @dataclass(frozen=True)
 class Entry:
-    """All paths to a prefix, those that end in a blank apart: log sums, and the likeliest path."""
+    """The paths to a prefix, separately for those that end in a blank and those that do not.
+
+    p_blank, p_token: ln of the sum of their probabilities; best_blank, best_token: the likeliest.
+    """
 
     p_blank: float = -math.inf
     p_token: float = -math.inf
@@ -76,15 +79,15 @@ class Entry:
 
 
 def best_of(first: Path, second: Path) -> Path:
-    """The likelier path; the first of two equals, so that the search is deterministic."""
+    """The likelier path; the first one if both are equally likely."""
     return second if second.log_prob > first.log_prob else first
 
 
 def kept_tokens(rules: Rules, row: np.ndarray) -> list[int]:
-    """Tokens that are tried in a frame (V,); all others have the probability 0.
+    """The tokens that are tried in a frame (V,); all other tokens get the probability 0.
 
-    These are the likeliest `tokens_per_frame` of those from `token_min_logp` up. The blank, which
-    is not listed, and the likeliest token are always tried.
+    These are the likeliest `tokens_per_frame` tokens with a log-prob of at least `token_min_logp`.
+    The blank, which is not in the list, and the likeliest token are always tried.
     """
     tried = [k for k in range(1, len(row)) if row[k] >= rules.token_min_logp]
     if not tried and row.argmax() != BLANK and row[BLANK] < rules.token_min_logp:
@@ -103,20 +106,23 @@ def words_in(rules: Rules, tokens: Tokens) -> tuple[list[str], str]:
 
 
 def lm_score(rules: Rules, words: Sequence[str]) -> float:
-    """Weighted ln P of words (or tokens) from the start of the utterance; "" ends it."""
+    """lm_weight * ln P of words (or tokens) from the start of an utterance; "" is its end."""
     automaton, total = rules.lm.automaton, 0.0
     state = automaton.start
     for word in words:
         label = automaton.end_label if word == "" else int(rules.lm.labels([word])[0])
         score, state = step_reference(automaton, state, label)
-        if math.isnan(score):  # unknown: a score of its own, and the context is empty after it
+        if math.isnan(score):  # an unknown word has a fixed score, and empties the context
             score, state = rules.unknown_score, 0
         total += rules.lm_weight * score
     return total
 
 
 def look_ahead(rules: Rules, partial: str) -> float:
-    """The score of a partial word until it ends: that of its best completion without context."""
+    """The estimate for a partial word: lm_weight * max(unknown_score, scores of its completions).
+
+    The scores are unigram scores. The estimate is -inf if the lexicon has no completion.
+    """
     if rules.lexicon is not None and not any(word.startswith(partial) for word in rules.lexicon):
         return -math.inf
     if rules.lm is None or rules.lm.unit != "words":
@@ -129,9 +135,10 @@ def look_ahead(rules: Rules, partial: str) -> float:
 
 
 def hotword_score(rules: Rules, text: str, advance: bool) -> float:
-    """Weights of all phrases in `text`, which has spaces around each whole word.
+    """The sum of the weights of all phrases in `text`, which has spaces around each whole word.
 
-    advance: whether to add the largest part of a weight that the end of the text has spelled.
+    advance: whether to add `credit_of` the partial phrase at the end of the text, the largest one
+    if there are several.
     """
     total, credit = 0.0, 0.0
     for phrase, weight in rules.hotwords.items():
@@ -144,9 +151,9 @@ def hotword_score(rules: Rules, text: str, advance: bool) -> float:
 
 
 def fused(rules: Rules, tokens: Tokens, finished: bool) -> float:
-    """The fused score of a prefix; `finished`: as the text of the whole utterance.
+    """The fused score of a prefix; it is -inf if a word is not in the lexicon.
 
-    It is -inf if the lexicon does not have a word.
+    finished: whether the prefix is the text of the whole utterance, so that its last word ends.
     """
     ended, partial = words_in(rules, tokens)
     if finished and partial:
@@ -191,7 +198,10 @@ def search(rules: Rules, log_probs: np.ndarray) -> dict[Tokens, Entry]:
 
 
 def one_longer(beam: dict[Tokens, Entry], prefix: Tokens, value: float, frame: int) -> Entry:
-    """The paths whose last token is written in this frame, after a blank if it repeats."""
+    """The paths that emit the last token of `prefix` for the first time in this frame.
+
+    If that token equals the one before it, only paths with a blank between them count.
+    """
     parent = beam[prefix[:-1]]
     if prefix[:-1] and prefix[-2] == prefix[-1]:
         p_token, best = parent.p_blank, parent.best_blank
@@ -201,7 +211,7 @@ def one_longer(beam: dict[Tokens, Entry], prefix: Tokens, value: float, frame: i
 
 
 def prune(rules: Rules, entries: dict[Tokens, Entry]) -> dict[Tokens, Entry]:
-    """The best `beam` prefixes, without those `beam_margin` worse than the best, or impossible."""
+    """The best `beam` prefixes with a finite score of at least best score - `beam_margin`."""
     score = {p: entry.total + fused(rules, p, finished=False) for p, entry in entries.items()}
     ranked = sorted(entries, key=lambda prefix: -score[prefix])[: rules.beam]
     least = score[ranked[0]] - rules.beam_margin if ranked else -math.inf
@@ -211,9 +221,9 @@ def prune(rules: Rules, entries: dict[Tokens, Entry]) -> dict[Tokens, Entry]:
 def decode_reference(
     rules: Rules, log_probs: np.ndarray
 ) -> list[tuple[Tokens, float, tuple[tuple[int, int, float], ...]]]:
-    """(tokens, score, spans) of the prefixes in the beam as whole texts, best first.
+    """(tokens, score, spans) of the distinct texts in the final beam, best first.
 
-    Each text occurs once. The list is empty if the lexicon has none of them.
+    The list is empty if every prefix in the beam has a word that is not in the lexicon.
     """
     found = []
     for prefix, entry in search(rules, log_probs).items():

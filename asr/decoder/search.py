@@ -1,13 +1,13 @@
 """CTC prefix beam search, compiled; `reference.py` defines its results.
 
-Four optimizations make it fast, and all are exact:
-- Tokens are pruned before prefixes are expanded; a frame in which only the blank is left adds one
-  number to all prefixes at once.
-- A node has the position of its prefix in the beam (`slot`), so that merging needs no search.
-- A prefix that is not in the beam yet has a single parent, so its final score is known at once, and
-  it is not created if that is below the worst score with which the beam can already be filled.
-- The score of the end of a word is computed once for each prefix, and only if a piece that begins
-  the next word could enter the beam with the best possible score.
+Four optimizations make it fast; none changes the result:
+- Tokens are pruned before prefixes are expanded. In a frame where only the blank is left, one
+  number is added to all prefixes at once.
+- A node stores the position of its prefix in the beam (`slot`), so that merging needs no search.
+- A prefix that is not in the beam yet has a single parent, so its score is final as soon as it is
+  computed. It is not created if the beam is already full of better prefixes.
+- The score of the end of a word is computed at most once for each prefix, and only if an upper
+  bound of the new score (`fusion.most_gain`) would enter the beam.
 """
 
 from __future__ import annotations
@@ -43,8 +43,10 @@ def log_add(a, b):
 
 @compiled
 def keep_tokens(row, limits, kept):
-    """Write the tokens that are tried in a frame (V,) to `kept`, likeliest first; returns their
-    number."""
+    """Write the tokens that are tried in a frame (V,) to `kept`, likeliest first.
+
+    Returns their number; `reference.kept_tokens` is the definition.
+    """
     floor, room = limits.token_min_logp, limits.tokens_per_frame
     above = 0
     for token in range(1, len(row)):  # without a branch, so that it becomes vector instructions
@@ -73,7 +75,7 @@ def keep_tokens(row, limits, kept):
 
 @compiled
 def rest(head, beam, order):
-    """Let every path end in a blank."""
+    """Convert all paths to paths that end in a blank, before a frame with only blanks."""
     for rank in range(head.count):
         entry = beam[order[rank]]
         entry.p_blank, entry.p_token = entry.p_total, -math.inf
@@ -86,7 +88,10 @@ def rest(head, beam, order):
 
 @inlined
 def insert(order, scores, count, slot, score):
-    """Put `slot` into `order`, whose first `count` are sorted, after those of the same score."""
+    """Insert `slot` into the first `count` entries of `order`, which are sorted by score.
+
+    It is placed after entries with the same score.
+    """
     while count > 0 and scores[count - 1] < score:
         order[count], scores[count] = order[count - 1], scores[count - 1]
         count -= 1
@@ -95,9 +100,10 @@ def insert(order, scores, count, slot, score):
 
 @compiled
 def stay(row, arrays):
-    """Carry the prefixes of the beam over a frame: blank, last token again, and merging.
+    """Extend the paths of each prefix in the beam by a blank or by its last token.
 
-    Returns how many still have a path.
+    Paths from the parent prefix, if it is in the beam too, are merged in. Returns the number of
+    prefixes that still have a path.
     """
     head, nodes, emit = arrays.head[0], arrays.nodes, arrays.emit
     beam, order = arrays.beams[head.side], arrays.orders[head.side]
@@ -146,7 +152,7 @@ def stay(row, arrays):
 
 @compiled
 def expand(row, count, limits, fusion, arrays, alive):
-    """Add the prefixes that are one token longer than a prefix of the beam and not in it.
+    """Add the prefixes that are one token longer than a prefix of the beam and not in the beam.
 
     alive: the number of prefixes in `new_order`. Returns the new number.
     """
@@ -178,7 +184,7 @@ def expand(row, count, limits, fusion, arrays, alive):
             worst = new_scores[limits.beam - 1] if alive == limits.beam else -math.inf
             least = new_scores[0] - limits.beam_margin if alive else -math.inf
             if highest + value <= worst or highest + value < least:
-                break  # the tokens after it are worse
+                break  # all following tokens are less likely
             if mark[token] == head.stamp:
                 continue
             total = (parent.p_blank if token == prefix.token else parent.p_total) + value

@@ -1,11 +1,12 @@
 """The best CTC path through a known token sequence: a numba kernel and a plain reference.
 
-The trellis has, for each token n, a label state and before it a gap state (a blank, optional unless
-two equal tokens meet), and one gap after the last token. A path moves at most one token a frame, so
-of the T x N pairs of states only a parallelogram of N (T - N) can lie on a complete path, and a
-path known to be at token n was at token n - K or later K frames before. The second fact makes exact
-alignment cheap in memory: one forward pass keeps the scores of every K-th frame, and walking back
-recomputes each block of K frames for the K tokens it can reach, not for all of them.
+The trellis has a gap state (blank) and a label state for each token, and one gap state after the
+last token; "pair n" is gap n and label n. A gap may be skipped unless it separates two equal
+tokens. A path advances by at most one token per frame, which has two consequences:
+- Of the T x N pairs (frame, token), only a parallelogram of N (T - N) lies on complete paths.
+- A path at token n was at token n - K or later K frames before.
+The forward pass therefore keeps only the scores of every K-th frame. The backward pass recomputes
+each block of K frames, and only for the K tokens that the path can have passed in it.
 """
 
 from __future__ import annotations
@@ -25,20 +26,22 @@ def best_path(
     wild_scores: np.ndarray,
     block_frames: int | None = None,
 ) -> np.ndarray:
-    """States of the likeliest path; exact, scores are summed in float64.
+    """The state of the likeliest path in each frame, (T,) int64.
 
-    log_probs: (T, V) float32 natural logs, C-contiguous; tokens: (N,) ids without blanks, T >= N +
-    adjacent repeats; wild_gaps: sorted numbers of the gaps (n: the one before token n; N: the last)
-    in which frame t scores `wild_scores[t]` instead of the blank's log-prob; wild_scores: (T,)
-    float32; block_frames: K of the module's text, by default the one that needs least memory.
-    Returns (T,) int64 in order: 2n in the gap before token n, 2n + 1 in token n.
+    State 2n is the gap before token n, state 2n + 1 is token n. The result is exact; scores are
+    summed in float64.
+
+    log_probs: (T, V) float32 natural logs, C-contiguous. tokens: (N,) ids without blanks, where
+    T >= N + number of adjacent repeats. wild_gaps: sorted numbers of gaps (n: before token n; N:
+    after the last token) in which frame t scores `wild_scores[t]` instead of the blank's log-prob.
+    wild_scores: (T,) float32. block_frames: K above; by default the one that needs least memory.
     """
     frames, count = len(log_probs), len(tokens)
     if block_frames is None:
-        # Kept are T / K frames of min(N, T - N) pairs, and one block of K frames of K pairs.
+        # Memory is T / K frames of min(N, T - N) pairs, plus one block of K frames of K pairs.
         block_frames = max(1, round((frames * min(count, frames - count) / 2) ** (1 / 3)))
-    # Unsigned ids save the loop a test for negative indices. The values at both ends are read but
-    # do not matter: no token precedes token 0, and no path continues after the last gap.
+    # With unsigned ids the loop needs no test for negative indices. The padding at both ends is
+    # read but has no effect: no token precedes token 0, and no path continues after the last gap.
     padded = np.array([BLANK, *tokens, BLANK], np.uint32)
     given = log_probs, padded, wild_gaps.astype(np.int64), wild_scores, block_frames
     return _backward(*given, *_forward(*given))
@@ -66,7 +69,10 @@ def _step(before, after, tokens, row, first, last):
 
 @numba.njit(cache=True, nogil=True)
 def _step_wild(before, after, wild_gaps, offset, wild_score, first, last):
-    """Score the wild gaps of one frame again; gap n of the arrays is gap `offset` + n of all."""
+    """Replace the scores of the wild gaps of one frame.
+
+    Gap n of the arrays `before` and `after` is gap `offset` + n of the trellis.
+    """
     at = np.searchsorted(wild_gaps, offset + first)
     while at < len(wild_gaps) and wild_gaps[at] <= offset + last:
         n = wild_gaps[at] - offset
@@ -76,15 +82,19 @@ def _step_wild(before, after, wild_gaps, offset, wild_score, first, last):
 
 @numba.njit(cache=True, nogil=True)
 def _lowest(frame, frames, count):
-    """The first pair from which a path can still end in time."""
+    """The first pair from which a path can still reach the last token in the remaining frames."""
     return max(0, count - frames + frame)
 
 
 @numba.njit(cache=True, nogil=True)
 def _forward(log_probs, tokens, wild_gaps, wild_scores, block):
-    """Scores of gaps and labels (blocks, 2, pairs) before each block; and the path's last state."""
+    """The forward pass.
+
+    Returns the scores of gaps and labels (blocks, 2, pairs) before each block, and the last state
+    of the best path.
+    """
     frames, count = len(log_probs), len(tokens) - 2
-    width = min(count, frames - count) + 1  # pairs that paths can be at on one frame
+    width = min(count, frames - count) + 1  # number of pairs that complete paths can be at
     kept = np.full(((frames + block - 1) // block, 2, width), -np.inf)
     gaps, labels = np.full((2, count + 1), -np.inf), np.full((2, count + 2), -np.inf)
     gaps[0, 0] = 0.0
@@ -105,10 +115,10 @@ def _forward(log_probs, tokens, wild_gaps, wild_scores, block):
 
 @numba.njit(cache=True, nogil=True)
 def _backward(log_probs, tokens, wild_gaps, wild_scores, block, kept, state):
-    """The path that ends in `state`, block by block from the last."""
+    """The best path that ends in `state`, recomputed block by block from the last one."""
     frames, count = len(log_probs), len(tokens) - 2
     path = np.empty(frames, np.int64)
-    reach = min(block, count) + 1  # pairs that one block can pass, both ends counted
+    reach = min(block, count) + 1  # pairs that a path can pass in one block, including both ends
     gaps, labels = np.empty((block + 1, reach)), np.empty((block + 1, reach + 1))
     for number in range(len(kept) - 1, -1, -1):
         start = number * block
@@ -123,7 +133,7 @@ def _backward(log_probs, tokens, wild_gaps, wild_scores, block, kept, state):
         window = tokens[low:]
         for i in range(size):
             frame = start + i
-            # Pairs too far behind to get to `pair` in time have wrong scores, and are not read.
+            # Pairs that cannot reach `pair` by the end of the block are neither computed nor read.
             first = max(_lowest(frame, frames, count), pair - (size - 1 - i), low) - low
             last = min(frame, pair) - low
             before, after = (gaps[i], labels[i]), (gaps[i + 1], labels[i + 1])
@@ -139,10 +149,10 @@ def _backward(log_probs, tokens, wild_gaps, wild_scores, block, kept, state):
 
 @numba.njit(cache=True, nogil=True)
 def _previous(state, gap, label, passed, skips):
-    """The state before `state`, of pair n, on the best path.
+    """The state that precedes `state`, of pair n, on the best path.
 
-    gap, label: scores of pair n on the frame before; passed: of the label of pair n - 1; skips:
-    whether a path may go from there to the label of pair n, without the gap.
+    gap, label: the scores of pair n in the previous frame; passed: the score of label n - 1 in the
+    previous frame; skips: whether a path may go from label n - 1 to label n without the gap.
     """
     if state % 2 == 0:
         return state - 1 if passed > gap else state
@@ -154,10 +164,10 @@ def _previous(state, gap, label, passed, skips):
 def best_path_reference(
     log_probs: np.ndarray, tokens: np.ndarray, wild_gaps: np.ndarray, wild_scores: np.ndarray
 ) -> np.ndarray:
-    """What `best_path` computes, by definition: the whole trellis, one state at a time."""
+    """The definition of `best_path`: the whole trellis, computed one state at a time."""
     frames, states = len(log_probs), 2 * len(tokens) + 1
     wild = {2 * n for n in wild_gaps.tolist()}
-    scores = {0: 0.0}  # before the first frame only the first gap, or the token after it
+    scores = {0: 0.0}  # a path begins in the first gap or in the token after it
     came_from: list[list[int]] = []
     for t in range(frames):
         new, back = {}, []

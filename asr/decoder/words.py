@@ -1,4 +1,4 @@
-"""Words with times from tokens with times, in the same way for every decoder."""
+"""Join timed tokens into timed words; all decoders use this function."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def words_of(
 ) -> tuple[Word, ...]:
     """Join tokens into words.
 
-    A word begins at each piece with the word-start mark. It lasts from the first frame of its first
-    token that carries text to the last frame of its last one; its confidence is the geometric mean
-    of its tokens' confidences.
+    A word begins at each piece with the word-start mark. It extends from the first frame of its
+    first token with text to the last frame of its last token with text. Its confidence is the
+    geometric mean of the confidences of these tokens.
 
     tokens: (N,) ids without blanks; starts, ends: (N,) first frame, and frame after the last;
-    log_confidences: (N,) natural logs, at most 0; frame_s: seconds a frame.
+    log_confidences: (N,) natural logs, at most 0; frame_s: seconds per frame.
     """
     words: list[Word] = []
     text, start, end, logs = "", 0, 0, []

@@ -1,1 +1,1 @@
-"""Language models as automata that score words: n-grams."""
+"""n-gram language models, stored as back-off automata that score words or tokens."""

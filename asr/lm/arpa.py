@@ -19,13 +19,13 @@ from asr.lm.automaton import NGrams
 from asr.lm.kneser_ney import END, START, UNKNOWN
 
 LN10 = math.log(10)  # ARPA has logarithms to base 10
-MISSING_UNKNOWN = -100 * LN10  # of <unk> in a model without it, as in KenLM
-_LINES = 1 << 16  # parsed at a time
+MISSING_UNKNOWN = -100 * LN10  # score of <unk> if the file has none; the value that KenLM uses
+_LINES = 1 << 16  # lines parsed or written at a time
 _MAX_SCORE = 1e-4  # rounding may give a word of probability 1 a score a little above 0
 
 
 def read_arpa(path: str | Path) -> tuple[list[str], list[NGrams]]:
-    """Words by label, and n-grams by order, with natural logs.
+    """Read an ARPA file: the words by label, and the n-grams by order, with natural logs.
 
     `<UNK>` is read as `<unk>`, and added if the file has neither. Raises `UserError` with file and
     line if the file is not ARPA, is cut off, or lacks `<s>` or `</s>`.
@@ -63,7 +63,7 @@ def _write(file: BinaryIO, words: Sequence[str], orders: Sequence[NGrams]) -> No
             rows = slice(first, first + _LINES)
             columns = [[words[i] for i in column] for column in ngrams.words[rows].T.tolist()]
             names = map(" ".join, zip(*columns, strict=True))
-            # Seven digits are what a float32 holds; the sum with 0 turns -0 into 0.
+            # Seven digits are the precision of a float32; adding 0.0 turns -0.0 into 0.0.
             score = np.minimum(ngrams.score[rows] / LN10, 0).tolist()
             backoff = (ngrams.backoff[rows] / LN10 + 0.0).tolist()
             if order < len(orders):
@@ -79,7 +79,7 @@ class _Reader:
 
     def __init__(self, path: str | Path, file: BinaryIO):
         self.path = path
-        self.number = 0  # of the line read last
+        self.number = 0  # line number of the last line read
         self.lines: Iterator[bytes] = iter(file)
         self.labels: dict[bytes, int] = {}
 
@@ -90,7 +90,9 @@ class _Reader:
         sizes = self.header()
         orders = [self.section(order, size) for order, size in enumerate(sizes, 1)]
         if self.next_line() != b"\\end\\":
-            raise self.fail("expected \\end\\ here; the n-grams are more than the header says")
+            raise self.fail(
+                "expected \\end\\ here: the file has more n-grams than its header states"
+            )
         words = [word.decode() for word in self.labels]
         if UNKNOWN not in words and UNKNOWN.upper() in words:
             words[words.index(UNKNOWN.upper())] = UNKNOWN
@@ -133,7 +135,7 @@ class _Reader:
         return sizes
 
     def section(self, order: int, size: int) -> NGrams:
-        """The n-grams of one order, sorted; the title of the first section is read already."""
+        """The n-grams of one order, sorted. `header` has already read the title of the first."""
         if order > 1 and (line := self.next_line()) != b"\\%d-grams:" % order:
             raise self.fail(f"expected \\{order}-grams:, found {_show(line)}")
         words = np.empty((size, order), np.int32)
@@ -160,7 +162,7 @@ class _Reader:
         return NGrams(words, score[ranks], backoff[ranks])
 
     def parse(self, lines: list[bytes], order: int, first: int):
-        """Words, scores and back-offs of n-gram lines, of which `first` is the first's number."""
+        """Words, scores and back-offs of n-gram lines. first: the line number of lines[0]."""
         rows = [line.split() for line in lines]
         try:
             for row in rows:
@@ -179,7 +181,7 @@ class _Reader:
             if not (score <= _MAX_SCORE).all() or not (np.abs(backoff) < np.inf).all():
                 raise ValueError("a score is above 0 or not a number")
         except (ValueError, KeyError) as error:
-            if len(lines) > 1:  # one by one, to find the line
+            if len(lines) > 1:  # parse the lines one by one to find the wrong one
                 for i, line in enumerate(lines):
                     self.parse([line], order, first + i)
             if isinstance(error, KeyError):

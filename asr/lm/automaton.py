@@ -1,4 +1,4 @@
-"""Back-off automata, the form in which n-grams and other fusion models score.
+"""Back-off automata: the data structure that n-gram models and hotwords use for scoring.
 
 A state is a context. It has arcs for the labels that were observed after it; any other label is
 scored in the next shorter context, at the cost of the state's back-off score. Labels are ids of
@@ -19,7 +19,7 @@ from asr.errors import UserError
 
 @dataclass(frozen=True)
 class Automaton:
-    """A back-off automaton of S states and A arcs over the labels 0 to V - 1.
+    """A back-off automaton with S states and A arcs over the labels 0 to V - 1.
 
     State 0, the root, is the empty context; its arc `i` is label `i`, with the score NaN where the
     model does not know the label. A state's back-off state always has the smaller number.
@@ -48,7 +48,7 @@ class Automaton:
 
     @property
     def labels(self) -> int:
-        """V."""
+        """V, the number of labels."""
         return int(self.arc_start[1])
 
     def step(self, state: int, label: int) -> tuple[float, int]:
@@ -56,7 +56,7 @@ class Automaton:
         return step(*self.arrays, state, label)
 
     def check(self, name: str) -> None:
-        """Raise `UserError` if scoring would leave the arrays or not end.
+        """Raise `UserError` if scoring could read outside the arrays or loop forever.
 
         Automata come from files, and the compiled loops do not check bounds.
         """
@@ -73,7 +73,7 @@ class Automaton:
             array = getattr(self, field)
             if array.dtype != dtype or array.shape != (length,):
                 raise UserError(f"{name}: {field} is {array.dtype} {array.shape}; make it again")
-        sound = (
+        valid = (
             states > 0
             and self.arc_start[0] == 0
             and self.arc_start[-1] == arcs
@@ -87,7 +87,7 @@ class Automaton:
             and 0 <= self.start < states
             and 0 <= self.end_label < self.labels
         )
-        if not sound:
+        if not valid:
             raise UserError(f"{name}: the language model is damaged; make it again")
 
 
@@ -123,7 +123,7 @@ def step(
 
 
 def step_reference(automaton: Automaton, state: int, label: int) -> tuple[float, int]:
-    """What `step` computes, by definition."""
+    """The definition of `step` in plain Python, with which tests compare it."""
     total = 0.0
     while True:
         first, after = automaton.arc_start[state], automaton.arc_start[state + 1]
@@ -149,9 +149,10 @@ def score_text(
     labels,
     scores,
 ):
-    """Write the score of each of `labels` (N,) after those before it into `scores` (N,) float64.
+    """Score `labels` (N,) in order: scores[i] = ln P(labels[i] | the labels before it).
 
-    `end_label` ends a sentence: the label after it is scored in the state `start`.
+    The results are written to `scores` (N,) float64. `end_label` ends a sentence: the next label is
+    scored in the state `start`.
     """
     state = np.int64(start)
     for i in range(len(labels)):
@@ -167,13 +168,13 @@ def score_text(
 class NGrams:
     """The n-grams of one order, as a model file lists them, sorted by their words."""
 
-    words: np.ndarray  # (N, order) int32, rows in ascending order, each once
-    score: np.ndarray  # (N,) float32, log probability of the last word after those before it
+    words: np.ndarray  # (N, order) int32, distinct rows in ascending order
+    score: np.ndarray  # (N,) float32, ln P(last word | the words before it)
     backoff: np.ndarray  # (N,) float32, log weight of the n-gram as a context; 0 in the last order
 
 
 class MissingContext(ValueError):
-    """An n-gram, in labels, whose words but the last are no n-gram of the model."""
+    """The model has an n-gram whose context (all words but the last) is not an n-gram itself."""
 
     def __init__(self, labels: list[int]):
         super().__init__(f"the n-gram {labels} has no context in the order below")
@@ -183,9 +184,9 @@ class MissingContext(ValueError):
 def build(orders: Sequence[NGrams], labels: int, start_label: int, end_label: int) -> Automaton:
     """The automaton of a back-off model.
 
-    orders: n-grams of order 1, 2, ...; each n-gram's words but the last must be an n-gram of the
-    order below. Raises `MissingContext` otherwise. labels: V; start_label, end_label: the
-    words before the first and after the last.
+    orders: the n-grams of order 1, 2, ...; the context of each n-gram (all words but the last) must
+    be an n-gram of the previous order, otherwise `MissingContext` is raised. labels: V;
+    start_label, end_label: the labels of `<s>` and `</s>`.
 
     Every n-gram is first a node of a trie, numbered by order and then by words, so that arc `a`
     leads to node `a + 1`. Nodes with neither arcs nor a back-off weight, which do not change a
@@ -198,7 +199,7 @@ def build(orders: Sequence[NGrams], labels: int, start_label: int, end_label: in
     root_score[unigrams], root_backoff[unigrams] = orders[0].score, orders[0].backoff
     label, score = [np.arange(labels, dtype=np.int32)], [root_score]
     backoff = [np.zeros(1, np.float32), root_backoff]
-    parent = [np.zeros(labels, np.int64)]  # of each arc, by order
+    parent = [np.zeros(labels, np.int64)]  # the node that each arc leaves, by order
 
     lower, first_node = label[0][:, None], 1
     for ngrams in orders[1:]:
@@ -238,9 +239,9 @@ def build(orders: Sequence[NGrams], labels: int, start_label: int, end_label: in
 
 
 def ngrams_of(automaton: Automaton) -> list[NGrams]:
-    """The n-grams that `build` made an automaton of, and that a model file lists."""
-    # The states of one order follow each other, and so do their arcs. A state is numbered after
-    # all shorter ones, so the first arc to it spells it; those of later arcs have merged into it.
+    """The n-grams from which `build` made the automaton: the inverse of `build`."""
+    # States are numbered by order, and so are their arcs. The n-gram that a state stands for ends
+    # with the first arc that leads to it; the n-grams of later arcs were merged into it.
     reached, entry = np.unique(automaton.arc_next, return_index=True)
     spells = np.zeros(len(automaton.arc_next), bool)
     spells[entry[reached != 0]] = True
@@ -263,12 +264,15 @@ def ngrams_of(automaton: Automaton) -> list[NGrams]:
 
 @njit(nogil=True, cache=True)
 def _find_contexts(lower, words):
-    """Row of `lower` (M, K) that each row of `words` (N, K + 1) begins with, or -1; both sorted."""
+    """For each row of `words` (N, K + 1), the row of `lower` (M, K) that it begins with, or -1.
+
+    Both arrays are sorted.
+    """
     found = np.full(len(words), -1, np.int64)
     row = 0
     for i in range(len(words)):
         while row < len(lower):
-            order = 0  # of lower[row] against the context: -1 before, 0 equal, 1 after
+            order = 0  # lower[row] compared with the context: -1 before, 0 equal, 1 after
             for k in range(lower.shape[1]):
                 if lower[row, k] != words[i, k]:
                     order = -1 if lower[row, k] < words[i, k] else 1
@@ -301,7 +305,7 @@ def _suffixes(arc_start, arc_label, arc_parent):
 
 @njit(nogil=True, cache=True)
 def _merge(kept, suffix):
-    """State of each trie node: its own number among the kept, or its longest kept suffix's."""
+    """The state of each trie node: its own if it is kept, otherwise that of its longest suffix."""
     state = np.zeros(len(kept), np.int32)
     states = 0
     for node in range(len(kept)):

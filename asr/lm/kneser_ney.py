@@ -21,7 +21,7 @@ from asr.lm.automaton import NGrams
 UNKNOWN, START, END = MARKS = ("<unk>", "<s>", "</s>")  # labels 0, 1 and 2 of an estimated model
 UNKNOWN_LABEL, START_LABEL, END_LABEL = range(3)
 MAX_ORDER = 6
-FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)  # of counts 1, 2 and more: lmplz --discount_fallback
+FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)  # for counts 1, 2 and 3+, as lmplz --discount_fallback
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Counts:
 def encode_sentences(
     sentences: Iterable[Sequence[str]], max_words: int | None = None, words: Sequence[str] = ()
 ) -> tuple[list[str], np.ndarray]:
-    """Vocabulary of a text, and the text as labels with the marks around each sentence.
+    """The vocabulary of a text, and the text as labels with `<s>` and `</s>` around each sentence.
 
     The vocabulary is `MARKS`, then words by descending count, at most `max_words`; the others
     become `<unk>`. `words` are in the vocabulary even if the text lacks them. Sentences without
@@ -75,9 +75,9 @@ def encode_sentences(
 def count_ngrams(ids: np.ndarray, labels: int, order: int) -> list[Counts]:
     """Count the n-grams of order 1 to `order` that lie within sentences.
 
-    ids: (N,) labels as `encode_sentences` returns them; labels: V. Fewer orders are returned where
-    no sentence is long enough. An n-gram is numbered by the number of its context and its last
-    word, so that one sort of integers counts an order.
+    ids: (N,) labels as `encode_sentences` returns them; labels: V. Fewer orders are returned if no
+    sentence is long enough. The key of an n-gram is row of its context * V + its last word, so
+    that one sort of integers counts an order.
     """
     position = np.arange(len(ids))
     opening = np.maximum.accumulate(np.where(ids == START_LABEL, position, 0))
@@ -111,10 +111,10 @@ def count_ngrams(ids: np.ndarray, labels: int, order: int) -> list[Counts]:
 
 
 def discounts_of(counts: np.ndarray) -> np.ndarray | None:
-    """What modified Kneser-Ney takes off the counts 0, 1, 2 and 3 or more, (4,) float64.
+    """The modified Kneser-Ney discounts of the counts 0, 1, 2 and 3 or more, (4,) float64.
 
-    Chen & Goodman 1998, equation 26. counts: (N,) adjusted counts of one order. None where the text
-    is too small for the formula, or so unlike language that a discount leaves its range.
+    Chen & Goodman 1998, equation 26. counts: (N,) adjusted counts of one order. Returns None if no
+    n-gram has count 1, 2 or 3, or if a discount D_k lies outside [0, k].
     """
     n = np.bincount(np.minimum(counts, 5), minlength=6)
     if not n[1:4].all():
@@ -131,10 +131,10 @@ def estimate(ids: np.ndarray, labels: int, order: int, prune: Sequence[int] = (0
     """Interpolated modified Kneser-Ney model of a text.
 
     ids: (N,) labels as `encode_sentences` returns them; labels: V. prune: n-grams of order i that
-    occur at most `prune[i - 1]` times are left out of the model, the last value holding for all
-    further orders; unigrams stay, so the first is 0. Says so where an order's counts are too thin
-    for discounts and `FALLBACK_DISCOUNTS` are taken instead. Raises `UserError` for an order or a
-    pruning that cannot be.
+    occur at most `prune[i - 1]` times are left out of the model; the last value applies to all
+    higher orders, and the first must be 0 because unigrams are always kept. If an order has too few
+    n-grams to estimate its discounts, `FALLBACK_DISCOUNTS` are used and a warning is logged. Raises
+    `UserError` if `order` or `prune` is invalid.
     """
     if not 1 <= order <= MAX_ORDER:
         raise UserError(f"n-gram order {order}: give one from 1 to {MAX_ORDER}")
@@ -144,9 +144,9 @@ def estimate(ids: np.ndarray, labels: int, order: int, prune: Sequence[int] = (0
         )
     tables = count_ngrams(ids, labels, order)
     if len(tables) < order:
-        log.warning("no sentence is long enough for order %d: taking %d", order, len(tables))
+        log.warning("no sentence is long enough for order %d; using order %d", order, len(tables))
     scores, backoffs, keeps = [], [], []
-    # Unigrams fall back on the same share for every label but <s>, which is never predicted.
+    # Unigrams back off to a uniform distribution over all labels but <s>, which is not predicted.
     probability = np.full(1, 1 / (labels - 1))
     for length, table in enumerate(tables, 1):
         counts = _adjusted(table, tables[length] if length < len(tables) else None)
@@ -154,7 +154,7 @@ def estimate(ids: np.ndarray, labels: int, order: int, prune: Sequence[int] = (0
         if discounts is None:
             discounts = np.array([0.0, *FALLBACK_DISCOUNTS])
             assumed = ", ".join(map(str, FALLBACK_DISCOUNTS))
-            log.warning("too few %d-grams to estimate discounts: taking %s", length, assumed)
+            log.warning("too few %d-grams to estimate discounts; using %s", length, assumed)
         discount = discounts[np.minimum(counts, 3)]
         threshold = prune[min(length, len(prune)) - 1]
         keeps.append(table.count > threshold if threshold else np.ones(len(counts), bool))
@@ -168,7 +168,7 @@ def estimate(ids: np.ndarray, labels: int, order: int, prune: Sequence[int] = (0
         )
         scores.append(np.log(probability).astype(np.float32))
         backoffs.append(np.log(backoff).astype(np.float32))
-    scores[0][START_LABEL] = 0  # as lmplz writes it; it is never used
+    scores[0][START_LABEL] = 0  # the value that lmplz writes; it is never used
     backoffs.append(np.zeros(len(scores[-1]), np.float32))
     return [
         NGrams(table.words[kept], score[kept], backoff[kept])
@@ -177,10 +177,11 @@ def estimate(ids: np.ndarray, labels: int, order: int, prune: Sequence[int] = (0
 
 
 def _adjusted(table: Counts, higher: Counts | None) -> np.ndarray:
-    """Kneser-Ney counts: occurrences in the last order, otherwise distinct words to the left.
+    """The adjusted counts of Kneser-Ney smoothing.
 
-    No word precedes `<s>`, so n-grams that begin with it keep their occurrences; `<s>` itself is
-    never predicted.
+    In the highest order (`higher` is None) they are the numbers of occurrences, in all others the
+    numbers of distinct words that precede an n-gram. No word precedes `<s>`, so n-grams that begin
+    with `<s>` keep their occurrences; `<s>` itself has count 0, because it is never predicted.
     """
     if higher is None:
         counts = table.count.copy()

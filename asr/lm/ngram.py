@@ -40,10 +40,10 @@ log = logging.getLogger(__name__)
 class TextScore:
     """How well a model predicts a text."""
 
-    log_prob: float  # natural log, the end of each sentence included
-    words: int  # or tokens
+    log_prob: float  # natural log, including the end of each sentence
+    words: int  # number of words, or of tokens
     sentences: int
-    unknown: int  # of the words
+    unknown: int  # number of unknown words
 
     @property
     def perplexity(self) -> float:
@@ -60,7 +60,7 @@ class TextScore:
 class NGram:
     """A back-off n-gram model on words, or on the tokens of a tokenizer.
 
-    words: by label, the marks `<unk>`, `<s>` and `</s>` among them.
+    words: the words by label, including the marks `<unk>`, `<s>` and `</s>`.
     """
 
     def __init__(self, automaton: Automaton, words: Sequence[str], order: int, unit: Unit):
@@ -83,10 +83,11 @@ class NGram:
         """Interpolated modified Kneser-Ney model of sentences (see `kneser_ney.estimate`).
 
         lines: one sentence each, normalized like the training texts of the recognizer; blank lines
-        are skipped. prune: by order, the count up to which n-grams are left out. max_words: the
-        number of most frequent words that are kept; others become `<unk>`. tokenizer: estimate on
-        its tokens instead of words, with all tokens known; lines with other characters are left out
-        with a warning. Raises `UserError` if there is no text.
+        are skipped. prune: n-grams of order i that occur at most `prune[i - 1]` times are left out.
+        max_words: keep only this many words, the most frequent ones; all others become `<unk>`.
+        tokenizer: estimate the model on its tokens instead of words; all its tokens are in the
+        vocabulary, and lines with characters that it lacks are left out with a warning. Raises
+        `UserError` if there is no text.
         """
         if tokenizer is None:
             words, ids = encode_sentences((line.split() for line in lines), max_words)
@@ -100,10 +101,10 @@ class NGram:
 
     @classmethod
     def load(cls, file: str | Path | BinaryIO) -> NGram:
-        """Read what `save` wrote, or any ARPA file; an open file must be npz.
+        """Read a file that `save` wrote, or any ARPA file. A file object must be in npz format.
 
-        A large npz file is mapped into memory rather than read. Raises `UserError` if the file
-        is none of these or is damaged.
+        A large npz file is mapped into memory rather than read. Raises `UserError` if the file has
+        another format or is damaged.
         """
         if not isinstance(file, (str, Path)):
             return cls._of_arrays(load_npz(file), getattr(file, "name", "language model"))
@@ -128,7 +129,7 @@ class NGram:
             raise UserError(
                 f"{file}: the n-gram {ngram!r} has no context; estimate it again"
             ) from None
-        # Only the marks that begin words distinguish a model on tokens from one on words.
+        # A model on tokens can be recognized only by the word-start marks of its tokens.
         unit = "tokens" if any(word.startswith(WORD_START) for word in words) else "words"
         return cls(automaton, words, len(orders), unit)
 
@@ -146,7 +147,7 @@ class NGram:
         return float(self.automaton.arc_score[self.unknown_label])
 
     def labels(self, words: Iterable[str]) -> np.ndarray:
-        """Labels of words or tokens, (N,) int32; -1 for those that the model does not know."""
+        """Labels of words or tokens, (N,) int32; -1 for unknown ones."""
         return np.fromiter((self._labels.get(word, -1) for word in words), np.int32)
 
     def score(self, sentence: str | Sequence[str]) -> float:
@@ -223,13 +224,16 @@ class NGram:
 
 
 def check_name(path: str | Path) -> None:
-    """Raise `UserError` if the name has no suffix of a model."""
+    """Raise `UserError` unless the name ends in one of `SUFFIXES`."""
     if not str(path).endswith(SUFFIXES):
-        raise UserError(f"{path}: name the language model {', '.join(SUFFIXES)}")
+        raise UserError(f"{path}: the name of a language model must end in {', '.join(SUFFIXES)}")
 
 
 def tokenize(lines: Iterable[str], tokenizer: Tokenizer) -> Iterator[list[str]]:
-    """Lines as pieces of a tokenizer; those that it cannot spell are left out with a warning."""
+    """Split each line into pieces of a tokenizer.
+
+    Lines with characters that the tokenizer lacks are left out, and one warning gives their number.
+    """
     left_out, example = 0, ""
     for line in lines:
         try:
@@ -237,4 +241,6 @@ def tokenize(lines: Iterable[str], tokenizer: Tokenizer) -> Iterator[list[str]]:
         except ValueError as error:
             left_out, example = left_out + 1, example or f"{line.strip()[:60]!r}: {error}"
     if left_out:
-        log.warning("left out %d lines that the tokenizer cannot spell, as %s", left_out, example)
+        log.warning(
+            "left out %d lines that the tokenizer cannot spell, such as %s", left_out, example
+        )

@@ -1,9 +1,9 @@
 """Arrays in one .npz file that numpy can read and that can be mapped into memory.
 
-`numpy.savez` stores members uncompressed, but at odd offsets: a map of them is an unaligned array,
-which numba compiles a second, slower version of every loop for. Members are therefore padded to
-`ALIGNMENT`, as zipalign does. One file was chosen over a folder of .npy files because it can be
-copied, replaced atomically and put inside a model file.
+`numpy.savez` stores members uncompressed but unaligned. For an unaligned map, numba would compile a
+second, slower version of every loop. Members are therefore aligned to `ALIGNMENT` bytes, as
+zipalign does. One file was chosen over a folder of .npy files because it can be copied, replaced
+atomically and put inside a model file.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def save_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def write_npz(file: str | Path | BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
-    """`save_npz` into an open file, or in place."""
+    """Write `arrays` to an open file, or to a path without the atomic replacement of `save_npz`."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
             member = zipfile.ZipInfo(f"{name}.npy")
@@ -47,10 +47,10 @@ def write_npz(file: str | Path | BinaryIO, arrays: Mapping[str, np.ndarray]) -> 
 
 
 def load_npz(file: str | Path | BinaryIO) -> dict[str, np.ndarray]:
-    """Arrays of a file by name; from `MAP_BYTES` on they are maps, read as they are used.
+    """The arrays of a file by name. A file of at least `MAP_BYTES` is mapped into memory.
 
-    A map is copy-on-write, never read-only, for the same reason as the padding: numba would compile
-    everything again for read-only arrays. Raises `UserError` if the file is not such an archive.
+    Maps are copy-on-write, because numba would compile every loop again for read-only arrays.
+    Raises `UserError` if the file is not an npz file of uncompressed arrays.
     """
     try:
         if isinstance(file, (str, Path)) and os.path.getsize(file) >= MAP_BYTES:

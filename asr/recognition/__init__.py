@@ -1,1 +1,1 @@
-"""Recordings -> transcripts: the one road that validation, scoring and transcription share."""
+"""Recordings -> transcripts: the code path that validation, scoring and transcription share."""

@@ -1,7 +1,7 @@
 """A long recording and its text -> the time and score of each sentence, to make a corpus of it.
 
-The idea is that of CTC segmentation (Kürzinger et al. 2020), here with an exact alignment of the
-whole text. A wildcard around each sentence takes up speech that the text does not have.
+This is CTC segmentation (Kürzinger et al. 2020), but with an exact alignment of the whole text.
+Wildcards before and after each sentence match speech that the text does not contain.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from asr.transcript import Segment, Transcript, Word
 
 log = logging.getLogger("asr")
 
-SCORE_WINDOW_S = 1.0  # long enough for a few words, short enough that one wrong word shows
+SCORE_WINDOW_S = 1.0  # covers a few words, so a single wrong word lowers the mean clearly
 MARGIN_S = 0.2  # CTC peaks lie inside the sounds, so a sentence starts earlier and ends later
-PIECE_S = 30.0  # of a long recording, computed at once
-CONTEXT_S = 3.0  # before and after each piece, computed with it and discarded
+PIECE_S = 30.0  # the part of a long recording whose emissions are computed at once
+CONTEXT_S = 3.0  # audio added on both sides of each piece; its emissions are discarded
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Match:
     text: str
     start_s: float
     end_s: float
-    score: float  # natural log, at most 0: mean over the frames of the worst SCORE_WINDOW_S
+    score: float  # natural log, at most 0: the lowest mean of the frame scores; see `segment`
     words: tuple[Word, ...]
 
 
@@ -54,14 +54,14 @@ def segment(
     past the middle between two neighbors.
 
     The score is the lowest mean log-probability of the path over any `SCORE_WINDOW_S` of the
-    sentence (over the whole sentence if it is shorter), without wildcards. It is near 0 if every
-    sound matches the text, and far below 0 if at least one word does not. The threshold for a good
-    sentence depends on the model, so sort by the score.
+    sentence (over the whole sentence if it is shorter), without wildcards. It is near 0 if all
+    speech matches the text, and far below 0 if at least one word does not. Which score is good
+    enough depends on the model, so sort sentences by score instead of using a fixed threshold.
 
     Raises ValueError as `align` does, for an unknown character, and for a sentence without tokens.
     """
     tokens: list[int] = [STAR]
-    spans: list[tuple[int, int]] = []  # of each sentence in `tokens`
+    spans: list[tuple[int, int]] = []  # [first, after) of each sentence in `tokens`
     for number, sentence in enumerate(sentences, start=1):
         encoded = _encoded(sentence, number, tokenizer)
         spans.append((len(tokens), len(tokens) + len(encoded)))
@@ -149,7 +149,8 @@ def align_recording(
 
     The texts are normalized like those that the model was trained on; words `*` stay wildcards.
     Returns the transcript, with one segment for each sentence, and the sentences as utterances of a
-    manifest, with a column `score` (see `segment`). Raises `UserError` that names the recording.
+    manifest with a column `score` (see `segment`). Raises `UserError`, which names the recording,
+    if it cannot be read or the text cannot be aligned.
     """
     normalized = [_normalized(sentence, recognizer.config.text) for sentence in sentences]
     log_probs, duration_s = long_emissions(recognizer, recording)
@@ -186,7 +187,7 @@ def align_recording(
 
 
 def read_sentences(path: str | Path, config: TextConfig) -> list[str]:
-    """The lines of a text file that have a letter; a warning names the other lines by number.
+    """The lines of a text file that have a letter; a warning lists the numbers of other lines.
 
     Raises `UserError` if the file cannot be read or if no line is left.
     """

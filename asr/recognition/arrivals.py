@@ -16,7 +16,7 @@ from asr.transcript import Transcript
 
 @dataclass
 class ArrivalCounts:
-    """What became of the recordings so far."""
+    """The number of recordings so far by outcome."""
 
     transcribed: int = 0
     failed: int = 0
@@ -31,12 +31,12 @@ def transcribe_arrivals(
     vad: str = "auto",
     poll_s: float = POLL_S,
 ) -> Iterator[tuple[Utterance, Transcript | Failure]]:
-    """Transcribe the recordings below `folder`, and then each that arrives; does not end by itself.
+    """Transcribe the recordings below `folder`, then each new one as it arrives, without end.
 
-    finished: recordings whose files exist there are counted and not transcribed again; vad: see
-    `transcribe_many`; poll_s: seconds between two looks at the folder. The id of an utterance is
-    its path in the folder without the suffix. `counts` is updated before each result is yielded.
-    Raises `UserError` when the folder is missing.
+    finished: recordings whose output files exist there are counted and not transcribed again; vad:
+    see `transcribe_many`; poll_s: seconds between two scans of the folder. The id of an utterance
+    is its path in the folder without the suffix. `counts` is updated before each result is yielded.
+    Raises `UserError` if the folder is missing.
     """
     folder = Path(folder)
     for paths in watch(folder, poll_s):

@@ -1,4 +1,4 @@
-"""The files that transcripts are written to, and which of them are finished already."""
+"""The output files of transcripts; finished ones are found so that they are not written again."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Outputs:
         return [files.below(self.folder, f"{utterance.id}.{name}") for name in self.formats]
 
     def finished(self, utterance: Utterance) -> bool:
-        """Whether all its files exist and none is older than the recording."""
+        """Whether all files of the utterance exist and none is older than the recording."""
         try:
             recorded = Path(str(utterance.audio)).stat().st_mtime
         except OSError:
-            recorded = 0.0  # in an archive, or missing, which is reported when it is read
+            recorded = 0.0  # it is in an archive, or missing, which is reported when it is read
         try:
             return all(path.stat().st_mtime >= recorded for path in self.paths(utterance))
         except FileNotFoundError:
@@ -52,7 +52,7 @@ class Outputs:
 
 
 def written(name: str, utterance: Utterance, transcript: Transcript) -> str:
-    """A transcript as text in the format `name`; the id of the utterance goes into JSON lines."""
+    """A transcript as text in the format `name`; JSON lines include the id of the utterance."""
     if name == "jsonl":
         return jsonl(transcript, utterance.id)
     return FORMATS[name](transcript)

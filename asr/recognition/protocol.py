@@ -1,4 +1,4 @@
-"""What transcription and alignment need of a recognizer."""
+"""The interface of a recognizer that transcription and alignment use."""
 
 from __future__ import annotations
 

@@ -128,11 +128,12 @@ class Recognizer:
         full scale 1.0; int16, int32 and uint8 are scaled as WAV files are. Any format, rate and
         length works, and the same audio gives the same transcript from every kind of source.
 
-        rate_hz: the rate of an array, required unless it is the rate of the model (a warning
-        reminds of that once); refused for sources that state their own.
+        rate_hz: the sample rate of an array. Without it, an array is taken to be at the rate of the
+        model, and a warning is logged once. It must not be given for other sources, because they
+        state their own rate.
 
-        Raises `UserError` if a source cannot be read, or is empty, or has samples that are not
-        finite. For lists that continues after a failure, see
+        Raises `UserError` if a source cannot be read, is empty, or has samples that are not finite.
+        To continue with the rest of a list after such an error, use
         `asr.recognition.transcribe.transcribe_many`.
         """
         if isinstance(source, (list, tuple)):
@@ -158,7 +159,7 @@ class Recognizer:
         """Find when each word of a known text is spoken in a recording of any length.
 
         source, rate_hz: as in `transcribe`; text: one sentence on each line, or a list of
-        sentences, where a word `*` stands for anything. Returns a transcript with one segment for
+        sentences, where a word `*` matches any speech. Returns a transcript with one segment for
         each sentence. Raises `UserError` if the recording cannot be read, or if the text is empty,
         too long for it, or has characters that the model lacks.
         """
@@ -223,7 +224,10 @@ class Recognizer:
             return self.acoustic(features, frames)
 
     def _each_alone(self, waveforms: Sequence[np.ndarray | Tensor]) -> Emissions:
-        """Each waveform alone, on one of as many threads as PyTorch uses (`asr.model.quantize`)."""
+        """Compute each waveform as a batch of one, in parallel on PyTorch's number of threads.
+
+        `asr.model.quantize` says why int8 weights need this.
+        """
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
@@ -245,7 +249,7 @@ class Recognizer:
 
 
 def build_decoder(model: Model, hotwords: Hotwords | None = None) -> GreedyDecoder | BeamDecoder:
-    """The decoder that a model's configuration asks for: greedy, or a beam with the model's n-gram.
+    """The decoder of a model's settings: greedy for beam 1, otherwise a beam with its n-gram.
 
     hotwords: phrases, or {phrase: weight}; see `hotword_weights`.
     """
@@ -329,6 +333,6 @@ def load(
         model.config = parse(model.config.model_dump(mode="json"), str(path), changes)
     if (lm is not None or hotwords) and model.config.decoder.beam == 1:
         raise UserError(
-            "decoder.beam: 1 is greedy decoding, without language model and hotwords; try 50"
+            "decoder.beam: 1 is greedy decoding, which uses no language model or hotwords; try 50"
         )
     return Recognizer(model, pick_device(device), hotwords, quantized)

@@ -1,4 +1,4 @@
-"""Where the emissions of two overlapping chunks of a recording are joined: between two words."""
+"""Choose the frame, between two words, at which two overlapping chunks of emissions are joined."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 Utterances of up to `LONG_S` seconds go to the model as a whole. Longer ones are cut at pauses
 (`asr.audio.chunking`), so memory grows neither with their length nor with their number. Three
-things happen at the same time: the next window of waveforms is read, the model computes the
-emissions of this one, and those of the previous one are decoded.
+stages run at the same time: while the model computes the emissions of one window of waveforms, the
+next window is read and the emissions of the previous window are decoded.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from asr.recognition.stitching import find_cut
 from asr.transcript import Hypothesis, Segment, Transcript
 
 BATCH_S = 120.0  # seconds of audio in a batch, padding included
-# A window is read at once and sorted by length into batches: at most WINDOW waveforms, closed when
-# they reach WINDOW_S seconds. Three windows at most are in memory.
+# A window is read as a whole and split into batches of similar length. It is complete when it has
+# WINDOW waveforms or WINDOW_S seconds of audio. At most three windows are in memory.
 WINDOW, WINDOW_S = 64, 120.0
 MAX_QUEUED = 2 * WINDOW  # emissions that wait for a decoder
 LONG_S = 60.0  # longer recordings are cut into chunks
-BLOCK_S = 10.0  # of a long recording, read at a time
+BLOCK_S = 10.0  # the part of a long recording that is read at once
 
 OnProgress = Callable[[float], None]
 
@@ -50,15 +50,15 @@ Result = tuple[Utterance, Transcript | Failure]
 
 @dataclass
 class _Waveform:
-    """What the model gets at once: an utterance, or a chunk of a long one."""
+    """One input of the model: a whole utterance, or a chunk of a long one."""
 
     utterance: Utterance
     samples: np.ndarray  # (N,) float32
     start_s: float = 0.0  # from the start of the utterance
-    overlap_s: float = 0.0  # with the chunk before
-    advance_s: float = 0.0  # from the end of the chunk before to the end of this one
-    last: bool = True  # of its utterance
-    error: str | None = None
+    overlap_s: float = 0.0  # how far it overlaps the previous chunk
+    advance_s: float = 0.0  # from the end of the previous chunk to the end of this one
+    last: bool = True  # whether it is the last chunk of its utterance
+    error: str | None = None  # why the utterance could not be read
 
 
 def transcribe_many(
@@ -68,7 +68,7 @@ def transcribe_many(
     vad: str = "auto",
     on_progress: OnProgress = lambda seconds: None,
 ) -> Iterator[Result]:
-    """Transcribe utterances; one that cannot be read gives a `Failure` and the others continue.
+    """Transcribe utterances; one that cannot be read yields a `Failure`, and the rest go on.
 
     batch_s: seconds of audio in a batch, padding included; vad: the detector of `asr.audio.vad`
     that finds the pauses of long recordings; on_progress: called after each batch with the seconds
@@ -142,16 +142,16 @@ def transcript_of(
 
 @dataclass
 class _Stitcher:
-    """Joins the emissions of the chunks of one utterance, and has them decoded.
+    """Joins the emissions of the chunks of one utterance and submits them for decoding.
 
-    A chunk is decoded when the next one has come, because only then it is known where it ends.
+    A chunk is decoded only when the next one has been added, because an overlap shortens it.
     """
 
     recognizer: RecognizerProtocol
     decode: Callable[[np.ndarray], Future[list[Hypothesis]]]
     # The start of each part in seconds, and its hypotheses
     decoded: list[tuple[float, Future[list[Hypothesis]]]] = field(default_factory=list)
-    duration_s: float = 0.0  # of the chunks so far
+    duration_s: float = 0.0  # of all chunks so far
     # The latest chunk, its emissions, and the frame from which they are used
     pending: tuple[_Waveform, np.ndarray, int] | None = None
 

@@ -98,7 +98,7 @@ class SentencePieceTokenizer:
 
     @classmethod
     def train(cls, texts: Iterable[str], kind: str, vocab_size: int) -> SentencePieceTokenizer:
-        """Learn `vocab_size` units, including the blank, or fewer if the texts do not allow as many.
+        """Learn `vocab_size` units, including the blank, or fewer if the texts yield fewer.
 
         At most `MOST_TEXTS` randomly drawn texts are used, but the characters of all texts have
         units. Raises `UserError` if there is no text, or if `vocab_size` is smaller than the number
@@ -136,7 +136,7 @@ class SentencePieceTokenizer:
         trained = cls(model, kind)
         if len(trained.pieces) < vocab_size:
             log.warning(
-                "tokenizer.vocab_size lowered from %d to %d: the training text yields no more units",
+                "tokenizer.vocab_size lowered from %d to %d: the training text has no more units",
                 vocab_size,
                 len(trained.pieces),
             )

@@ -1,4 +1,4 @@
-"""What a recognizer returns: a transcript of segments of words; times in seconds of the recording.
+"""Transcripts: segments of words, with times in seconds from the start of the recording.
 
 The formats that a transcript can be saved in are in `asr.transcript.writers`.
 """

@@ -37,7 +37,7 @@ def json_object(transcript: Transcript) -> str:
 
 
 def jsonl(transcript: Transcript, id: str | None = None) -> str:
-    """The whole transcript as a JSON object on one line, so that a file can hold many of them.
+    """The whole transcript as a JSON object on one line, so that one file can hold many.
 
     id: the id of the utterance, written as the first key.
     """
@@ -139,7 +139,10 @@ def save(path: str | Path, transcript: Transcript) -> None:
     suffix = Path(path).suffix.removeprefix(".")
     by_suffix = {name.lower(): name for name in FORMATS}
     if suffix.lower() not in by_suffix:
-        raise UserError(f"{path}: no format {suffix!r}; name the file .{', .'.join(FORMATS)}")
+        raise UserError(
+            f"{path}: {suffix!r} is not a transcript format; give the file one of the suffixes "
+            f".{', .'.join(FORMATS)}"
+        )
     files.write(path, FORMATS[by_suffix[suffix.lower()]](transcript))
 
 
@@ -194,7 +197,7 @@ def _fill(texts: Sequence[str], width: int) -> list[str]:
 
 
 def _wrap(texts: Sequence[str], width: int) -> list[str]:
-    """The number of lines that `_fill` gives, with the shortest possible longest line."""
+    """Break words into as many lines as `_fill` does, but with the longest line minimized."""
     count = len(_fill(texts, width))
     return next(
         lines for narrower in range(1, width + 1) if len(lines := _fill(texts, narrower)) == count
