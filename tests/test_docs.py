@@ -53,6 +53,19 @@ RUN = {
     "asr config train": "",
     "asr run recipes/digits": f"asr run recipes/digits {DIGITS}",
     "asr prepare recordings -o data/mine": "",
+    "asr prepare recordings -o data/mine --dry-run": "",
+    "asr prepare corpus.csv -o data/mine --audio-column clip --text-column said": (
+        "asr prepare corpus.csv -o data/named --audio-column clip --text-column said"
+    ),
+    "asr prepare recordings -o data/mine --split-by text --dev 2 --test 0.2 --seed 1": (
+        "asr prepare recordings -o data/split --split-by text --dev 2 --test 0.2 --seed 1"
+    ),
+    "asr prepare recordings -o data/mine --to lhotse": (
+        "asr prepare recordings -o data/lhotse --to lhotse"
+    ),
+    "asr check data/mine/train.jsonl --against data/mine/test.jsonl": (
+        "asr check data/mine/train.jsonl --against data/mine/test.jsonl || test $? = 1"
+    ),
     "asr check data/mine/train.jsonl": "",
     'echo "name: mine" > mine.yaml': "",
     "asr run mine.yaml": f"asr run mine.yaml {SMALL}",
@@ -199,6 +212,8 @@ def folder(tmp_path_factory, model_file):
         path.with_suffix(".txt").write_text(f"text number {'abcdefghijkl'[i]}")
     shutil.copy(folder / "recordings/3.wav", folder / "recordings/new.wav")
     shutil.copy(folder / "recordings/3.txt", folder / "recordings/new.txt")
+    lines = [f"recordings/{i}.wav,text number {i},never\n" for i in range(12)]
+    (folder / "corpus.csv").write_text("clip,said,sentence\n" + "".join(lines))
     for voice in ("ljspeech_part", "rhasspy_kathleen", "asterisk_en"):
         rows = ["id\taudio\tspeaker\ttext"]
         for i in range(60):
