@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from asr.config.section import Section, one_of, require_range, shards
+from asr.config.section import Section, given, one_of, refuse, require_range, shards
 
 
 class DataConfig(Section):
@@ -66,6 +67,41 @@ class TextConfig(Section):
         "remove",
         description="Whether punctuation is removed; apostrophes and hyphens inside words stay.",
     )
+    language: str | None = Field(
+        None,
+        description="The language of the texts, a code such as de or pt_PT: its rules of case "
+        "(dotless i in tr and az, final sigma in el), its numbers and abbreviations.",
+    )
+    numbers: Annotated[Literal["keep", "spell"], given("language")] = Field(
+        "keep",
+        description="Whether numbers, percentages and amounts of money are spelled out in the "
+        "language.",
+    )
+    abbreviations: Annotated[Literal["keep", "expand"], given("language")] = Field(
+        "keep",
+        description="Whether abbreviations that can be read in one way only are written out, in "
+        "en, de, fr or es.",
+    )
+    apostrophes: Annotated[Literal["keep", "space", "join"], one_of("punctuation", "remove")] = (
+        Field("keep", description="What becomes of an apostrophe inside a word.")
+    )
+    hyphens: Annotated[Literal["keep", "space", "join"], one_of("punctuation", "remove")] = Field(
+        "keep", description="What becomes of a hyphen inside a word."
+    )
+    marks: Literal["keep", "remove"] = Field(
+        "keep",
+        description="Whether the vowel marks of Hebrew and Arabic, and tatweel, are removed.",
+    )
+    ideographs: Literal["keep", "split"] = Field(
+        "keep", description="Whether each Chinese character and kana becomes a word of its own."
+    )
+
+    @model_validator(mode="after")
+    def _language_is_a_code(self) -> TextConfig:
+        code = self.language
+        if code is not None and not re.fullmatch(r"[a-z]{2,3}(_[A-Z][A-Za-z]+)?", code):
+            raise refuse("language", f"{code!r} is not a code; give one such as de or pt_PT")
+        return self
 
 
 class TokenizerConfig(Section):
