@@ -4,6 +4,7 @@ Each function fills a folder and returns the source to import.
 """
 
 import csv
+import datetime
 import gzip
 import io
 import json
@@ -278,7 +279,9 @@ def parquet(at):
             {"bytes": None, "path": None},
         ]
         columns = {"audio": audio, "sentence": [f"{split} {i}" for i in range(4)] + ["none"],
-                   "speaker_id": [1, 2, 3, 4, 5]}  # fmt: skip
+                   "speaker_id": [1, 2, 3, 4, 5],
+                   "snr": [1.5, float("nan"), None, 2.0, 0.0], "mask": [b"x"] * 5,
+                   "day": [datetime.date(2026, 1, 1)] * 5}  # fmt: skip
         table = pyarrow.table(columns)
         parquet.write_table(table, at / "data" / f"{split}-00000-of-00001.parquet")
     return at

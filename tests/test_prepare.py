@@ -99,6 +99,13 @@ def test_a_second_run_replaces_the_first(tmp_path):
     assert before
 
 
+def test_sets_of_an_earlier_run_do_not_stay(tmp_path):
+    source = speakers(tmp_path / "recordings")
+    prepare(source, tmp_path / "out")
+    prepare(source, tmp_path / "out", split=SplitSettings(dev=0.2, test=0))
+    assert not (tmp_path / "out/test.jsonl").exists()
+
+
 def test_nothing_is_written_where_nothing_can_be_used(tmp_path):
     source = tmp_path / "in"
     record(source / "a.wav").with_suffix(".txt").write_text("x")
@@ -196,6 +203,10 @@ def test_bytes_of_a_table_become_files(tmp_path):
     assert set(found) == {"train", "dev", "test"} and prepared.log.counts == {"no audio named": 2}
     assert [u.text for u in found["dev"]] == [f"validation {i}" for i in range(4)]
     assert all(audio.info(u.audio) for u in everything(prepared))
+    assert [u.extra for u in found["dev"][:2]] == [
+        {"snr": 1.5, "day": "2026-01-01", "split": "validation"},
+        {"day": "2026-01-01", "split": "validation"},
+    ]
 
 
 # ---- sets of the corpus --------------------------------------------------------------------------

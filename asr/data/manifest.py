@@ -131,8 +131,9 @@ def to_utterance(row: dict[str, Any], path: Path, line: int) -> Utterance:
     if row.get("duration_s") == 0:
         raise UserError(f"{path}:{line}: duration_s is 0; leave it out to have it measured")
     known = {key: row.pop(key) for key in COLUMNS if key in row}
-    known.setdefault("id", _default_id(audio, known.get("start_s", 0.0)))
-    place = os.path.normpath(path.parent / audio) if member is None else member
+    if "id" not in known:
+        known["id"] = _default_id(audio, known.get("start_s", 0.0))
+    place = member or os.path.normpath(os.path.join(os.path.dirname(path), audio))
     return Utterance(audio=place, extra=row, **known)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
-from itertools import islice
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -67,7 +68,7 @@ def preview(
     look, log = Source(source), ImportLog()
     importer = recognize(look, format)
     rows = importer.read(look, settings or ImportSettings(), log)
-    return importer.title, list(islice(rows, count)), log
+    return importer.title, list(itertools.islice(rows, count)), log
 
 
 def prepare(
@@ -86,7 +87,7 @@ def prepare(
 
     Audio stays where it is; only what lies in no file of its own (a table, one channel of several)
     is written to OUT/audio. A corpus that has sets of its own keeps them, unless `keep_sets` is
-    false; what it lacks of dev and test is taken from its training set. Memory is about 40 bytes
+    false; what it lacks of dev and test is taken from its training set. Memory is about 120 bytes
     an utterance. With `open_audio` false, durations that the source tells are believed.
 
     Raises `UserError` when the format is not recognized or nothing can be used.
@@ -111,16 +112,21 @@ def prepare(
         if not keys.kept.any():
             first = log.lines()[1].strip() if log.total else "it holds no utterance"
             raise UserError(f"{source}: nothing can be used: {first}")
-        names, by = _sets(keys, split, keep_sets)
-        sets = [_write(out, name, spool, names, log) for name in dict.fromkeys(names) if name]
+        of_row, names, by = _sets(keys, split, keep_sets)
+        sets = []
+        for number, name in enumerate(names):
+            path = out / f"{name}.jsonl"
+            if (of_row == number).any():
+                sets.append(_write(path, spool, of_row == number))
+            elif name in SETS:
+                path.unlink(missing_ok=True)  # of an earlier run
     if not log.total:
         (out / LEFT_OUT).unlink()
-    sets.sort(key=lambda part: [part.name.startswith(name) for name in SETS], reverse=True)
     return Prepared(importer.title, sets, by, log, out / LEFT_OUT if log.total else None)
 
 
 class _Keys:
-    """What decides about the set of each utterance, in arrays: about 40 bytes an utterance."""
+    """What decides about the set of each utterance, in arrays: 41 bytes an utterance."""
 
     def __init__(self, by: str | None, seed: int):
         self.by, self.seed = by, seed
@@ -143,7 +149,7 @@ class _Keys:
         code = -1 if own is None else self.own_names.setdefault(str(own), len(self.own_names))
         self.own.append(code)
 
-    def leave_out_repeated(self, spool, log: ImportLog) -> None:
+    def leave_out_repeated(self, spool: TextIO, log: ImportLog) -> None:
         ids = np.array(self.ids, np.uint64)
         first = np.unique(ids, return_index=True)[1]
         self.kept = np.zeros(len(ids), bool)
@@ -166,31 +172,31 @@ class _Keys:
         return np.array(self.others, np.uint64), self.by or "text"
 
 
-def _sets(keys: _Keys, settings: SplitSettings, keep: bool) -> tuple[list[str | None], str]:
-    """The name of the set of each utterance (None: it is left out), and what no two sets share."""
+def _sets(keys: _Keys, settings: SplitSettings, keep: bool) -> tuple[np.ndarray, list[str], str]:
+    """(n,) int16 number of the set of each utterance (-1: it is left out), the names of the sets,
+    and what no two of them share.
+    """
     kept, own = keys.kept, np.array(keys.own)
-    of_row = np.full(len(kept), "train", dtype=object)
-    draw_from, by_own = kept, keep and settings.by is None and (own >= 0).any()
+    sets, of_row = list(SETS), np.zeros(len(kept), np.int16)
+    by_own = keep and settings.by is None and bool((own >= 0).any())
     if by_own:
         names = _own_names(list(keys.own_names))
+        sets += sorted(set(names.values()) - set(sets))
         for name, code in keys.own_names.items():
-            of_row[own == code] = names[name]
+            of_row[own == code] = sets.index(names[name])
         missing = {n: not any(name.startswith(n) for name in names.values()) for n in SETS[1:]}
         settings = replace(
             settings,
             dev=settings.dev if missing["dev"] else 0,
             test=settings.test if missing["test"] else 0,
         )
-        draw_from = kept & (of_row == "train")
-    by = OWN_SETS
-    if (settings.dev or settings.test) and draw_from.any():
+    drawn, by = kept & (of_row == 0), OWN_SETS
+    if (settings.dev or settings.test) and drawn.any():
         deciding, what = keys.deciding()
         by = f"{OWN_SETS}; {what} in what was taken from its training set" if by_own else what
-        lengths_s = np.array(keys.lengths_s)[draw_from]
-        codes = assign(deciding[draw_from], lengths_s, settings, what)
-        of_row[draw_from] = np.array(SETS, dtype=object)[codes]
-    of_row[~kept] = None
-    return of_row.tolist(), by
+        of_row[drawn] = assign(deciding[drawn], np.array(keys.lengths_s)[drawn], settings, what)
+    of_row[~kept] = -1
+    return of_row, sets, by
 
 
 def _own_names(names: Sequence[str]) -> dict[str, str]:
@@ -217,26 +223,26 @@ def _kind(name: str) -> str | None:
     return next((kind for start, kind in starts if name.lower().startswith(start)), None)
 
 
-def _write(out: Path, name: str, spool, names: Sequence[str | None], log: ImportLog) -> PreparedSet:
-    path, seconds, count = out / f"{name}.jsonl", 0.0, 0
+def _write(path: Path, spool: TextIO, chosen: np.ndarray) -> PreparedSet:
+    """The manifest of the rows for which `chosen` (n,) is true."""
+    seconds, count = 0.0, 0
 
-    def chosen() -> Iterator[Utterance]:
+    def rows() -> Iterator[Utterance]:
         nonlocal seconds, count
         spool.seek(0)
-        for line, of_row in zip(spool, names, strict=True):
-            if of_row == name:
-                utterance = _load(line)
-                seconds, count = seconds + utterance.duration_s, count + 1
-                yield utterance
+        for line in itertools.compress(spool, chosen):
+            utterance = _load(line)
+            seconds, count = seconds + utterance.duration_s, count + 1
+            yield utterance
 
-    manifest.write(path, chosen())
-    return PreparedSet(name, path, count, seconds / 3600)
+    manifest.write(path, rows())
+    return PreparedSet(path.stem, path, count, seconds / 3600)
 
 
-def _store(spool, u: Utterance) -> None:
+def _store(spool: TextIO, u: Utterance) -> None:
     audio = list(astuple(u.audio)) if isinstance(u.audio, Member) else u.audio
     row = (u.id, audio, u.start_s, u.duration_s, u.text, u.speaker, u.language, u.extra)
-    spool.write(json.dumps(row) + "\n")
+    spool.write(json.dumps(row, default=str) + "\n")  # dates of a parquet file
 
 
 def _load(line: str) -> Utterance:

@@ -15,6 +15,7 @@ from asr.text.normalize import normalize
 
 FEWEST_SPEAKERS = 5  # with fewer, whole texts are kept apart instead of whole speakers
 TRAIN, DEV, TEST = 0, 1, 2
+_COMPARED = TextConfig()  # how texts are compared
 EACH = "utterance"  # nothing is kept together
 
 
@@ -76,7 +77,7 @@ def value_of(utterance: Utterance, by: str) -> str:
     Raises `UserError` where it has none.
     """
     if by == "text":
-        return normalize(utterance.text or "", TextConfig())
+        return normalize(utterance.text or "", _COMPARED)
     if by == EACH:
         return utterance.id
     value = utterance.speaker if by == "speaker" else utterance.extra.get(by)

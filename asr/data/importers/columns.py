@@ -63,9 +63,14 @@ class Columns:
         return None if value == "" else value
 
     def rest(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The columns that have no role and hold something."""
+        """The columns that have no role and hold something that a manifest can hold."""
         known = set(self.of.values())
-        return {k: v for k, v in row.items() if k not in known and v is not None and v != ""}
+        return {k: v for k, v in row.items() if k not in known and not _is_nothing(v)}
+
+
+def _is_nothing(value: Any) -> bool:
+    is_nan = isinstance(value, float) and not math.isfinite(value)
+    return value is None or value == "" or is_nan or isinstance(value, bytes)
 
 
 def plain(name: str) -> str:

@@ -137,7 +137,8 @@ def _json_rows(file, path: Path) -> Rows:
             continue
         try:
             row = json.loads(line)
-            json.dumps(row, ensure_ascii=False).encode()  # \\ud800 is half a character
+            if "\\u" in line:  # which can spell half a character
+                json.dumps(row, ensure_ascii=False).encode()
         except ValueError:
             if number == 1 and line.strip() in ("[", "{"):
                 raise UserError(
