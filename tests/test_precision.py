@@ -9,7 +9,8 @@ from tones import make_corpus, small_model
 
 from asr.data import manifest
 from asr.errors import Failed, UserError
-from asr.training import trainer
+from asr.recognition.recognizer import Recognizer
+from asr.training import device, trainer
 from asr.training.checkpoint import checkpoint_files, load_checkpoint
 from asr.training.device import prepare_device
 from asr.training.interrupt import StopRequest
@@ -84,6 +85,29 @@ def test_bf16_computes_in_bf16_and_stays_close_to_float32(rows, tmp_path):
         PartialState._reset_state()
     assert losses["bf16"] != losses["no"]
     assert losses["bf16"] == pytest.approx(losses["no"], rel=0.02)
+
+
+@pytest.mark.parametrize(("has", "precision"), [(True, "bf16"), (False, "no")])
+def test_auto_takes_bf16_where_the_device_has_it(rows, monkeypatch, has, precision):
+    monkeypatch.setattr(device, "has_bf16", lambda device: has)
+    model, _ = small_model(rows[0], precision="auto")
+    assert prepare_device(model.config.train).mixed_precision == precision
+
+
+def test_recognition_is_in_float32_whatever_training_was_in(rows, tmp_path):
+    """Emissions during and after training in bf16 are those of the weights in float32."""
+    model, usable = small_model(rows[0], precision="bf16")
+    run = start_or_resume(model, usable, tmp_path, QUIET)
+    with run.monitor:
+        run.objective.train()
+        train_step(run, StopRequest())
+    audio = [torch.randn(8000, generator=torch.Generator().manual_seed(0))]
+    found = run.recognizer.emissions(audio).log_probs
+    fresh, _ = small_model(rows[0], precision="no")
+    for name, module in fresh.modules.items():
+        module.load_state_dict(model.modules[name].state_dict())
+    assert found.dtype == torch.float32
+    assert torch.equal(found, Recognizer(fresh, "cpu").emissions(audio).log_probs)
 
 
 def test_fp16_on_a_cpu_is_refused_in_one_line(rows):

@@ -143,7 +143,7 @@ def test_augmentation_shows_what_the_configuration_asks_for(speech):
     excerpt = Excerpt("a", speech.samples, 0.0, speech.features, config)
     axes = draw("augment", excerpt).figure.axes
     titles = [one.get_title(loc="left").partition(":")[0] for one in axes[::2]]
-    assert titles == ["original", "speed 0.5", "quiet", "noise", "gain"]
+    assert titles == ["original", "speed 0.5", "silence padding", "noise", "gain"]
     original, slow, quiet, noisy, loud = (one.lines[-1].get_ydata() for one in axes[::2])
     np.testing.assert_array_equal(original, speech.samples)
     assert len(slow) == 2 * len(original)
@@ -153,6 +153,22 @@ def test_augmentation_shows_what_the_configuration_asks_for(speech):
     assert ratio != 1 and abs(20 * math.log10(ratio)) <= 6
     np.testing.assert_allclose(loud, ratio * original, atol=1e-6)
     assert len({one.get_xlim() for one in axes}) == 1
+
+
+def test_voices_show_each_kind_that_the_configuration_asks_for(speech):
+    asked = {"tempo": (0.5, 1.0), "vtlp": 0.2, "noise_floor_p": 0.1}
+    excerpt = Excerpt("a", speech.samples, 0.0, speech.features, AugmentConfig(**asked))
+    state = torch.get_rng_state()
+    axes = draw("voices", excerpt).figure.axes
+    assert torch.equal(torch.get_rng_state(), state)
+    titles = [one.get_title(loc="left").partition(":")[0] for one in axes]
+    assert titles == ["original", "tempo 0.5", "vocal tract", "noise floor"]
+    original, slow, warped, noisy = map(image_of, axes)
+    assert slow.shape[1] == 2 * original.shape[1]
+    assert warped.shape == original.shape and not np.allclose(warped, original)
+    assert (noisy >= original - 1e-3).all() and not np.allclose(noisy, original)
+    plain = Excerpt("a", speech.samples, 0.0, speech.features, AugmentConfig())
+    assert len(draw("voices", plain).figure.axes) == 1
 
 
 def test_spec_augment_hides_and_changes_nothing_else(speech):

@@ -19,9 +19,11 @@ import numpy as np
 import soundfile
 import torch
 
-from asr.config import AugmentConfig, SpecAugmentConfig
+from asr.config import AugmentConfig, FeatureConfig, SpecAugmentConfig
 from asr.data.augment import WaveformAugment, change_speed, colored, fast_length, simulated
+from asr.model.features import Features
 from asr.model.spec_augment import SpecAugment
+from asr.model.voices import Equalizer, NoiseFloor, Pitch, VocalTract, change_tempo
 
 
 def median_ms(work: Callable[[int], object], rounds: int) -> float:
@@ -42,6 +44,26 @@ def record(folder: Path, rate_hz: int) -> tuple[Path, Path]:
         path = folder / name / "a.wav"
         soundfile.write(path, (samples / samples.abs().max()).numpy(), rate_hz)
     return folder / "noises", folder / "rooms"
+
+
+def bench_voices(features: torch.Tensor, lengths: torch.Tensor, options) -> None:
+    """Print what each voice costs, for the batch that SpecAugment was measured on."""
+    config = FeatureConfig(rate_hz=options.rate_hz, n_mels=features.shape[2])
+    bins = Features(config).power.n_fft // 2 + 1
+    power = torch.rand(len(features), bins, features.shape[1])
+    factors = torch.linspace(0.8, 1.25, len(features))
+    pitch, tract = Pitch(0.3, options.rate_hz, bins), VocalTract(0.25, config)
+    equalizer, noise_floor = Equalizer(4.0), NoiseFloor(0.7, (15.0, 60.0))
+    kinds = {
+        "pitch": lambda _: pitch(power),
+        "tempo": lambda _: change_tempo(features, lengths, factors),
+        "vocal tract": lambda _: tract(features),
+        "equalizer": lambda _: equalizer(features),
+        "noise floor": lambda _: noise_floor(features, lengths),
+    }
+    for name, work in kinds.items():
+        took = median_ms(work, options.rounds) / options.seconds / len(features)
+        print(f"{name:20} {took:7.3f} ms a second of audio")
 
 
 def main() -> None:
@@ -79,6 +101,7 @@ def main() -> None:
     mask = SpecAugment(SpecAugmentConfig())
     took = median_ms(lambda _: mask(features, lengths), options.rounds)
     print(f"{'SpecAugment':20} {took / options.seconds / 16:7.3f} ms a second of audio")
+    bench_voices(features, lengths, options)
 
     odd = n + 1
     while any(odd % factor == 0 for factor in range(2, int(odd**0.5) + 1)):

@@ -109,8 +109,10 @@ class TrainConfig(Section):
         False,
         description="Whether a GPU uses slower kernels that give the same sums in every run.",
     )
-    precision: Literal["no", "bf16", "fp16"] = Field(
-        "no", description="The mixed precision of training; no is float32 throughout."
+    precision: Literal["no", "auto", "bf16", "fp16"] = Field(
+        "no",
+        description="The mixed precision of training: no is float32 throughout, auto takes bf16 "
+        "where the device computes in it and else no. Weights and recognition stay in float32.",
     )
     workers: int = Field(
         1, ge=0, description="The number of processes that read and augment audio."

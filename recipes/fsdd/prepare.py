@@ -46,12 +46,11 @@ def find_clips(folder: Path) -> Clips:
 
 
 def join(clips: list[np.ndarray], draw: np.random.Generator) -> np.ndarray:
-    """Join clips at equal levels, with pauses of 0.05 to 0.4 s and 0 to 0.2 s at both ends."""
-    parts = [np.zeros(int(draw.uniform(0, 0.2) * RATE_HZ))]
+    """Join clips at equal levels, with pauses of 0 to 0.3 s between them and none at the ends."""
+    parts = []
     for clip in clips:
-        parts += [0.3 * clip / np.abs(clip).max(), np.zeros(int(draw.uniform(0.05, 0.4) * RATE_HZ))]
-    parts[-1] = parts[-1][: int(draw.uniform(0, 0.2) * RATE_HZ)]
-    samples = np.concatenate(parts)
+        parts += [0.3 * clip / np.abs(clip).max(), np.zeros(int(draw.uniform(0, 0.3) * RATE_HZ))]
+    samples = np.concatenate(parts[:-1])
     return samples + 1e-4 * draw.standard_normal(len(samples))
 
 

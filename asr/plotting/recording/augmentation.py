@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import torch
 
+from asr.config import AugmentConfig
 from asr.data.augment import WaveformAugment, change_speed
 from asr.model.features import Features
 from asr.model.spec_augment import SpecAugment
+from asr.model.voices import Voices
 from asr.plotting.recording import drawing
 from asr.plotting.recording.drawing import Picture
 from asr.plotting.recording.excerpt import DB, Excerpt, as_batch
 
 SEED = 37  # fixed, so that pictures are reproducible
+VOICES = {
+    "pitch": "pitch",
+    "vtlp": "vocal tract",
+    "equalizer_db": "equalizer",
+    "noise_floor_p": "noise floor",
+}
 
 
 def augment(excerpt: Excerpt) -> Picture:
@@ -25,7 +35,8 @@ def augment(excerpt: Excerpt) -> Picture:
         augmented[f"speed {factor:g}"] = change_speed(samples, factor, excerpt.rate_hz)
     for step in WaveformAugment(config, excerpt.rate_hz).steps:
         draw = torch.Generator().manual_seed(SEED)
-        augmented[type(step).__name__.lower()] = step(samples, draw)
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(step).__name__).lower()
+        augmented[name] = step(samples, draw)
     versions = {name: replace(excerpt, samples=one.numpy()) for name, one in augmented.items()}
     figure, rows = drawing.stacked([1.0] * len(versions), columns=2)
     longest_s = max(one.end_s for one in versions.values())
@@ -49,6 +60,46 @@ def augment(excerpt: Excerpt) -> Picture:
     for axes in rows[-1]:
         drawing.label(axes, "seconds")
     return Picture(figure, ", ".join(facts))
+
+
+def voices(excerpt: Excerpt) -> Picture:
+    """Log-mels of the original and of each kind of augmentation of features alone."""
+    features = excerpt.module("log_mel")
+    made = {"original": excerpt.log_mel}
+    for name, config, tempo in _single_voices(excerpt.augment):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            one, _ = Voices(config, features)(*as_batch(excerpt.samples), torch.tensor([tempo]))
+        made[name] = DB * one[0].numpy()
+    figure, rows = drawing.stacked([1.3] * len(made))
+    longest_s = max(len(one) for one in made.values()) * excerpt.hop_s
+    facts = []
+    for (name, one), axes in zip(made.items(), rows, strict=True):
+        length_s = (len(one) - 1) * excerpt.hop_s
+        facts.append(f"{name} {length_s:.2f} s")
+        if len(one) == len(excerpt.log_mel):
+            facts[-1] += f" {np.abs(one - excerpt.log_mel).mean():.1f} dB"
+        drawing.title(axes, f"{name}: {length_s:.2f} s")
+        drawing.decibels(axes, excerpt, one, loudest=excerpt.log_mel.max(), scale=False)
+        drawing.mel_axis(axes, excerpt, drawing.FEW_HZ)
+        axes.set_xlim(excerpt.start_s, excerpt.start_s + longest_s)
+        drawing.label(axes, y="hertz")
+    drawing.label(axes, "seconds")
+    return Picture(figure, f"mean change of a value: {', '.join(facts)}")
+
+
+def _single_voices(config: AugmentConfig) -> Iterator[tuple[str, AugmentConfig, float]]:
+    """(name, configuration with this kind alone, tempo) of each kind that `config` asks for."""
+    for factor in config.tempo:
+        if factor != 1:
+            yield f"tempo {factor:g}", AugmentConfig(), factor
+    for name in ("pitch", "vtlp", "equalizer_db", "noise_floor_p"):
+        value = getattr(config, name)
+        if value and name == "noise_floor_p":
+            below_db = config.noise_floor_db
+            yield VOICES[name], AugmentConfig(noise_floor_p=1, noise_floor_db=below_db), 1.0
+        elif value:
+            yield VOICES[name], AugmentConfig(**{name: value}), 1.0
 
 
 def spec_augment(excerpt: Excerpt) -> Picture:

@@ -20,7 +20,11 @@ LONGEST_S = 30.0  # of a longer file only the beginning is drawn
 RATES_HZ = (4000, 96000)  # the limits of `FeatureConfig`
 DB = 10 / np.log(10)  # decibels = DB * ln(power)
 # Without a model, every kind of augmentation is drawn.
-ALL_KINDS = AugmentConfig(speed=[0.9], reverb_p=1, noise_p=1, telephone_p=1, codec_p=1, gain_db=10)
+ALL_KINDS = AugmentConfig(
+    **{"speed": [0.9], "reverb_p": 1, "noise_p": 1, "telephone_p": 1, "codec_p": 1, "gain_db": 10},
+    **{"tempo": (0.7, 1.4), "pitch": 0.3, "vtlp": 0.25, "equalizer_db": 6, "noise_floor_p": 1},
+    noise_floor_db=(30, 30),
+)
 USUAL_MASKS = SpecAugmentConfig()
 
 

@@ -17,6 +17,7 @@ _SOUND = dict(
             sound.mel_filters,
             sound.log_mel,
             augmentation.augment,
+            augmentation.voices,
             augmentation.spec_augment,
         ),
         strict=True,
