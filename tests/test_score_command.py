@@ -1,6 +1,8 @@
 """`asr score`: what it prints, what it writes, and its exit status."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import soundfile
@@ -8,10 +10,12 @@ from conftest import RATE_HZ, noise
 from typer.testing import CliRunner
 
 from asr.cli import app
+from asr.config import parse
 from asr.data import manifest
 from asr.data.manifest import Utterance
 from asr.errors import UserError
 from asr.model.model_file import load_model, save_model
+from asr.scoring.normalization import WhisperEnglish
 
 
 def run(*arguments):
@@ -166,3 +170,28 @@ def test_columns_of_a_manifest_and_what_is_measured_from_its_audio(model_file, t
         UserError, match="no utterance has a column 'dialect'; the columns are: audio"
     ):
         run(model_file, test_set, "--by", "dialect")
+
+
+def test_whispers_normalizer_makes_figures_comparable(files):
+    """Published figures count neither spelling nor the form of numbers and contractions."""
+    (files / "r.txt").write_text("u1\tMr. Grey can't pay twenty-one dollars, um, [laughs] ok\n")
+    (files / "h.txt").write_text("u1\tmister gray can not pay $21 ok\n")
+    status, out, err = run(files / "r.txt", files / "h.txt", "--normalize", "whisper-en")
+    assert (status, err) == (0, [])
+    assert out.startswith("WER 0.00%")
+    assert "normalization: whisper-en (Whisper's English normalizer)" in out
+    assert not run(files / "r.txt", files / "h.txt")[1].startswith("WER 0.00%")
+
+
+def test_whispers_normalizer_is_no_setting_of_training():
+    with pytest.raises(UserError, match="text"):
+        parse({"name": "a", "text": {"normalize": "whisper-en"}}, "recipe.yaml")
+
+
+def test_whispers_normalizer_needs_its_package_and_no_torch(monkeypatch):
+    program = "import sys, whisper_normalizer.english; print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert found.stdout == "False\n"
+    monkeypatch.setitem(sys.modules, "whisper_normalizer.english", None)
+    with pytest.raises(UserError, match=r"pip install 'asr\[whisper\]'"):
+        WhisperEnglish()("text")

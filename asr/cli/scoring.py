@@ -20,7 +20,9 @@ from asr.errors import UserError
 if TYPE_CHECKING:
     from asr.scoring.assessment import Assessment, ScoreRequest
 
-Normalization = Enum("Normalization", {n: n for n in ("none", "basic", "recipe")}, type=str)
+Normalization = Enum(
+    "Normalization", {n: n for n in ("none", "basic", "recipe", "whisper-en")}, type=str
+)
 TABLE_WIDTH = 140
 
 
@@ -49,7 +51,8 @@ class Analysis:
         Normalization | None,
         typer.Option(
             help="Of both texts: recipe, as in training (default for a model); basic, lower case "
-            "without punctuation (for files); none (for a scored folder).",
+            "without punctuation (for files); none (for a scored folder); whisper-en, Whisper's for "
+            "English.",
             show_default=False,
         ),
     ] = None
@@ -133,13 +136,13 @@ def _check(request: ScoreRequest, decoding: Decoding) -> None:
 
 
 def _print_assessment(found: Assessment) -> None:
-    from asr.text.normalize import describe
+    from asr.scoring.normalization import described
 
     words = found.score.words
     result(str(found.score))
     result(
         f"MER {words.match_error_rate:.2%}, WIL {words.information_lost:.2%}; "
-        f"normalization: {found.normalization} ({describe(found.text)})"
+        f"normalization: {found.normalization} ({described(found.text)})"
     )
     if found.confusions is not None:
         _print_table(_confusions(found.confusions))

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from asr.config import TextConfig
 from asr.data import manifest
 from asr.data.manifest import Utterance
 from asr.data.texts import sentences_of
@@ -21,6 +20,7 @@ from asr.recognition.transcribe import Failure
 from asr.scoring.compare import Comparison, compare
 from asr.scoring.error_analysis import Confusions, Vocabulary, by_column, confusions, vocabulary
 from asr.scoring.evaluate import evaluate
+from asr.scoring.normalization import BY_NAME, Normalization, described, normalizer_of
 from asr.scoring.pairs import (
     Paired,
     PairingIssue,
@@ -33,7 +33,6 @@ from asr.scoring.pairs import (
 from asr.scoring.report import write_report
 from asr.scoring.transcript_readers import columns_of
 from asr.scoring.wer import Score, score, write_results
-from asr.text.normalize import NORMALIZATIONS, describe, normalize
 from asr.transcript import Word
 
 HYPOTHESES = "hypotheses.jsonl"  # what `Assessment.save` writes into a folder
@@ -49,10 +48,10 @@ class ScoreRequest:
 
     system: a model file, a folder or a file of texts; references: the manifest or the texts to
     compare it with (the folder itself for a folder); against: a second system on the same
-    references; normalization: `none`, `basic` or `recipe`, by default `recipe` for a model, `none`
-    for a folder, whose texts are normalized already, and `basic` for a file; by: columns, see
-    `error_analysis.by_column`; train: training texts, whose vocabulary tells unknown words;
-    confusions: the number of most frequent errors of each kind.
+    references; normalization: `none`, `basic`, `whisper-en` or `recipe`, by default `recipe` for a
+    model, `none` for a folder, whose texts are normalized already, and `basic` for a file; by:
+    columns, see `error_analysis.by_column`; train: training texts, whose vocabulary tells unknown
+    words; confusions: the number of most frequent errors of each kind.
     """
 
     system: Path
@@ -86,7 +85,7 @@ class Assessment:
 
     request: ScoreRequest
     normalization: str
-    text: TextConfig  # how both texts were normalized
+    text: Normalization  # how both texts were normalized
     result: SystemResult
     score: Score
     confusions: Confusions | None  # None if there are no errors
@@ -116,7 +115,7 @@ class Assessment:
         """What `score.json` holds besides the score itself."""
         details: dict[str, Any] = {
             "normalization": self.normalization,
-            "normalized": describe(self.text),
+            "normalized": described(self.text),
             "sources": self.result.paired.sources,
         }
         if self.confusions is not None:
@@ -197,12 +196,12 @@ def is_model(path: Path) -> bool:
 
 def _normalization(
     request: ScoreRequest, recognizers: Mapping[Path, Recognizer]
-) -> tuple[str, TextConfig]:
+) -> tuple[str, Normalization]:
     system, name = request.system, request.normalization
     if name is None:
         name = RECIPE if is_model(system) else "none" if system.is_dir() else "basic"
     if name != RECIPE:
-        return name, NORMALIZATIONS[name]
+        return name, BY_NAME[name]
     if system not in recognizers:
         raise UserError(f"{system}: only a model file knows the normalization of its recipe")
     return name, recognizers[system].config.text
@@ -212,7 +211,7 @@ def _result_of(
     system: Path,
     references: Path,
     recognizers: Mapping[Path, Recognizer],
-    text: TextConfig,
+    text: Normalization,
     progress: StartProgress,
 ) -> SystemResult:
     if system in recognizers:
@@ -230,7 +229,7 @@ def _result_of_model(
     path: Path,
     recognizer: Recognizer,
     references: Path,
-    text: TextConfig,
+    text: Normalization,
     progress: Callable[[int], Callable[[], None]],
 ) -> SystemResult:
     if references.is_dir():
@@ -248,6 +247,6 @@ def _result_of_model(
     )
 
 
-def _words_of(texts: Sequence[Path], config: TextConfig) -> set[str]:
-    lines = sentences_of(texts, lambda line: normalize(line, config))
+def _words_of(texts: Sequence[Path], config: Normalization) -> set[str]:
+    lines = sentences_of(texts, normalizer_of(config))
     return {word for line in lines for word in line.split()}

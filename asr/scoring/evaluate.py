@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from asr.config import TextConfig
 from asr.data.records import Rows, utterances_of
 from asr.recognition.recognizer import Recognizer
 from asr.recognition.transcribe import Failure, transcribe_many
+from asr.scoring.normalization import Normalization, normalizer_of
 from asr.scoring.wer import Pair, Score, score
-from asr.text.normalize import normalize
 from asr.transcript import Word
 
 
@@ -22,6 +21,7 @@ class Evaluation:
     pairs: list[Pair]
     failures: list[Failure]  # unreadable recordings; scored as if the recognizer wrote nothing
     # The recognized words by the id of their utterance, normalized, with times in the recording.
+    # Without those of texts whose normalization merges words.
     # Only those of this process, if several evaluate together.
     words: dict[str, list[Word]] = field(default_factory=dict)
 
@@ -44,7 +44,7 @@ def evaluate(
     recognizer: Recognizer,
     rows: Rows,
     on_progress: Callable[[], None] = lambda: None,
-    text: TextConfig | None = None,
+    text: Normalization | None = None,
 ) -> Evaluation:
     """Transcribe every utterance and compare the result with its text.
 
@@ -53,7 +53,7 @@ def evaluate(
     both texts are normalized; like the training texts of the model if None. Raises `UserError` if
     there are no rows or one is invalid.
     """
-    text = text or recognizer.config.text
+    normalize = normalizer_of(text or recognizer.config.text)
     pairs, failures, words = [], [], {}
     for utterance, result in transcribe_many(recognizer, utterances_of(rows, "rows")):
         on_progress()
@@ -61,9 +61,11 @@ def evaluate(
         if isinstance(result, Failure):
             failures.append(result)
         else:
-            hypothesis = normalize(result.text, text)
-            normalized = [replace(word, text=normalize(word.text, text)) for word in result.words]
+            hypothesis = normalize(result.text)
+            normalized = [replace(word, text=normalize(word.text)) for word in result.words]
             words[utterance.id] = [word for word in normalized if word.text]
-        reference = normalize(utterance.text or "", text)
+            if " ".join(word.text for word in words[utterance.id]) != hypothesis:
+                del words[utterance.id]  # "twenty one" -> "21": the times belong to no word
+        reference = normalize(utterance.text or "")
         pairs.append(Pair(utterance.id, reference, hypothesis, utterance.speaker))
     return Evaluation(score(pairs), pairs, failures, words)

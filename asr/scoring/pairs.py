@@ -11,13 +11,12 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from asr.config import TextConfig
 from asr.data.manifest import Utterance
 from asr.data.nist import IGNORED
 from asr.errors import UserError
+from asr.scoring.normalization import Normalization, normalizer_of
 from asr.scoring.transcript_readers import Text, TextFile, read_texts, split_by_segments
 from asr.scoring.wer import Pair
-from asr.text.normalize import normalize
 from asr.transcript import Word
 
 MAX_IDS_SHOWN = 5  # in one message
@@ -52,13 +51,16 @@ class Paired:
     sources: tuple[str, str]  # descriptions of both files
 
 
-def pair_files(references: str | Path, hypotheses: str | Path, config: TextConfig) -> Paired:
+def pair_files(
+    references: str | Path, hypotheses: str | Path, normalization: Normalization
+) -> Paired:
     """Join two files (or one table that holds both) by id, and normalize the texts.
 
     A reference without a hypothesis is scored against an empty hypothesis; leaving it out would
     lower the error rate. Files without ids are joined line by line. Raises `UserError` when the
     files have no id in common.
     """
+    normalize = normalizer_of(normalization)
     ref_file = read_texts(references, "reference")
     hyp_file = read_texts(hypotheses, "hypothesis")
     if ref_file.path == hyp_file.path and ref_file.column == hyp_file.column:
@@ -84,7 +86,7 @@ def pair_files(references: str | Path, hypotheses: str | Path, config: TextConfi
         if id in ignored:
             continue
         hypothesis = hypothesis_of[id].text if id in hypothesis_of else ""
-        pair = Pair(id, normalize(text.text, config), normalize(hypothesis, config), text.speaker)
+        pair = Pair(id, normalize(text.text), normalize(hypothesis), text.speaker)
         pairs.append(pair)
         columns.append(text.columns)
     issues = [
