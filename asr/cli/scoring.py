@@ -20,9 +20,8 @@ from asr.errors import UserError
 if TYPE_CHECKING:
     from asr.scoring.assessment import Assessment, ScoreRequest
 
-Normalization = Enum(
-    "Normalization", {n: n for n in ("none", "basic", "recipe", "whisper-en")}, type=str
-)
+_NAMES = ("none", "basic", "recipe", "whisper-en")
+Normalization = Enum("Normalization", {name: name for name in _NAMES}, type=str)
 TABLE_WIDTH = 140
 
 
@@ -51,8 +50,8 @@ class Analysis:
         Normalization | None,
         typer.Option(
             help="Of both texts: recipe, as in training (default for a model); basic, lower case "
-            "without punctuation (for files); none (for a scored folder); whisper-en, Whisper's for "
-            "English.",
+            "without punctuation (for files); none (for a scored folder); whisper-en, Whisper's "
+            "for English.",
             show_default=False,
         ),
     ] = None

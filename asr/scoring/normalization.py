@@ -19,9 +19,9 @@ class WhisperEnglish:
     """The English normalizer of Whisper (Radford et al. 2022, appendix C), for published figures.
 
     It expands contractions, writes numbers as digits and British spellings in the American way, and
-    leaves out fillers and what is in brackets. It belongs to scoring alone: it changes words in ways
-    that no recognizer should learn. Raises `UserError` if the package whisper-normalizer, which
-    holds it, is not installed.
+    leaves out fillers and what is in brackets. It is for scoring alone, because it changes words in
+    ways that no recognizer should learn. Raises `UserError` if the package whisper-normalizer,
+    which holds it, is not installed.
     """
 
     @cached_property
