@@ -28,6 +28,7 @@ _EXPORTS = {
     "evaluate": ("asr.scoring.evaluate", "evaluate"),
     "load": ("asr.recognition.recognizer", "load"),
     "read_manifest": ("asr.data.manifest", "read"),
+    "synthesize": ("asr.synthesis.corpus", "synthesize"),
     "train": ("asr.pipeline.train", "train"),
     "transcribe": ("asr.recognition.shortcuts", "transcribe"),
     "wer": ("asr.scoring.wer", "wer"),

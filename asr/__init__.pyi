@@ -9,6 +9,7 @@ from asr.recognition.recognizer import Recognizer, load
 from asr.recognition.shortcuts import align, transcribe
 from asr.scoring.evaluate import evaluate
 from asr.scoring.wer import cer, wer
+from asr.synthesis.corpus import synthesize
 from asr.transcript import Transcript
 
 __version__: str
@@ -25,6 +26,7 @@ __all__ = [
     "evaluate",
     "load",
     "read_manifest",
+    "synthesize",
     "train",
     "transcribe",
     "wer",

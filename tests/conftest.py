@@ -1,6 +1,8 @@
 """What several test files need: a model file, recordings, and real corpora where there are some."""
 
+import logging
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from tones import make_recipe
 
+from asr import cli
 from asr.config import Config, parse
 from asr.model.model_file import Model, save_model
 from asr.recognition.recognizer import Recognizer
@@ -93,3 +96,19 @@ def corpora() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real corpora: no folder {folder} (ASR_CORPORA names another)")
     return folder
+
+
+@pytest.fixture
+def run(capfd, monkeypatch):
+    """run(arguments...) -> exit status, stdout, lines of stderr, as the console script would."""
+
+    def call(*arguments):
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["asr", *map(str, arguments)])
+        monkeypatch.setattr(logging.getLogger(), "handlers", [])
+        with pytest.raises(SystemExit) as exit:
+            cli.main()
+        out, err = capfd.readouterr()
+        return exit.value.code or 0, out, err.splitlines()
+
+    return call

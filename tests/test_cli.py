@@ -4,7 +4,6 @@ import ast
 import functools
 import importlib.metadata
 import json
-import logging
 import os
 import re
 import subprocess
@@ -32,22 +31,6 @@ PACKAGE = Path(asr.__file__).parent
 
 def tone(duration_s: float = 1.0) -> np.ndarray:
     return 0.3 * np.sin(2 * np.pi * 440 * np.arange(round(duration_s * RATE_HZ)) / RATE_HZ)
-
-
-@pytest.fixture
-def run(capfd, monkeypatch):
-    """run(arguments...) -> exit status, stdout, lines of stderr, as the console script would."""
-
-    def call(*arguments):
-        capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", ["asr", *map(str, arguments)])
-        monkeypatch.setattr(logging.getLogger(), "handlers", [])
-        with pytest.raises(SystemExit) as exit:
-            cli.main()
-        out, err = capfd.readouterr()
-        return exit.value.code or 0, out, err.splitlines()
-
-    return call
 
 
 def process(*arguments, **options) -> subprocess.CompletedProcess:

@@ -23,6 +23,7 @@ from asr.data import download as downloads
 from asr.data import manifest
 from asr.data.download import DownloadError, download, extract, sha256_of
 from asr.errors import Failed, UserError
+from asr.synthesis.quality import cut_to_sound
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 BODY = np.random.default_rng(0).bytes(3_000_000)
@@ -442,16 +443,16 @@ def test_digits_leaves_the_audio_of_others_alone(tmp_path):
 
 
 def test_held_out_voices_are_not_near_those_in_training(monkeypatch):
-    voices = load("digits", "voices", monkeypatch).draw_voices(seed=0, count=300)
+    speakers = load("digits", "voices", monkeypatch).draw_speakers(seed=0, count=300)
     places = {
-        split: np.stack([voice.coordinates() for voice in voices if voice.split == split])
+        split: np.stack([s.voice.coordinates() for s in speakers if s.split == split])
         for split in ("train", "dev", "test")
     }
     assert [len(p) for p in places.values()] == [300, 20, 40]
     held_out = np.concatenate([places["dev"], places["test"]])
     apart = np.abs(places["train"][:, None] - held_out[None]).max(axis=2)
     assert apart.min() >= 1
-    for voice in voices:
+    for voice in (speaker.voice for speaker in speakers):
         assert 0.5 <= voice.f0 <= 1.4 and 0.83 <= voice.formants <= 1.2
         assert voice.f0 > 0.6 or voice.formants > 0.86
 
@@ -460,16 +461,15 @@ def test_single_digits_are_frequent_and_digits_equally_so(monkeypatch):
     voices = load("digits", "voices", monkeypatch)
     monkeypatch.setattr(voices, "speak", lambda *_: np.ones(160, np.float32))
     rng = np.random.default_rng(0)
-    (voice, *_) = voices.draw_voices(seed=0, count=1)
-    texts = [voices.draw_utterance(voice, rng)[1].split() for _ in range(3000)]
+    (speaker, *_) = voices.draw_speakers(seed=0, count=1)
+    texts = [voices.draw_utterance(speaker, rng)[1].split() for _ in range(3000)]
     assert np.mean([len(text) == 1 for text in texts]) > 1 / 3
     assert {len(text) for text in texts} == set(range(1, 8))
     counts = [sum(text.count(digit) for text in texts) for digit in voices.DIGITS]
     assert max(counts) < 1.15 * min(counts)
 
 
-def test_silence_from_the_network_is_a_failure(monkeypatch):
-    voices = load("digits", "voices", monkeypatch)
+def test_silence_from_the_network_is_a_failure():
     for samples in (np.zeros(1600, np.float32), np.full(1600, np.nan, np.float32)):
         with pytest.raises(Failed, match="silence or samples that are not finite"):
-            voices.cut_to_sound(samples, 45)
+            cut_to_sound(samples, 45, 16000)

@@ -22,6 +22,7 @@ from asr.cli.pictures import show
 from asr.cli.prepare import prepare
 from asr.cli.scoring import score
 from asr.cli.settings import config
+from asr.cli.synthesis import synth
 from asr.cli.system import bench, doctor
 from asr.cli.training import run, train
 from asr.cli.transcription import transcribe
@@ -36,6 +37,7 @@ PANELS = {
             "asr check data/mine/train.jsonl --recipe mine.yaml",
         ],
         shard: ["asr shard data/mine/train.jsonl -o data/mine/shards"],
+        synth: ["asr synth texts.txt -o data/spoken --voices 200", "asr synth --list"],
     },
     "Train": {
         run: ["asr run recipes/digits", "asr run mine.yaml model.preset=base train.epochs=50"],

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from packaging.requirements import Requirement
 
 from asr import __version__
+from asr.synthesis.engine import VoiceEngine
+from asr.synthesis.engines import ENGINES
 
 EXTRAS = {  # optional package: its purpose
-    "hibari-tts": "synthesizes the corpus of the digits recipe",
     "matplotlib": "draws learning curves and other pictures",
     "pytest": "runs the tests",
     "silero-vad": "finds the pauses of long recordings, with onnxruntime",
@@ -37,7 +38,7 @@ class CheckResult:
 
 
 def check_installation() -> list[CheckResult]:
-    """Check the interpreter, each dependency, torch with torchaudio, the extras and the device."""
+    """Check the interpreter, each dependency, torch with torchaudio, extras, voices and device."""
     results = [
         CheckResult("asr", __version__),
         CheckResult("python", f"{platform.python_version()} ({sys.executable})"),
@@ -48,6 +49,7 @@ def check_installation() -> list[CheckResult]:
             results.append(_requirement(requirement))
     results.append(_torch_pair())
     results += [_extra(name, purpose) for name, purpose in EXTRAS.items()]
+    results += [_voice_engine(engine) for engine in ENGINES.values()]
     results.append(_device())
     return results
 
@@ -86,6 +88,13 @@ def _extra(name: str, purpose: str) -> CheckResult:
         return CheckResult(name, importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
         return CheckResult(name, f"not installed, optional: {purpose}")
+
+
+def _voice_engine(engine: VoiceEngine) -> CheckResult:
+    name, problem = f"voices of {engine.name}", engine.problem()
+    if problem:
+        return CheckResult(name, f"not installed, optional: {engine.install}")
+    return CheckResult(name, f"{len(engine.voices())}, {engine.version()}")
 
 
 def _device() -> CheckResult:

@@ -30,11 +30,12 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from rich.progress import track
-from voices import RATE_HZ, Voice, draw_utterance, draw_voices, synthesizer
+from voices import RATE_HZ, Speaker, draw_speakers, draw_utterance
 
 from asr.data.manifest import Utterance, write
 from asr.errors import UserError
 from asr.pipeline.prepare_cli import main
+from asr.synthesis.hibari import synthesizer
 
 RECIPE_VERSION = 2  # in the marker; increase it with every change of the generated audio
 SPLITS = ("train", "dev", "test")
@@ -43,10 +44,10 @@ HELD_OUT_UTTERANCES = 10  # per voice of dev and test
 
 @dataclass(frozen=True)
 class Part:
-    """The recordings of one voice: a folder with a record, part.json, that is written last."""
+    """The recordings of one speaker: a folder with a record, part.json, that is written last."""
 
     folder: Path
-    voice: Voice
+    speaker: Speaker
     rng_seed: tuple[int, ...]
     n_utterances: int | None  # the number of utterances; if None, see `seconds`
     seconds: float  # utterances are generated until their total duration reaches this
@@ -66,7 +67,7 @@ class Part:
         rng = np.random.default_rng(self.rng_seed)
         count, spoken_s = 0, 0.0
         while count < self.n_utterances if self.n_utterances else spoken_s < self.seconds:
-            samples, text = draw_utterance(self.voice, rng)
+            samples, text = draw_utterance(self.speaker, rng)
             yield samples, text
             count, spoken_s = count + 1, spoken_s + len(samples) / RATE_HZ
 
@@ -77,7 +78,7 @@ class Part:
             Utterance(
                 **row,
                 audio=str(self.folder / f"{row['id']}.wav"),
-                speaker=self.voice.name,
+                speaker=self.speaker.name,
                 language="en",
             )
             for row in rows
@@ -88,7 +89,7 @@ class Part:
         self.folder.mkdir(parents=True)
         rows, digest = [], hashlib.sha256()
         for i, (samples, text) in enumerate(self.utterances()):
-            name = f"{self.voice.name}-{i:03d}"
+            name = f"{self.speaker.name}-{i:03d}"
             buffer = io.BytesIO()
             soundfile.write(buffer, samples, RATE_HZ, subtype="PCM_16", format="WAV")
             (self.folder / f"{name}.wav").write_bytes(buffer.getvalue())
@@ -132,13 +133,13 @@ def prepare(out: Path, hours: float, voices: int, seed: int, processes: int) -> 
 
     parts = [
         Part(
-            folder=audio / voice.name,
-            voice=voice,
-            rng_seed=(seed, *voice.name.encode()),
-            n_utterances=None if voice.split == "train" else HELD_OUT_UTTERANCES,
+            folder=audio / speaker.name,
+            speaker=speaker,
+            rng_seed=(seed, *speaker.name.encode()),
+            n_utterances=None if speaker.split == "train" else HELD_OUT_UTTERANCES,
             seconds=hours * 3600 / voices,
         )
-        for voice in draw_voices(seed, voices)
+        for speaker in draw_speakers(seed, voices)
     ]
     if processes == 1:
         done = list(track(map(Part.make, parts), "speaking", len(parts)))
@@ -150,7 +151,7 @@ def prepare(out: Path, hours: float, voices: int, seed: int, processes: int) -> 
         utterances = [
             utterance
             for part, spoken in zip(parts, done, strict=True)
-            if part.voice.split == split
+            if part.speaker.split == split
             for utterance in spoken
         ]
         write(out / f"{split}.jsonl", utterances)
