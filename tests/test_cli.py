@@ -320,7 +320,19 @@ def test_wrong_input_of_each_command_is_one_line(
 
 
 COMMANDS = [command.callback.__name__ for command in cli.app.registered_commands]
-RESULTS = {"run", "train", "prepare", "shard", "lm", "tune", "transcribe", "align", "score", "show"}
+RESULTS = {
+    "run",
+    "train",
+    "prepare",
+    "shard",
+    "synth",
+    "lm",
+    "tune",
+    "transcribe",
+    "align",
+    "score",
+    "show",
+}
 
 
 @pytest.mark.parametrize(

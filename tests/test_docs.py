@@ -135,6 +135,12 @@ RUN = {
     "asr lm books.txt.gz data/NAME/train.jsonl -o lm.npz --perplexity data/NAME/dev.jsonl": "",
     "asr tune model.asr data/NAME/dev.jsonl --lm lm.npz -o tuned.asr": "",
     "asr score tuned.asr data/NAME/test.jsonl": "",
+    "asr synth books.txt.gz -o data/spoken --voices 40": "",
+    "asr check data/spoken/manifest.jsonl": "",
+    "asr synth --list": "",
+    "asr synth books.txt.gz -o data/checked --voices 4 --model model.asr --min-score -50": (
+        "asr synth books.txt.gz -o data/checked --voices 4 --model model.asr --min-score -1000"
+    ),
     "asr shard data/mine/train.jsonl -o data/mine/shards": "",
     "asr check data/mine/shards": "",
     "asr train mine.yaml name=large data.folder=data/mine data.train=shards": (

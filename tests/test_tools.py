@@ -45,6 +45,7 @@ RUN = {
     "bench_segment": ("tiny.asr ann ben", "AUC"),
     "bench_shards": ("--sizes 100 --rounds 1", "manifest"),
     "bench_step": ("--preset tiny --threads 1 --rounds 1", "bfloat16"),
+    "bench_synth": ("--engine espeak --engine hibari --utterances 2", "espeak"),
     "bench_training": ("--preset tiny --rounds 1", "bare loop"),
     "bench_transcribers": ("tiny.asr set.jsonl --files 2 --rounds 1 --threads 1", "asr"),
     "calibration": ("tiny.asr set.jsonl set.jsonl", "ECE"),

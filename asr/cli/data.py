@@ -39,7 +39,7 @@ def check(
         bool, typer.Option("--no-audio", help="With --against: open no audio.")
     ] = False,
 ) -> None:
-    """Print statistics of a manifest, and each utterance that cannot be used with the reason."""
+    """Print statistics of a manifest, and why each unusable utterance cannot be used."""
     if against:
         _leaks(manifest, against, not no_audio)
         return

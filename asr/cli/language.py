@@ -122,7 +122,7 @@ def tune(
     lm: LanguageModel = None,
     device: Device = "auto",
 ) -> None:
-    """Choose the decoder settings with the fewest errors on a dev set, and store them in the model.
+    """Choose the decoder settings with the fewest errors on a dev set, and store them.
 
     These are the beam, the language model's weight, the word bonus and the score of unknown words.
     """

@@ -100,8 +100,8 @@ def _library() -> Iterator[tuple[ctypes.CDLL, int]]:
         finally:
             library.espeak_Terminate()
     finally:
-        unload = getattr(_ctypes, "dlclose", None) or _ctypes.FreeLibrary
-        unload(library._handle)
+        unload = "dlclose" if hasattr(_ctypes, "dlclose") else "FreeLibrary"  # Windows
+        getattr(_ctypes, unload)(library._handle)
 
 
 def _synthesize(library: ctypes.CDLL, text: str) -> np.ndarray:
