@@ -159,13 +159,13 @@ def test_every_utterance_is_in_one_chunk_with_its_like(durations_s, workers):
 @pytest.mark.parametrize(
     "arguments, complaint",
     [
-        (["x.wav", "--engine", "ray"], "name a folder for the results, -o FOLDER"),
+        (["x.wav", "--engine", "ray"], "give a folder for the results, -o FOLDER"),
         (["x.wav", "--engine", "ray", "-o", "t", "--format", "srt"], "leave --format out"),
         (["-", "--engine", "ray", "-o", "t"], "not --watch or a pipe"),
         (["--watch", "x", "--engine", "ray", "-o", "t"], "not --watch or a pipe"),
         (
             ["x.wav", "--address", "h:1"],
-            "h:1: is the address of a Ray cluster; add --engine ray",
+            "h:1: the address of a Ray cluster needs --engine ray",
         ),
     ],
 )
@@ -185,8 +185,8 @@ def test_without_ray_it_says_what_to_install(monkeypatch):
     "address, complaint",
     [
         ("127.0.0.1:1", "no Ray cluster answers: .*refused"),
-        ("ray://127.0.0.1:1", "write HOST:PORT or auto"),
-        ("here", "write HOST:PORT or auto"),
+        ("ray://127.0.0.1:1", "must be HOST:PORT or auto"),
+        ("here", "must be HOST:PORT or auto"),
         ("127.0.0.1:99999", "no Ray cluster answers"),
     ],
 )
@@ -323,7 +323,7 @@ def test_the_command_writes_what_one_process_does_and_goes_on(cluster, audio, mo
     soundfile.write(audio / "bad.wav", noise(1.0), RATE_HZ)  # mended
     done = command(model_file, "archive", *asked[2:], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "26 of 26 recordings, 24 of them before: out/part-*.jsonl\n"
+    assert done.stdout == "26 of 26 recordings, 24 of them in an earlier run: out/part-*.jsonl\n"
     assert (tmp_path / "out/part-00000.jsonl").read_bytes() == first
     assert len({row["id"] for row in rows(tmp_path / "out")}) == len(rows(tmp_path / "out")) == 26
     assert not (tmp_path / "out/failed.jsonl").exists()

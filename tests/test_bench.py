@@ -189,7 +189,7 @@ def test_the_command_prints_what_the_json_has(model_file, recordings, monkeypatc
         cells = tables[str(row["batch"]), f"{row['length_s']:g}"]
         assert float(cells[2]) == pytest.approx(1000 * row["seconds"], abs=0.51)
         assert float(cells[4]) == pytest.approx(row["peak_mib"], abs=0.51)
-    assert f"latency of 3 s: {1000 * figures['latency_s']:.0f} ms" in printed
+    assert f"latency of a recording of 3 s: {1000 * figures['latency_s']:.0f} ms" in printed
     assert f"one recording of {RECORDING_S} s" in printed
 
 

@@ -78,7 +78,7 @@ def test_new_characters_replace_the_head_and_keep_the_rows_of_the_others(model_f
 
     line = said()
     assert line.startswith(f"starts from {model_file}: kept front_end.convolutions.0, ")
-    assert "replaced head, with 5 of 8 tokens as they were and new z x ä" in line
+    assert "partly replaced head: 5 of 8 tokens kept, new z x ä" in line
 
 
 def test_the_same_tokens_keep_everything(model_file, said):
@@ -86,7 +86,7 @@ def test_the_same_tokens_keep_everything(model_file, said):
     finetune.initialize(model, model_file)
     for name, value in model.acoustic.state_dict().items():
         assert torch.equal(value, old.acoustic.state_dict()[name]), name
-    assert "norm, head" in said() and "new" not in said() and "replaced" not in said()
+    assert "norm, head" in said() and "; new" not in said() and "replaced" not in said()
 
 
 def test_what_conditions_on_tokens_keeps_their_columns(tmp_path):
@@ -111,10 +111,10 @@ def test_what_conditions_on_tokens_keeps_their_columns(tmp_path):
             "front_end.convolutions.1",
             [
                 "new front_end.project, layers.0, norm, head",
-                "left behind front_end.project, layers.0, norm, head",
+                "unused front_end.project, layers.0, norm, head",
             ],
         ),
-        ({"rnn": "gru"}, "front_end.project", ["new layers.0", "left behind layers.0"]),
+        ({"rnn": "gru"}, "front_end.project", ["new layers.0", "unused layers.0"]),
         ({"subsampling": 8}, "layers.0", ["new front_end.convolutions.2"]),
         ({"layers": 2, "inter_ctc": [1], "self_conditioned": True}, "layers.0", ["condition"]),
     ],
@@ -140,7 +140,7 @@ def test_a_causal_model_gives_its_front_end_to_one_that_looks_ahead(tmp_path, sa
     kept = finetune.initialize(build(OLD), saved(tmp_path, old))
     convolutions = [f"front_end.convolutions.{i}" for i in range(2)]
     assert kept == [*convolutions, "front_end.project", "norm", "head"]
-    assert "new layers.0; left behind layers.0" in said()
+    assert "new layers.0; unused layers.0" in said()
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_what_changes_no_feature_is_let_through(model_file, said):
     same = {"n_mels": 20, "dither": 0.0, "cmvn": "global", "floor_db": 80, "high_hz": 8000}
     model = build(features=same)
     finetune.initialize(model, model_file)
-    assert said().endswith("global CMVN is that of the new data")
+    assert said().endswith("global CMVN is measured on the new data")
     assert torch.equal(model.features.std, torch.ones(20))
 
 
@@ -314,7 +314,7 @@ def test_a_whole_run_says_what_it_keeps(corpus, caplog):
     state = train(model, usable, usable[:2], corpus / "global", Console(quiet=True))
     assert "layers.1" in state.inherited and "head" not in state.inherited
     (line,) = [r.getMessage() for r in caplog.records if "starts from" in r.getMessage()]
-    assert "new é" in line and "global CMVN is that of the new data" in line
+    assert "new é" in line and "global CMVN is measured on the new data" in line
     assert not torch.equal(model.features.std, torch.ones(24))
 
 

@@ -108,17 +108,17 @@ def test_what_is_finished_is_left_as_it_is(model_file, inbox, tmp_path):
         path.write_text("mine")
     again = asr(*command, "txt")
     assert (again.returncode, again.stdout) == (0, b"")
-    assert b"4 of 4 finished before" in again.stderr
+    assert b"4 of 4 have transcripts already" in again.stderr
     assert {path.read_text() for path in texts} == {"mine"}
 
     # another format is missing; a recording is newer; a text was lost
     os.utime(inbox / "r1.wav", (time.time() + 9, time.time() + 9))
     (tmp_path / "out/r0.txt").unlink()
-    assert b"2 of 4 finished before" in asr(*command, "txt").stderr
+    assert b"2 of 4 have transcripts already" in asr(*command, "txt").stderr
     assert (tmp_path / "out/r1.txt").read_text() == texts[tmp_path / "out/r1.txt"]
     assert (tmp_path / "out/deep/r3.txt").read_text() == "mine"
     both = asr(*command, "txt", "--format", "srt")
-    assert b"finished before" not in both.stderr
+    assert b"have transcripts already" not in both.stderr
     assert {path: path.read_text() for path in texts} == texts
 
     (tmp_path / "out/r0.txt").write_text("mine")
@@ -131,7 +131,7 @@ def test_a_failure_is_tried_again(model_file, inbox, tmp_path):
     command = ["transcribe", model_file, inbox, "-o", tmp_path / "out"]
     first, second = asr(*command), asr(*command)
     assert (first.returncode, second.returncode) == (1, 1)
-    assert b"4 of 5 finished before" in second.stderr
+    assert b"4 of 5 have transcripts already" in second.stderr
     assert b"bad.wav: not an audio file" in second.stderr
     assert second.stderr.endswith(b"1 of 5 could not be transcribed (see above)\n")
 
@@ -139,10 +139,10 @@ def test_a_failure_is_tried_again(model_file, inbox, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], b"name recordings to transcribe, or a folder with --watch FOLDER"),
+        ([], b"give either recordings to transcribe, or a folder with --watch FOLDER"),
         (["in", "--watch", "in"], b"not both"),
-        (["in", "--overwrite"], b"--overwrite: name a folder for the files"),
-        (["--watch", "in", "--format", "srt"], b"any number of recordings need files of their own"),
+        (["in", "--overwrite"], b"--overwrite: give a folder for the files"),
+        (["--watch", "in", "--format", "srt"], b"any number of recordings need separate files"),
         (["--watch", "none"], b"none: no such folder"),
     ],
 )
@@ -218,7 +218,7 @@ def test_ctrl_c_keeps_what_is_finished(model_file, recordings, tmp_path):
     finally:
         process.kill()
     assert process.returncode == 130
-    assert b"the same command goes on" in said and b"Traceback" not in said
+    assert b"the same command resumes from here" in said and b"Traceback" not in said
     written = sorted((tmp_path / "out").iterdir())
     assert 100 < len(written) < 6000
     assert all(path.suffix == ".txt" and path.stat().st_size for path in written)

@@ -72,7 +72,7 @@ def test_conversion(text, tmp_path):
     [
         (["-o", "lm.bin"], r"lm\.bin: the name of a language model must end in \.npz"),
         (["-o", "lm.npz", "--prune", "0 x"], "--prune: '0 x'; give counts"),
-        (["-o", "lm.npz", "--tokens"], "--tokens: name the model"),
+        (["-o", "lm.npz", "--tokens"], "--tokens: give the model"),
         (["-o", "lm.npz", "--order", "9"], "order 9: give one from 1 to 6"),
     ],
 )

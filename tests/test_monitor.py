@@ -110,7 +110,7 @@ def test_rows_are_means_over_the_steps_since_the_row_before(tmp_path):
             "train/data_wait_share": pytest.approx(0.2),
         }
     said = (tmp_path / "console").read_text()
-    assert "31 s of audio a second, 6.1% padding, 20.0% of the time spent waiting" in said
+    assert "31 s of audio per second, 6.1% padding, 20.0% of the time spent waiting" in said
 
 
 def test_steps_without_a_finite_loss_leave_a_row_that_is_json(tmp_path):

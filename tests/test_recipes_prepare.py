@@ -172,7 +172,7 @@ def test_another_file_of_that_name_is_not_overwritten(serve, tmp_path):
 
 def test_a_missing_page_is_asked_for_once(serve, tmp_path):
     server, url = serve()
-    with pytest.raises(DownloadError, match="the server answers 404"):
+    with pytest.raises(DownloadError, match="the server responds 404"):
         download(url + "s", tmp_path / "corpus.tar", SHA256)
     assert len(server.asked) == 1
 
@@ -224,8 +224,8 @@ def test_extract_writes_files_and_folders_only_once(tmp_path):
         (member("link", type=tarfile.LNKTYPE, linkname="good"), "link or a device"),
         (member("device", type=tarfile.CHRTYPE), "link or a device"),
         (member("pipe", type=tarfile.FIFOTYPE), "link or a device"),
-        (member("good"), "stands twice"),
-        (member("good/below"), "stands twice"),
+        (member("good"), "occurs twice"),
+        (member("good/below"), "occurs twice"),
     ],
 )
 def test_a_malicious_member_leaves_nothing_behind(tmp_path, bad, said):

@@ -164,7 +164,7 @@ def test_recordings_that_are_gone_are_counted_and_named(scored, tmp_path):
     del lines[3]["audio"]  # as folders were before recordings were kept in them
     (scored / "hypotheses.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
     done = CliRunner().invoke(app, ["score", str(scored), "-o", str(scored)])
-    said = "recordings were not found, the report is without them"
+    said = "recordings were not found and are not in the report"
     assert done.exit_code == 0 and f"2 {said}: r1, r3\n" in done.stderr
     page = data_of((scored / "report.html").read_text())
     assert [row["id"] for row in page["utterances"] if not row.get("source")] == ["r1", "r3"]

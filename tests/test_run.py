@@ -52,7 +52,7 @@ def test_prepare_runs_once_and_again_when_its_options_change(recipe, tmp_path):
     assert "runs again: options.word changed" in prepare(recipe, "data.prepare.word=two")
     assert manifest.read(tmp_path / "data/train.jsonl")[0].text == "two"
     (tmp_path / "data/dev.jsonl").unlink()
-    assert "dev.jsonl is gone" in prepare(recipe, "data.prepare.word=two")
+    assert "dev.jsonl is missing" in prepare(recipe, "data.prepare.word=two")
     (tmp_path / "prepare.py").write_text(PREPARE + "# changed\n")
     assert "runs again: script changed" in prepare(recipe, "data.prepare.word=two")
 
@@ -70,7 +70,7 @@ def test_without_prepare_the_manifests_must_be_there(recipe, tmp_path):
         prepare(recipe)
     for part in ("train", "dev", "test"):
         manifest.write(tmp_path / f"data/{part}.jsonl", [Utterance("a", "a.wav", text="one")])
-    assert "skipped: the manifests are there" in prepare(recipe)
+    assert "skipped: the manifests exist" in prepare(recipe)
 
 
 def test_the_tokenizer_is_learned_again_when_the_text_changes(recipe):

@@ -1,4 +1,4 @@
-"""Shards hold what the manifest held, train to the same, go on after a kill, and tell of damage."""
+"""Shards: same content and training as the manifest, resumption after a kill, damage is found."""
 
 import io
 import itertools
@@ -131,7 +131,7 @@ def test_what_cannot_be_read_is_left_out_and_named(mixed, tmp_path):
         output = asr(
             "shard", tmp_path / "m.jsonl", "-o", tmp_path / "s", "--shard-mb", 0.2, status=1
         )
-        assert "gone.wav: no such file" in output and "late: the manifest says 4.00 s" in output
+        assert "gone.wav: no such file" in output and "late: 4.00 s in the manifest" in output
         assert f"{len(mixed)} utterances" in output and "2 utterances were left out" in output
     assert len(Shards(tmp_path / "s")) == len(mixed)
 
@@ -318,7 +318,7 @@ def test_a_check_of_the_index_reads_no_audio(tmp_path):
     config = Config(name="a")
     tokens, seconds = CharacterTokenizer("a"), tmp_path / "seconds"
     (problem, *_) = check_shards(shards, config, ctc_frames(config), tokens, seconds)
-    assert (problem.kind, problem.detail) == ("text", "no text is left of None")
+    assert (problem.kind, problem.detail) == ("text", "None is empty after normalization")
     assert len(Shards(tmp_path / "s", tmp_path / "seconds")) == 0
 
 

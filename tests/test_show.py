@@ -339,9 +339,9 @@ def test_without_a_model_there_are_the_pictures_of_the_sound():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--what", "cnn", "-o", "a.png"], "cnn: shows what a model does; add --model"),
+        (["--what", "cnn", "-o", "a.png"], "cnn: this picture needs a model; add --model"),
         (["--what", "spectrum"], "spectrum: cannot be drawn in a terminal; add -o spectrum.png"),
-        (["-o", "a.jpg"], "a.jpg: unknown format of a plot; name it .png or .svg"),
+        (["-o", "a.jpg"], "a.jpg: unknown format of a plot; give it the suffix .png or .svg"),
         (["--what", "mel", "--what", "log-mel", "-o", "a.png"], "one file for 2 pictures"),
         (["--start", "5"], "no samples between 5 s and the end"),
     ],

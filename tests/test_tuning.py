@@ -238,7 +238,7 @@ def test_audio_that_cannot_be_read_is_scored_as_empty_and_said(files, dev):
     [
         (["m.asr", "none.jsonl"], r"none\.jsonl: no such manifest"),
         (["none.asr", "dev.jsonl"], r"none\.asr: no such model file"),
-        (["m.asr", "dev.jsonl", "-o", "m.zip"], r"m\.zip: name the model file \.asr"),
+        (["m.asr", "dev.jsonl", "-o", "m.zip"], r"m\.zip: give the model file the suffix \.asr"),
         (["m.asr", "mute.jsonl"], "nothing to tune on"),
         (["m.asr", "dev.jsonl", "--lm", "dev.jsonl"], r"dev\.jsonl"),
     ],

@@ -1,7 +1,8 @@
-"""The command line: reads arguments, calls the library, prints. Heavy imports wait for a command.
+"""The command line: commands read arguments, call the library and print results.
 
-A file for each group of commands, which are plain functions; `PANELS` is their order in --help.
-Exit status: 0 done, 1 a failure (also of one file among many), 2 the user's mistake, 130 Ctrl-C.
+Commands are plain functions, with one file for each group of them; `PANELS` gives their order in
+--help. Heavy modules are imported only by the commands that need them. Exit status: 0 done, 1 a
+failure (also of one file among many), 2 the user's mistake, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -103,8 +104,8 @@ def options(
 
 
 def main() -> None:
-    """The console script: turns exceptions into one line and an exit status."""
-    # A file name may hold bytes that are not text; it can still be printed.
+    """The console script: turn exceptions into one line and an exit status."""
+    # Allow file names that are not valid Unicode to be printed.
     sys.stdout.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[LogLines()])
     set_messages()

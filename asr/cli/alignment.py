@@ -1,4 +1,4 @@
-"""`asr align`: when each word of a known text is said."""
+"""`asr align`: find when each word of a known text is spoken."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def align(
     text: Annotated[
         Path | None,
         typer.Argument(
-            metavar="TEXT", help="What is said, one sentence on each line; * stands for any words."
+            metavar="TEXT",
+            help="The spoken text, one sentence on each line; a word * matches any speech.",
         ),
     ] = None,
     output: Annotated[
@@ -31,7 +32,7 @@ def align(
             "--output",
             "-o",
             metavar="FOLDER",
-            help="Where the files go; manifest.jsonl lists the sentences.",
+            help="Folder for the results; its manifest.jsonl lists the sentences.",
         ),
     ] = Path("aligned"),
     format: Annotated[
@@ -47,7 +48,7 @@ def align(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Find when each word and sentence of a known text is said."""
+    """Find when each word and sentence of a known text is spoken."""
     from asr import files
     from asr.data import manifest
     from asr.recognition.alignment import align_recording
@@ -81,13 +82,14 @@ def align(
 
 
 def _recordings(audio: Path, text: Path | None) -> list[Utterance]:
-    """What to align; a missing text is an error before the model is loaded."""
+    """The recordings to align; a missing text is an error before the model is loaded."""
     from asr.data.sources import sources
 
     recordings = sources([audio])
     if text is not None and len(recordings) > 1:
         raise UserError(
-            f"{audio}: {len(recordings)} recordings for one text; give each its text in a manifest"
+            f"{audio}: {len(recordings)} recordings for one text; give a manifest with the text of "
+            "each"
         )
     if text is None and not any(recording.text for recording in recordings):
         raise UserError(

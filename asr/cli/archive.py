@@ -1,4 +1,4 @@
-"""`asr transcribe --engine ray`: an archive on many machines."""
+"""`asr transcribe --engine ray`: transcribe an archive on many machines."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ class EngineOptions:
         format: list[Format] | None,
         watch: Path | None,
     ) -> None:
-        """Refuse options that a cluster cannot follow."""
+        """Raise `UserError` for options that do not work on a cluster."""
         if format and list(format) != [Format.jsonl]:
             raise UserError("--engine ray writes JSON lines: leave --format out")
         if watch is not None or not audio or "-" in audio:
-            raise UserError("--engine ray: name files, folders or manifests, not --watch or a pipe")
+            raise UserError("--engine ray: give files, folders or manifests, not --watch or a pipe")
         if output is None:
-            raise UserError("--engine ray: name a folder for the results, -o FOLDER")
+            raise UserError("--engine ray: give a folder for the results, -o FOLDER")
 
     def work(self, model: Path, decoding: Decoding, vad: str) -> Work:
-        """What each worker needs to transcribe."""
+        """The settings of the workers."""
         from asr.cluster.cluster import require_ray
         from asr.cluster.worker import Work
 
@@ -67,7 +67,7 @@ IN_THIS_PROCESS = EngineOptions()
 def transcribe_on_ray(
     work: Work, audio: list[str], output: Path, address: str | None, overwrite: bool
 ) -> None:
-    """Transcribe on Ray with a progress bar, list the failures, and print where results are."""
+    """Transcribe on Ray with a progress bar; list the failures and print the result folder."""
     from asr.cluster.archive import transcribe_archive
     from asr.data.sources import sources
 
@@ -87,9 +87,9 @@ def transcribe_on_ray(
                     failures += 1
                     say_failed("failed", outcome.failure)
         except KeyboardInterrupt:
-            note("stopped; finished transcripts are written, and the same command goes on")
+            note("stopped; finished transcripts are saved; the same command resumes from here")
             raise
-    before = f", {kept} of them before" if kept else ""
+    before = f", {kept} of them in an earlier run" if kept else ""
     result(f"{done - failures} of {done} recordings{before}: {output}/part-*.jsonl")
     if failures:
         err.print(

@@ -1,4 +1,4 @@
-"""What the terminal shows: results on standard output; messages, progress and errors on stderr."""
+"""Terminal output: results on standard output; messages, progress and errors on standard error."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ err = Console(stderr=True, soft_wrap=True)  # errors, and notes through `note`
 
 @dataclass
 class Messages:
-    """How much is said on standard error: `set_messages` chooses."""
+    """Which messages are printed on standard error; `set_messages` chooses them."""
 
     quiet: bool = False  # errors only
     verbose: bool = False  # details as well, and the traceback of an error
@@ -52,23 +52,23 @@ class LogLines(logging.Handler):
 
 
 def note(text: str) -> None:
-    """Print a message that is neither a result nor an error; not with --quiet."""
+    """Print a message that is neither a result nor an error; --quiet suppresses it."""
     if not messages.quiet:
         err.print(text, highlight=False, markup=False)
 
 
 def result(text: str) -> None:
-    """Print a line of results as it is."""
+    """Print a line of results, without interpreting markup."""
     out.print(text, highlight=False, markup=False)
 
 
 def stage_console() -> Console:
-    """Where stages and epochs are shown."""
+    """The console on which stages and epochs are shown."""
     return Console(quiet=True) if messages.quiet else err
 
 
 def say_failed(what: str, reason: object) -> None:
-    """Print one failure of many."""
+    """Print one of several failures."""
     err.print(Text.assemble((what, "red"), f" {reason}"), highlight=False)
 
 
@@ -81,7 +81,7 @@ def list_failures(failures) -> None:
 
 
 def _on_terminal() -> dict[str, Any]:
-    """Settings of a bar: results pass above it, unless they go to a file or a pipe."""
+    """The settings of a progress bar; results on the same terminal are printed above it."""
     return {
         "console": err,
         "transient": True,
@@ -103,9 +103,10 @@ def progress_bars() -> Progress:
 
 @contextmanager
 def seconds_bar(utterances: Sequence[Utterance]) -> Iterator[Callable[[float], None]]:
-    """A bar over seconds of audio; yields the function to call with each batch's seconds.
+    """A progress bar over seconds of audio; yields the function to call with the seconds done.
 
-    The total is summed from the files' headers in a background thread, as an archive has many.
+    The total is summed from the headers of the files in a background thread, because an archive has
+    many files.
     """
     bar = Progress(
         TextColumn("transcribing"),

@@ -1,4 +1,4 @@
-"""`asr check`, `asr shard`: what is wrong with a manifest, and shards."""
+"""`asr check` and `asr shard`: find the problems of a manifest, and pack a corpus into shards."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _leaks(manifest: Path, against: list[Path], open_audio: bool) -> None:
 
 
 def _standard(path: Path | None, corpus: Sequence[Utterance]) -> tuple[Config, Tokenizer | None]:
-    """The settings and tokens to check against: of a model file or a recipe, or the defaults."""
+    """The settings and tokens for the checks: those of a model file, of a recipe, or defaults."""
     from asr.config import Config
     from asr.model.model_file import load_model
     from asr.pipeline.run import load_recipe
@@ -121,7 +121,7 @@ def shard(
         Path, typer.Argument(metavar="MANIFEST", help="A manifest: .jsonl, .tsv or .csv.")
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the shards go.")
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for the shards.")
     ],
     shard_mb: Annotated[
         float, typer.Option(metavar="MB", min=1e-3, help="The approximate size of a shard.")
@@ -154,10 +154,10 @@ def _statistics(s) -> Table:
         "hours": f"{s.hours:.2f}",
         "speakers": str(s.speakers),
         "duration": f"{shortest:.2f} to {longest:.2f} s, median {median:.2f} s",
-        "words": f"{s.words}, {s.vocabulary} distinct, {s.words_a_second:.2f} a second",
+        "words": f"{s.words}, {s.vocabulary} distinct, {s.words_a_second:.2f} per second",
         "characters": f"{len(s.characters)} distinct: {''.join(sorted(s.characters))}",
-        "texts that repeat": str(s.duplicate_texts),
-        "audio that repeats": str(s.duplicate_audio),
+        "repeated texts": str(s.duplicate_texts),
+        "repeated audio": str(s.duplicate_audio),
         "sample rates": ", ".join(f"{rate} Hz: {n}" for rate, n in s.rates_hz.most_common()),
     }
     for name, value in rows.items():

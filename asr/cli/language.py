@@ -1,4 +1,4 @@
-"""`asr lm` and `asr tune`: a language model, and the decoder that uses it."""
+"""`asr lm` and `asr tune`: estimate a language model, and tune the decoder that uses it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from asr.cli.console import list_failures, note, out, progress_bars, result
 from asr.cli.options import Device, LanguageModel, ModelArgument
 from asr.errors import UserError
 
-SHOWN_TRIALS = 8  # of `tune`, besides greedy and the chosen one
+SHOWN_TRIALS = 8  # number of best trials that `tune` prints, besides greedy and the chosen one
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class NGramOptions:
         str,
         typer.Option(
             metavar="COUNTS",
-            help="Drop n-grams that occur at most that often, by order: '0 0 1'.",
+            help="For each order, drop n-grams with at most this count, such as '0 0 1'.",
         ),
     ] = "0"
     max_words: Annotated[
-        int | None, typer.Option(metavar="N", help="Keep the N most frequent words.", min=1)
+        int | None, typer.Option(metavar="N", help="Keep only the N most frequent words.", min=1)
     ] = None
     tokens: Annotated[
-        bool, typer.Option("--tokens", help="Count the tokens of --model instead of words.")
+        bool, typer.Option("--tokens", help="Use the tokens of --model instead of words.")
     ] = False
 
     @property
@@ -58,13 +58,13 @@ def lm(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="What to write: .npz, .arpa or .arpa.gz."
+            "--output", "-o", metavar="FILE", help="The file to write: .npz, .arpa or .arpa.gz."
         ),
     ],
     options: NGramOptions = TRIGRAMS,
     model: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Normalize the texts as this model file does."),
+        typer.Option(metavar="FILE", help="Normalize texts like the training texts of this model."),
     ] = None,
     perplexity: Annotated[
         list[Path] | None,
@@ -82,11 +82,14 @@ def lm(
     tokenizer = trained.tokenizer if trained else None
     normalized = partial(normalize, config=trained.config.text if trained else TextConfig())
     if options.tokens and trained is None:
-        raise UserError("--tokens: name the model whose tokens are counted, --model NAME.asr")
+        raise UserError("--tokens: give the model that has the tokens, --model NAME.asr")
     check_name(output)
     if len(texts) == 1 and texts[0].name.endswith(SUFFIXES):
         if options != TRIGRAMS:
-            raise UserError(f"{texts[0]}: a model can only be converted; estimate from texts anew")
+            raise UserError(
+                f"{texts[0]}: a model can only be converted; leave the options of estimation out, "
+                "or give texts"
+            )
         ngram = NGram.load(texts[0])
     else:
         ngram = NGram.estimate(
@@ -97,7 +100,9 @@ def lm(
             tokenizer=tokenizer if options.tokens else None,
         )
     if perplexity and ngram.unit == "tokens" and tokenizer is None:
-        raise UserError("--perplexity of a model of tokens: name the model they are from, --model")
+        raise UserError(
+            "--perplexity of an n-gram on tokens: give the model with the tokens, --model"
+        )
     ngram.save(output)
     result(f"{output}: {ngram}")
     for path in perplexity or ():
@@ -116,7 +121,7 @@ def tune(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="Write this model file and leave MODEL as it is."
+            "--output", "-o", metavar="FILE", help="Write this model file instead of MODEL itself."
         ),
     ] = None,
     lm: LanguageModel = None,
@@ -124,7 +129,8 @@ def tune(
 ) -> None:
     """Choose the decoder settings with the fewest errors on a dev set, and store them.
 
-    These are the beam, the language model's weight, the word bonus and the score of unknown words.
+    The settings are the beam, the weight of the language model, the word bonus, and the score of
+    unknown words.
     """
     from asr.data import manifest
     from asr.lm.ngram import NGram
@@ -136,7 +142,7 @@ def tune(
 
     output = output or model
     if output.suffix != ".asr":
-        raise UserError(f"{output}: name the model file .asr")
+        raise UserError(f"{output}: give the model file the suffix .asr")
     trained = model_file.load_model(model)
     if lm is not None:
         trained.ngram = NGram.load(lm)
@@ -149,7 +155,7 @@ def tune(
         found = search(trained, made, lambda trial: progress.advance(trying))
     out.print(_trials(found))
     if found.unknown:
-        out.print(f"the language model lacks {found.unknown} words of {dev.name}")
+        out.print(f"{found.unknown} words of {dev.name} are not in the language model")
     for name, score in zip(("greedy", "chosen"), found.scores, strict=True):
         result(f"{name}: {score}")
     model_file.save_model(output, apply(trained, found, dev.name))
@@ -158,7 +164,7 @@ def tune(
     try:
         figures.tuning(picture, found.surface, found.weights, found.scores[0].wer)
         result(f"picture: {picture}")
-    except UserError as error:  # the figures are there without it
+    except UserError as error:  # the results are complete without the picture
         note(f"no picture: {error}")
     list_failures(made.failures)
 

@@ -1,4 +1,4 @@
-"""Options that commands share, and groups of them: one dataclass is one parameter of a command."""
+"""Options that several commands share; a dataclass of options is one parameter of a command."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mp
 
 @dataclass(frozen=True)
 class MessageOptions:
-    """How much a command says on standard error."""
+    """Which messages a command prints on standard error."""
 
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show details, and where an error arose.")
+        bool, typer.Option("--verbose", "-v", help="Show details, and the traceback of an error.")
     ] = False
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show errors and results only.")] = (
         False
     )
 
     def apply(self) -> None:
-        """Options after the command add to those before it: `asr -q score` is `asr score -q`."""
+        """Combine options before and after the command: `asr -q score` is `asr score -q`."""
         set_messages(messages.quiet or self.quiet, messages.verbose or self.verbose)
 
 
@@ -68,7 +68,7 @@ class Decoding:
     ] = None
     quantize: Annotated[
         bool,
-        typer.Option("--quantize", help="Use int8 weights: smaller, faster on a CPU if large."),
+        typer.Option("--quantize", help="Use int8 weights (CPU): smaller, and faster if large."),
     ] = False
     quantise: Annotated[bool, typer.Option("--quantise", hidden=True)] = False
     device: Device = "auto"
@@ -79,7 +79,7 @@ class Decoding:
 
     @property
     def given(self) -> bool:
-        """Whether any option but the device says something."""
+        """Whether any option except the device is set."""
         return bool(self.lm or self.hotword or self.decoder or self.int8)
 
     @property
@@ -94,13 +94,13 @@ class Decoding:
         return dict(_pairs(self.decoder, "--decoder"))
 
     def load(self, model: Path) -> Recognizer:
-        """The recognizer in a model file, with these options."""
-        # oneDNN keeps a kernel for each of 1024 shapes, and the chunks of a long recording have
-        # that many. The variable is read once, when torch is imported.
+        """Load the recognizer of a model file with these options."""
+        # oneDNN caches a kernel for each of up to 1024 shapes, and the chunks of a long recording
+        # have as many shapes. The variable is read once, when torch is imported.
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
         from asr.recognition.recognizer import load
 
-        begun = time.perf_counter()
+        started = time.perf_counter()
         recognizer = load(
             model,
             self.device,
@@ -110,11 +110,11 @@ class Decoding:
             **self.settings,
         )
         decoder = " ".join(f"{k}={v}" for k, v in recognizer.config.decoder.model_dump().items())
-        log.debug("%s: loaded in %.2f s; %s", model, time.perf_counter() - begun, decoder)
+        log.debug("%s: loaded in %.2f s; %s", model, time.perf_counter() - started, decoder)
         return recognizer
 
 
-AS_SAVED = Decoding()  # as the model file says
+AS_SAVED = Decoding()  # the settings of the model file
 
 
 def _pairs(values: list[str] | None, option: str) -> list[tuple[str, str]]:
@@ -132,7 +132,7 @@ def _weight(text: str, phrase: str) -> float:
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """The function as typer wants it: each dataclass among its parameters as one option a field.
+    """Convert a function to a typer command: each field of a dataclass parameter is an option.
 
     Every command also gets the options of `MessageOptions`.
     """
@@ -175,5 +175,5 @@ def _parameters(group: type) -> list[inspect.Parameter]:
 
 
 def _take(values: dict[str, Any], group: type) -> Any:
-    """The group with its values, which leave `values`."""
+    """Build the group from its values, which are removed from `values`."""
     return group(**{field.name: values.pop(field.name) for field in fields(group)})

@@ -1,4 +1,4 @@
-"""`asr show`: pictures of a recording."""
+"""`asr show`: draw pictures of a recording."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def show(
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Show what this model file computes, too."),
+        typer.Option(metavar="FILE", help="Also show what this model computes."),
     ] = None,
     what: Annotated[
         list[What] | None,
@@ -40,11 +40,13 @@ def show(
         ),
     ] = None,
     start: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Where the excerpt starts.", min=0)
+        float, typer.Option(metavar="SECONDS", help="Start of the excerpt.", min=0)
     ] = 0.0,
     duration: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", help="Its length; by default at most 30 s.", min=0.01),
+        typer.Option(
+            metavar="SECONDS", help="Length of the excerpt; by default at most 30 s.", min=0.01
+        ),
     ] = None,
     device: Device = "auto",
 ) -> None:
@@ -52,7 +54,7 @@ def show(
     names = [name.value for name in dict.fromkeys(what or ())] or _usual(model, output)
     for name in names:
         if name in OF_MODEL and model is None:
-            raise UserError(f"--what {name}: shows what a model does; add --model FILE")
+            raise UserError(f"--what {name}: this picture needs a model; add --model FILE")
         if output is None and name not in IN_TERMINAL:
             raise UserError(f"--what {name}: cannot be drawn in a terminal; add -o {name}.png")
     paths = _paths(output, names)
@@ -86,12 +88,12 @@ def _is_folder(to: Path) -> bool:
 
 
 def _paths(to: Path | None, names: list[str]) -> dict[str, Path]:
-    """Where each picture is written; nothing for the terminal."""
+    """{picture: file}; empty if pictures are drawn in the terminal."""
     if to is None:
         return {}
     if _is_folder(to):
         return {name: to / f"{name}.png" for name in names}
     figures.kind_of(to)
     if len(names) > 1:
-        raise UserError(f"{to}: one file for {len(names)} pictures; name a folder")
+        raise UserError(f"{to}: one file for {len(names)} pictures; give a folder")
     return {names[0]: to}

@@ -1,4 +1,4 @@
-"""`asr prepare`: a corpus in any known format to manifests."""
+"""`asr prepare`: convert a corpus in any known format to manifests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _option(metavar: str, help: str, panel: str):
 
 @dataclass(frozen=True)
 class FormatOptions:
-    """How a source is read, where it does not say so itself."""
+    """How to read a source whose format or columns are not recognized automatically."""
 
     format: Annotated[str | None, _option("NAME", "The format, if not recognized.", FORMAT)] = None
     audio_column: Annotated[str | None, _option("NAME", "Column of the audio.", FORMAT)] = None
@@ -32,16 +32,16 @@ class FormatOptions:
     speaker_column: Annotated[str | None, _option("NAME", "Column of the speaker.", FORMAT)] = None
     id_column: Annotated[str | None, _option("NAME", "Column of the id.", FORMAT)] = None
     audio_root: Annotated[
-        Path | None, _option("FOLDER", "Where relative paths of audio start.", FORMAT)
+        Path | None, _option("FOLDER", "The folder of relative audio paths.", FORMAT)
     ] = None
     tier: Annotated[str | None, _option("NAME", "Tier of a TextGrid or ELAN file.", FORMAT)] = None
     language: Annotated[
-        str | None, _option("CODE", "Language of rows that name none, such as de.", FORMAT)
+        str | None, _option("CODE", "Language of rows without one, such as de.", FORMAT)
     ] = None
 
     @property
     def columns(self) -> dict[str, str]:
-        """{role: name of a column}."""
+        """{role of a column: its name}."""
         named = {
             "audio": self.audio_column,
             "text": self.text_column,
@@ -53,19 +53,19 @@ class FormatOptions:
 
 @dataclass(frozen=True)
 class SetOptions:
-    """Which utterances are for training, validation and the test."""
+    """How utterances are split into training, dev and test sets."""
 
     dev: Annotated[
-        float, _option("AMOUNT", "Share of the audio, or utterances, for validation.", SETS)
+        float, _option("AMOUNT", "Share of the audio, or number of utterances, for dev.", SETS)
     ] = 0.1
     test: Annotated[
-        float, _option("AMOUNT", "Share of the audio, or utterances, for the test.", SETS)
+        float, _option("AMOUNT", "Share of the audio, or number of utterances, for test.", SETS)
     ] = 0.1
     split_by: Annotated[
         str | None,
-        _option("NAME", "What no two sets share: speaker, text, utterance or a column.", SETS),
+        _option("NAME", "Keep its values in one set: speaker, text, utterance, a column.", SETS),
     ] = None
-    seed: Annotated[int, _option("N", "Each seed draws other sets.", SETS)] = 0
+    seed: Annotated[int, _option("N", "Seed of the random split.", SETS)] = 0
     resplit: Annotated[
         bool,
         typer.Option("--resplit", help="Ignore the sets of the corpus.", rich_help_panel=SETS),
@@ -78,17 +78,17 @@ def prepare(
         typer.Argument(metavar="SOURCE", help="A folder, table, archive or file of subtitles."),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the manifests go.")
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for the manifests.")
     ],
     formats: FormatOptions,
     sets: SetOptions,
     to: Annotated[
         str | None,
-        typer.Option(metavar="FORMAT", help="Also as nemo, kaldi, lhotse or huggingface reads it."),
+        typer.Option(metavar="FORMAT", help="Also export to nemo, kaldi, lhotse or huggingface."),
     ] = None,
     trust_durations: Annotated[
         bool,
-        typer.Option("--trust-durations", help="Open no audio whose duration the source tells."),
+        typer.Option("--trust-durations", help="Do not open audio whose duration is known."),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the first rows, write nothing.")
@@ -96,8 +96,8 @@ def prepare(
 ) -> None:
     """Write train, dev and test manifests of recordings and texts in any known format.
 
-    No speaker is in two of them, or no text if the speakers are not known. A corpus that has sets
-    of its own keeps them.
+    No speaker is in two sets; if speakers are not known, no text is in two sets. A corpus that has
+    its own sets keeps them.
     """
     from asr.data.exporters import check_format
     from asr.data.importers import ImportSettings
@@ -133,7 +133,7 @@ def prepare(
 
 
 def _export(part: PreparedSet, folder: Path, to: str) -> int:
-    """Returns how many utterances were left out."""
+    """Export one set; returns the number of utterances that were left out."""
     from asr.data import manifest
     from asr.data.exporters import export_manifest
 
@@ -172,4 +172,4 @@ def _summarize(source: Path, prepared: Prepared) -> None:
     for line in log.lines():
         err.print(line, highlight=False, markup=False)
     if log.total:
-        err.print(f"All {log.total} are listed in {prepared.left_out}", highlight=False)
+        err.print(f"All {log.total} are listed in {prepared.left_out}.", highlight=False)

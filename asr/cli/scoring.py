@@ -1,4 +1,4 @@
-"""`asr score`: error rates, where the errors are, and whether another system is better."""
+"""`asr score`: measure error rates, analyze the errors, and compare two systems."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TABLE_WIDTH = 140
 
 @dataclass(frozen=True)
 class Analysis:
-    """What to find out besides the score, and how texts are normalized."""
+    """Analyses besides the score, and the normalization of the texts."""
 
     against: Annotated[
         Path | None,
@@ -36,22 +36,22 @@ class Analysis:
     by: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="COLUMN", help="Figures for each value of a column, or of duration or snr."
+            metavar="COLUMN", help="Print rates for each value of a column, duration or snr."
         ),
     ] = None
     train: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Training texts: tells which words were unknown."),
+        typer.Option(metavar="FILE", help="Training texts, to find out-of-vocabulary words."),
     ] = None
     confusions: Annotated[
-        int, typer.Option(metavar="N", help="Show the N most frequent errors of a kind.", min=0)
+        int, typer.Option(metavar="N", help="Show the N most frequent errors of each kind.", min=0)
     ] = 5
     normalize: Annotated[
         Normalization | None,
         typer.Option(
-            help="Of both texts: recipe, as in training (default for a model); basic, lower case "
-            "without punctuation (for files); none (for a scored folder); whisper-en, Whisper's "
-            "for English.",
+            help="Normalization of both texts: recipe, as in training (default for a model); "
+            "basic, lower case without punctuation (for files); none (for a scored folder); "
+            "whisper-en, Whisper's for English.",
             show_default=False,
         ),
     ] = None
@@ -94,7 +94,7 @@ def score(
     from asr.scoring.assessment import ScoreRequest, assess, is_model
 
     if is_model(reference) and hypothesis is None:
-        raise UserError(f"{reference}: name a manifest for the model")
+        raise UserError(f"{reference}: give a manifest for the model")
     system, references = hypothesis or reference, reference
     if is_model(reference):
         system, references = reference, hypothesis
@@ -125,13 +125,13 @@ def score(
 
 
 def _check(request: ScoreRequest, decoding: Decoding) -> None:
-    """Refuse options that would change nothing."""
+    """Raise `UserError` for options that would have no effect."""
     if not request.models and decoding.given:
         raise UserError(
             f"{request.system}: --lm, --hotword, --decoder and --quantize are for a model file"
         )
     if request.normalization == "recipe" and request.system not in request.models:
-        raise UserError(f"--normalize recipe: {request.system}: only a model file knows its recipe")
+        raise UserError(f"--normalize recipe: {request.system}: only a model file has a recipe")
 
 
 def _print_assessment(found: Assessment) -> None:

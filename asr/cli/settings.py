@@ -1,4 +1,4 @@
-"""`asr config`: every setting with its value, what it may be, and what it means."""
+"""`asr config`: print every setting with its value, its allowed values and its meaning."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from asr.cli.console import out
 from asr.config import Config, Setting, settings
 from asr.errors import UserError
 
-WIDTH = 96  # of comments
+WIDTH = 96  # characters in a line of comments
 REQUIRED = "NAME"  # the value of a setting that has no default
 
 
 def config(
     key: Annotated[
         str | None,
-        typer.Argument(metavar="KEY", help="A section or a setting, as train or train.epochs."),
+        typer.Argument(metavar="KEY", help="A section or setting, such as train or train.epochs."),
     ] = None,
     recipe: Annotated[
         Path | None,
@@ -94,7 +94,7 @@ def _yaml(value: Any) -> str:
 
 
 def nearest(key: str, known: Sequence[Setting]) -> str | None:
-    """The key or section that was probably meant: alike as a whole, or in its last part."""
+    """The setting or section whose name, or last part of the name, is most similar to `key`."""
     keys = [setting.key for setting in known]
     sections = [key.partition(".")[0] for key in keys if "." in key]
     by_last = {key.rpartition(".")[2]: key for key in reversed(keys)}

@@ -1,4 +1,4 @@
-"""`asr doctor` and `asr bench`: what is installed, and what a model costs on this machine."""
+"""`asr doctor` and `asr bench`: check the installation, and benchmark a model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def doctor() -> None:
         result(f"{check.name}: {check.fix}")
     if broken:
         raise typer.Exit(1)
-    out.print("all is well")
+    out.print("no problem found")
 
 
 def bench(
@@ -51,11 +51,11 @@ def bench(
         print(json.dumps(found.to_dict(), indent=1))
         return
     out.print(
-        f"{found.parameters / 1e6:.1f} M parameters, a file of {found.file_mib:.1f} MiB, "
-        f"opened in {found.load_s:.2f} s"
+        f"{found.parameters / 1e6:.1f} M parameters, file size {found.file_mib:.1f} MiB, "
+        f"loaded in {found.load_s:.2f} s"
     )
     out.print(
-        f"latency of {CLIP_S:g} s: {1000 * found.latency_s:.0f} ms, the first time "
+        f"latency of a recording of {CLIP_S:g} s: {1000 * found.latency_s:.0f} ms; the first time: "
         f"{1000 * found.first_s:.0f} ms"
     )
     stages = Table("stage", "ms", "real-time factor", "times real time")

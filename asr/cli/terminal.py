@@ -1,4 +1,4 @@
-"""Some of the pictures in a terminal, of colored blocks: two points of the image a character."""
+"""Draw pictures in a terminal with colored half blocks: a character shows two image points."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from asr.plotting.recording.model import Recognition, recognize, token_colors
 from asr.recognition.recognizer import Recognizer
 from asr.text.tokenizer import BLANK
 
-LINES = 14  # of a picture
+LINES = 14  # height of a picture in lines
 MARGIN = 9  # columns for the labels on the left
-SHADES = " ░▒▓█"  # where there are no colors
+SHADES = " ░▒▓█"  # used if the terminal has no colors
 # From quiet to loud, as in the other pictures (five colors of matplotlib's magma).
 RAMP = np.array([(0, 0, 4), (81, 18, 124), (183, 55, 121), (252, 137, 97), (252, 253, 191)])
 
@@ -25,7 +25,7 @@ RAMP = np.array([(0, 0, 4), (81, 18, 124), (183, 55, 121), (252, 137, 97), (252,
 def view(
     name: str, excerpt: Excerpt, recognizer: Recognizer | None, width: int, color: bool
 ) -> Text:
-    """One of `IN_TERMINAL`, `width` characters wide; without colors in shades."""
+    """A picture of `IN_TERMINAL`, `width` characters wide; in shades of gray without `color`."""
     columns = max(20, width - MARGIN)
     recognized = None
     if name == "emissions":
@@ -58,7 +58,7 @@ def view(
 
 
 def fit(levels: np.ndarray, size: int, axis: int) -> np.ndarray:
-    """The image with `size` points along an axis: the greatest of those that fall together."""
+    """Resize an image to `size` points along an axis by taking maxima, or repeating points."""
     levels = np.moveaxis(levels, axis, 0)
     first = np.arange(size) * len(levels) // size
     after = np.maximum(first + 1, np.arange(1, size + 1) * len(levels) // size)
@@ -67,7 +67,7 @@ def fit(levels: np.ndarray, size: int, axis: int) -> np.ndarray:
 
 
 def _envelope(samples: np.ndarray, columns: int) -> np.ndarray:
-    """(2 LINES, columns): 1 where the waveform passes."""
+    """A picture of the waveform, (2 * LINES, columns): 1 on the waveform, 0 elsewhere."""
     peak = max(np.abs(samples).max(), 1e-4)
     highest = fit(samples, columns, axis=0) / peak
     lowest = -fit(-samples, columns, axis=0) / peak
@@ -77,7 +77,7 @@ def _envelope(samples: np.ndarray, columns: int) -> np.ndarray:
 
 
 def _append_line(picture: Text, pair: np.ndarray, color: bool) -> None:
-    """(2, columns) of levels in [0, 1]."""
+    """Append a line of characters for two rows of levels: pair (2, columns), in [0, 1]."""
     for upper, lower in pair.T:
         if color:
             picture.append("▀", Style(color=_ramp(upper), bgcolor=_ramp(lower)))
@@ -91,7 +91,10 @@ def _ramp(level: float) -> Color:
 
 
 def _words(recognized: Recognition, columns: int) -> list[str]:
-    """The words, each where it begins or after the one before; where they do not fit, as text."""
+    """A line with each word at its start time, or later if the previous word is in the way.
+
+    If the line is longer than `columns`, the text is wrapped to several lines without times.
+    """
     line = ""
     for word in recognized.hypothesis.words:
         at = int(word.start_s / recognized.frame_s / len(recognized.log_probs) * columns)

@@ -1,4 +1,4 @@
-"""`asr run` and `asr train`: from a recipe to a model file and its figures."""
+"""`asr run` and `asr train`: run a recipe, or only train its model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RecipeOptions:
-    """What to train, and where its run folder is."""
+    """The recipe, changes to its settings, and the place of its run folder."""
 
     recipe: Annotated[
         Path, typer.Argument(metavar="RECIPE", help="A recipe folder, or a configuration file.")
@@ -31,9 +31,7 @@ class RecipeOptions:
     ] = None
     output: Annotated[
         Path,
-        typer.Option(
-            "--output", "-o", metavar="FOLDER", help="The run folder is made here, as FOLDER/NAME."
-        ),
+        typer.Option("--output", "-o", metavar="FOLDER", help="The run folder is FOLDER/NAME."),
     ] = Path("runs")
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start training again instead of resuming it.")
@@ -51,9 +49,9 @@ class RecipeOptions:
 
 
 def run(options: RecipeOptions) -> None:
-    """Follow a recipe: prepare the corpus, train, estimate a language model, score.
+    """Run a recipe: prepare the corpus, train, estimate a language model, score.
 
-    Stages that are done and unchanged are skipped; a run that was cut off goes on.
+    Finished stages whose inputs have not changed are skipped; interrupted training is resumed.
     """
     from asr.training import distributed
 
@@ -74,7 +72,7 @@ def run(options: RecipeOptions) -> None:
 
 
 def train(options: RecipeOptions) -> None:
-    """Train a model on manifests that exist already; a run that was cut off goes on."""
+    """Train a model on manifests that exist already; interrupted training is resumed."""
     from asr.training import distributed
 
     this = options.open()

@@ -1,4 +1,4 @@
-"""`asr transcribe`: recordings to texts."""
+"""`asr transcribe`: transcribe recordings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Vad = Enum("Vad", {name: name for name in DETECTORS}, type=str)
 
 @dataclass(frozen=True)
 class Destination:
-    """Where transcripts go and in which formats: a folder, or standard output."""
+    """The output of transcripts, a folder or standard output, and their formats."""
 
     output: Annotated[
         Path | None,
@@ -44,7 +44,7 @@ class Destination:
         ),
     ] = None
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Transcribe again what is finished in the folder.")
+        bool, typer.Option("--overwrite", help="Replace transcripts that exist in the folder.")
     ] = False
 
     @property
@@ -57,21 +57,24 @@ class Destination:
         return None if self.output is None else Outputs(self.output, self.formats)
 
     def check(self, recordings: int | None) -> None:
-        """Refuse what standard output cannot hold; recordings: None if they are to come."""
+        """Raise `UserError` for output that standard output cannot take.
+
+        recordings: their number, or None if it is not known in advance.
+        """
         if self.output is not None:
             return
         if self.overwrite or len(self.formats) > 1:
             given = "--overwrite" if self.overwrite else f"--format {', '.join(self.formats)}"
-            raise UserError(f"{given}: name a folder for the files, -o FOLDER")
+            raise UserError(f"{given}: give a folder for the files, -o FOLDER")
         if self.formats[0] not in CHAINABLE and recordings != 1:
             count = "any number of" if recordings is None else recordings
             raise UserError(
-                f"--format {self.formats[0]}: {count} recordings need files of their own; name a "
+                f"--format {self.formats[0]}: {count} recordings need separate files; give a "
                 "folder for them, -o FOLDER"
             )
 
     def deliver(self, utterance: Utterance, transcript: Transcript, alone: bool = False) -> None:
-        """Write the files or print the transcript; alone: without its id in front."""
+        """Write the files, or print the transcript; alone: print the text without the id."""
         name = self.formats[0]
         if self.outputs is not None:
             self.outputs.write(utterance, transcript)
@@ -90,16 +93,18 @@ def transcribe(
         list[str] | None,
         typer.Argument(
             metavar="AUDIO",
-            help="Files, folders, 'patterns/**/*.mp3', manifests; - for a pipe.",
+            help="Files, folders, 'patterns/**/*.mp3', manifests; - reads standard input.",
         ),
     ] = None,
     destination: Destination = STDOUT,
     watch: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Transcribe what arrives in FOLDER, until Ctrl-C."),
+        typer.Option(
+            metavar="FOLDER", help="Transcribe each recording that arrives in FOLDER, until Ctrl-C."
+        ),
     ] = None,
     vad: Annotated[
-        Vad, typer.Option(help="How the pauses of long recordings are found.")
+        Vad, typer.Option(help="The detector that finds the pauses of long recordings.")
     ] = Vad.auto,
     engine: EngineOptions = IN_THIS_PROCESS,
     decoding: Decoding = AS_SAVED,
@@ -115,10 +120,10 @@ def transcribe(
         )
     if engine.address is not None:
         raise UserError(
-            f"--address {engine.address}: is the address of a Ray cluster; add --engine ray"
+            f"--address {engine.address}: the address of a Ray cluster needs --engine ray; add it"
         )
     if (not audio) == (watch is None):
-        raise UserError("name recordings to transcribe, or a folder with --watch FOLDER, not both")
+        raise UserError("give either recordings to transcribe, or a folder with --watch FOLDER")
     utterances = sources(audio or [])
     destination.check(None if watch is not None else len(utterances))
     recognizer = decoding.load(model)
@@ -129,16 +134,16 @@ def transcribe(
 
 
 def _transcribe_files(
-    recognizer: Recognizer, asked: Sequence[Utterance], destination: Destination, vad: str
+    recognizer: Recognizer, given: Sequence[Utterance], destination: Destination, vad: str
 ) -> None:
     from asr.recognition.transcribe import Failure, transcribe_many
 
-    outputs, utterances = destination.outputs, asked
+    outputs, utterances = destination.outputs, given
     if outputs is not None:
-        unfinished = outputs.unfinished(asked)  # also checks ids, before hours are spent
-        utterances = asked if destination.overwrite else unfinished
-    if finished := len(asked) - len(utterances):
-        note(f"{finished} of {len(asked)} finished before, left as they are (--overwrite)")
+        unfinished = outputs.unfinished(given)  # also checks the ids, before the long work
+        utterances = given if destination.overwrite else unfinished
+    if finished := len(given) - len(utterances):
+        note(f"{finished} of {len(given)} have transcripts already (--overwrite replaces them)")
     failed = []
     with seconds_bar(utterances) as advance:
         try:
@@ -148,18 +153,18 @@ def _transcribe_files(
                 if isinstance(result, Failure):
                     failed.append(result)
                 else:
-                    destination.deliver(utterance, result, alone=len(asked) == 1)
+                    destination.deliver(utterance, result, alone=len(given) == 1)
         except KeyboardInterrupt:
             if outputs is not None:
-                note("stopped; finished transcripts are written, and the same command goes on")
+                note("stopped; finished transcripts are saved; the same command resumes from here")
             raise
-    if failed and len(asked) == 1:
+    if failed and len(given) == 1:
         raise UserError(failed[0].reason)
     for failure in failed:
         say_failed("failed", failure.reason)
     if failed:
-        err.print(f"{len(failed)} of {len(asked)} could not be transcribed (see above)")
-        raise typer.Exit(2 if len(failed) == len(asked) else 1)
+        err.print(f"{len(failed)} of {len(given)} could not be transcribed (see above)")
+        raise typer.Exit(2 if len(failed) == len(given) else 1)
 
 
 def _transcribe_arrivals(
@@ -170,7 +175,7 @@ def _transcribe_arrivals(
 
     counts = ArrivalCounts()
     finished = None if destination.overwrite else destination.outputs
-    note(f"watching {folder}; Ctrl-C ends it")
+    note(f"watching {folder}; press Ctrl-C to stop")
     try:
         for utterance, result in transcribe_arrivals(recognizer, folder, counts, finished, vad):
             if isinstance(result, Failure):

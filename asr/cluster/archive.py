@@ -27,8 +27,8 @@ from asr.recognition.transcribe import WINDOW, Failure
 
 log = logging.getLogger("asr")
 
-CHUNK_S = 1800.0  # of audio per chunk, at most: the work that is lost when a worker fails
-CHUNKS_PER_WORKER = 4  # at least, so that the workers finish at about the same time
+CHUNK_S = 1800.0  # at most this much audio per chunk; it is repeated when a worker fails
+CHUNKS_PER_WORKER = 4  # at least, so that all workers finish at about the same time
 DEFAULT_DURATION_S = 60.0  # assumed for a recording of unknown duration
 
 Chunk = list[tuple[int, Utterance]]  # utterances, with their indices in the list of all
@@ -37,9 +37,10 @@ IndexedResult = tuple[int, bytes | Failure]  # the index of an utterance, and it
 
 @dataclass(frozen=True)
 class Outcome:
-    """The status of an utterance, whose audio is an absolute path.
+    """The outcome of one utterance, whose audio is an absolute path.
 
-    failure: the reason why it could not be transcribed; kept: its result existed before this run.
+    failure: the reason why it could not be transcribed, or None; kept: whether its result existed
+    before this run.
     """
 
     utterance: Utterance
@@ -56,9 +57,9 @@ def transcribe_archive(
 ) -> Iterator[Outcome]:
     """Transcribe the utterances that have no result in the folder `to`; yield each when it is done.
 
-    Each result is one line of a file `part-*.jsonl`, as `writers.jsonl` formats it, with an
-    absolute path; the order is that of completion. Failures are listed in failed.jsonl, and the
-    next run tries them again.
+    Each result is one line of a file `part-*.jsonl` in the format of `writers.jsonl`, with an
+    absolute path; the lines are in the order of completion. Failures are listed in failed.jsonl,
+    and the next run tries them again.
 
     address: HOST:PORT of a Ray cluster to which this machine belongs; by default RAY_ADDRESS, or a
     local cluster is started. overwrite: delete the existing results first. Raises `UserError` for
@@ -73,13 +74,13 @@ def transcribe_archive(
         quantized=work.quantized,
         **work.decoder,
     )
-    # Resolve "auto" here: the machines may have different packages, and the texts must not differ.
+    # Resolve "auto" here: with different packages, machines would choose different detectors.
     work = replace(work, vad=detector_name(work.vad, recognizer.rate_hz))
     del recognizer
-    asked = [replace(u, audio=os.path.abspath(u.audio)) for u in utterances]
+    given = [replace(u, audio=os.path.abspath(u.audio)) for u in utterances]
     with PartFiles(to, work.settings(), overwrite) as parts:
-        missing = list(_missing(asked, parts))
-        yield from (Outcome(u, kept=True) for u in asked if u.id in parts.done)
+        missing = list(_missing(given, parts))
+        yield from (Outcome(u, kept=True) for u in given if u.id in parts.done)
         if not missing:
             return
         with connected(address, parts.folder / "ray.log"):
@@ -120,21 +121,22 @@ def chunks(utterances: Sequence[Utterance], workers: int) -> list[Chunk]:
 # ---- on the driver -------------------------------------------------------------------------------
 
 
-def _missing(asked: Iterable[Utterance], parts: PartFiles) -> Iterable[Utterance]:
+def _missing(utterances: Iterable[Utterance], parts: PartFiles) -> Iterable[Utterance]:
+    """The utterances that have no result yet."""
     missing: dict[str, Utterance] = {}
-    for utterance in asked:
+    for utterance in utterances:
         audio = parts.done.get(utterance.id)
         other = missing.get(utterance.id, utterance)
         if audio is None:
             missing[utterance.id] = other
         elif audio != utterance.audio:
             raise UserError(
-                f"{parts.folder}: the result of id {utterance.id!r} is of {audio}, not of "
-                f"{utterance.audio}; name another folder"
+                f"{parts.folder}: the result with id {utterance.id!r} is that of {audio}, not of "
+                f"{utterance.audio}; choose another folder"
             )
         if (other.audio, other.start_s) != (utterance.audio, utterance.start_s):
             raise UserError(
-                f"id {utterance.id!r}: two recordings have this id; give one of them another"
+                f"id {utterance.id!r}: two recordings have this id; change one of the ids"
             )
     return missing.values()
 
@@ -148,7 +150,7 @@ def _transcribe(work: Work, utterances: Sequence[Utterance]) -> Iterator[Indexed
     gpu = work.device.startswith("cuda") or (work.device == "auto" and resources.get("GPU", 0) >= 1)
     workers = int(resources.get("GPU" if gpu else "CPU", 0))
     if not workers:
-        raise UserError(f"the Ray cluster has no {'GPU' if gpu else 'CPU'}; add a machine with one")
+        raise UserError(f"the Ray cluster has no {'GPU' if gpu else 'CPU'}; add a machine that has")
     attempts = ray.remote(num_cpus=0)(AttemptCounter)
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     arguments = {
@@ -162,7 +164,7 @@ def _transcribe(work: Work, utterances: Sequence[Utterance]) -> Iterator[Indexed
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    # Ray resubmits the chunk of a failed worker without limit; `AttemptCounter` ends that.
+    # Ray retries the chunk of a failed worker without limit; `AttemptCounter` limits the retries.
     job = ray.data.from_items(items, override_num_blocks=len(items)).flat_map(
         Worker,
         fn_constructor_kwargs=arguments,
@@ -199,7 +201,7 @@ def _result(utterance: Utterance, row: Mapping[str, Any]) -> bytes | Failure:
 
 
 def _cause(error: Exception) -> str:
-    """The last non-empty line of the message; before it Ray puts the workers' tracebacks."""
+    """The last non-empty line of the message; the lines above are tracebacks of the workers."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].removeprefix("asr.errors.UserError: ") if lines else type(error).__name__
 

@@ -57,13 +57,13 @@ def connected(address: str | None, messages: Path) -> Iterator[None]:
             if address is None:
                 raise Failed(f"Ray could not be started here: {reason}") from None
             raise UserError(
-                f"address {address}: refuses the connection: {reason}; if the cluster has a "
-                "token, it is needed here too, with RAY_AUTH_MODE=token"
+                f"address {address}: refuses the connection: {reason}; if the cluster uses a "
+                "token, set it here too, with RAY_AUTH_MODE=token"
             ) from None
         try:
             yield
         finally:
-            with redirect_stdout(file):  # Ray prints the repeated messages that it held back
+            with redirect_stdout(file):  # Ray now prints the repeated messages that it withheld
                 ray.shutdown()
 
 
@@ -72,7 +72,8 @@ def _check_reachable(address: str) -> None:
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or "/" in host:
         raise UserError(
-            f"address {address}: write HOST:PORT or auto; this must be a machine of the cluster"
+            f"address {address}: must be HOST:PORT or auto; with auto, this machine must belong to "
+            "the cluster"
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()

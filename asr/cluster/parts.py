@@ -1,4 +1,4 @@
-"""A folder of results in part files, which later runs complete."""
+"""A folder of results in part files, to which later runs add the missing results."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ PART_S = 60.0  # interval between part files: the work lost when the process is 
 class PartFiles:
     """Results as JSON lines in `part-00000.jsonl` etc., each written atomically; a context manager.
 
-    folder: created if it does not exist. settings: everything that the texts depend on, as JSON
-    types; stored in job.json, so that the results of different models are never mixed.
-    overwrite: delete the existing results.
+    folder: created if it does not exist. settings: all settings that the texts depend on, as JSON
+    types; they are stored in job.json, so that results of different models are never mixed.
+    overwrite: whether to delete the existing results. part_rows, part_s: a part is written when it
+    has this many rows, or after this many seconds.
 
     `done` maps the id of each existing result to its audio. Raises `UserError` when the existing
     results have other settings, a part is damaged, or another process is writing to the folder.
@@ -117,10 +118,13 @@ class PartFiles:
                 id, audio = row["id"], row["audio"]
             except (ValueError, TypeError, KeyError) as error:
                 raise UserError(
-                    f"{path}:{number}: not a result ({error}); delete the line to transcribe again"
+                    f"{path}:{number}: not a result ({error}); delete the line to transcribe its "
+                    "recording again"
                 ) from None
             if id in self.done:
-                raise UserError(f"{path}:{number}: id {id!r} has a result already; delete one")
+                raise UserError(
+                    f"{path}:{number}: id {id!r} has a result already; delete one of the lines"
+                )
             self.done[id] = audio
 
     def _unlock(self) -> None:
@@ -139,7 +143,7 @@ def _lock(folder: Path) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
-        raise UserError(f"{folder}: another run is writing here; wait for it to end") from None
+        raise UserError(f"{folder}: another run is writing here; wait until it ends") from None
     return lock
 
 
@@ -154,5 +158,5 @@ def _compare(job: Path, settings: Mapping[str, Any]) -> None:
         if written.get(name) != value:
             raise UserError(
                 f"{job.parent}: has results with another {name}: {written.get(name)}, not {value}; "
-                "name another folder"
+                "choose another folder"
             )

@@ -19,7 +19,7 @@ from asr.recognition.transcribe import Failure, Result, transcribe_many
 from asr.transcript import Transcript
 from asr.transcript.writers import jsonl
 
-MAX_ATTEMPTS = 2  # of a chunk whose worker fails; then of each of its recordings alone
+MAX_ATTEMPTS = 2  # per chunk; if both fail, also per recording of the chunk, each one alone
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Work:
     quantized: bool = False
 
     def files(self) -> dict[str, bytes]:
-        """The content of the model and of the language model, by a name with the same suffixes."""
+        """{name: content} of the model file and of the language model; names keep the suffixes."""
         files = {"model.asr": self.model.read_bytes()}
         if self.lm is not None:
             files[f"lm{''.join(self.lm.suffixes)}"] = self.lm.read_bytes()
         return files
 
     def settings(self) -> dict[str, Any]:
-        """Everything that the texts depend on, with a digest in place of each file."""
+        """All settings that the texts depend on, with a digest instead of each file."""
         return {
             "model": _digest(self.model),
             "language model": None if self.lm is None else _digest(self.lm),
@@ -121,7 +121,10 @@ class Worker:
             return [(utterance, Failure(utterance, " ".join(reason.split())))]
 
     def _isolated(self, index: int, utterance: Utterance) -> Result:
-        """Transcribe one recording of a chunk whose workers failed, to find the one at fault."""
+        """Transcribe one recording of a chunk that made its workers fail.
+
+        This finds the recording that is the cause.
+        """
         import ray
 
         task = f"recording {index}"

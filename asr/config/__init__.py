@@ -1,7 +1,7 @@
-"""Typed configuration: a YAML file and `section.key=value` overrides; unknown keys are refused.
+"""Typed configuration: a YAML file and `section.key=value` overrides; unknown keys are errors.
 
-Every default is a choice that can be read; a recipe states only what differs. A setting that has no
-effect beside the others is refused, so what a configuration says is what happens.
+Every setting has a default, and a recipe states only the values that differ. A setting that has no
+effect in combination with the others is an error, so every setting of a recipe has an effect.
 """
 
 from asr.config.augment import POLICIES, AugmentConfig, SpecAugmentConfig

@@ -15,8 +15,7 @@ class DataConfig(Section):
 
     folder: str | None = Field(
         None,
-        description="The folder that prepare.py writes and that holds the manifests; data/NAME "
-        "when it is null.",
+        description="The folder to which prepare.py writes, with the manifests; null: data/NAME.",
     )
     train: str = Field(
         "train.jsonl",
@@ -33,21 +32,21 @@ class DataConfig(Section):
         "under its file's name.",
     )
     prepare: dict[str, str | int | float | bool] = Field(
-        {}, description="The options of the recipe's prepare.py, by their names."
+        {}, description="Options of the recipe's prepare.py: {name: value}."
     )
     min_duration_s: float = Field(
         0.05,
         ge=0,
-        description="Training utterances that are shorter, in seconds, are left out and listed.",
+        description="Training utterances shorter than this many seconds are left out and listed.",
     )
     max_duration_s: float = Field(
         30.0,
         gt=0,
-        description="Training utterances that are longer, in seconds, are left out and listed: "
-        "the longest utterance decides how much memory its batch takes.",
+        description="Training utterances longer than this many seconds are left out and listed; "
+        "the longest utterance determines the memory that its batch needs.",
     )
     shuffle_shards: Annotated[int, shards("train")] = Field(
-        16, ge=1, description="How many shards are shuffled together in an epoch."
+        16, ge=1, description="The number of shards whose utterances are shuffled together."
     )
 
     @model_validator(mode="after")
@@ -105,7 +104,7 @@ class TextConfig(Section):
 
 
 class TokenizerConfig(Section):
-    """The units that the model writes."""
+    """The units that the model outputs."""
 
     kind: Literal["characters", "bpe", "unigram"] = Field(
         "characters",
@@ -115,5 +114,5 @@ class TokenizerConfig(Section):
     vocab_size: Annotated[int, one_of("kind", "bpe", "unigram")] = Field(
         500,
         ge=4,
-        description="The number of pieces; lowered when the training texts do not have as many.",
+        description="The number of pieces; it is lowered if the training texts yield fewer.",
     )

@@ -15,15 +15,15 @@ class DecoderConfig(Section):
     beam: int = Field(
         1,
         ge=1,
-        description="The prefixes that are kept after each frame; 1 is greedy decoding, the best "
-        "path.",
+        description="The number of prefixes kept after each frame; 1 is greedy (best-path) "
+        "decoding.",
     )
     lm_weight: Annotated[float, above("beam", 1)] = Field(
         0.5, ge=0, description="The weight of ln P(text) of the language model, if there is one."
     )
     word_bonus: Annotated[float, above("beam", 1)] = Field(
         0.0,
-        description="The score added for each word, as a language model prefers short texts.",
+        description="The score added for each word, because a language model prefers short texts.",
     )
     unknown_score: Annotated[float, above("beam", 1)] = Field(
         -15.0, le=0, description="The ln P of a word that the language model does not know."
@@ -33,30 +33,30 @@ class DecoderConfig(Section):
     )
     lexicon: Annotated[tuple[str, ...] | str | None, above("beam", 1)] = Field(
         None,
-        description="The only words that may be written: a list, or a text file of words "
-        "separated by white space, whose words a model file takes over; null allows any word.",
+        description="The only words that transcripts may contain: a list, or a text file of words "
+        "separated by white space, which is copied into a model file; null allows any word.",
     )
     token_min_logp: Annotated[float, above("beam", 1)] = Field(
         -7.0,
         le=0,
         allow_inf_nan=True,
-        description="Tokens whose ln P in a frame is lower are not tried in it, except the "
-        "blank and the likeliest token.",
+        description="Tokens with a lower ln P are not tried in a frame, except the blank and the "
+        "likeliest token.",
     )
     tokens_per_frame: Annotated[int, above("beam", 1)] = Field(
-        40, ge=1, description="The greatest number of tokens, likeliest first, tried in a frame."
+        40, ge=1, description="The maximum number of tokens, likeliest first, tried in a frame."
     )
     beam_margin: Annotated[float, above("beam", 1)] = Field(
         15.0,
         ge=0,
         allow_inf_nan=True,
-        description="Prefixes whose score is lower than the best by more than this are dropped.",
+        description="Prefixes with a score below the best score minus beam_margin are dropped.",
     )
     confidence_scale: float = Field(
         1.0,
         gt=0,
         description="A word's confidence c becomes sigmoid(confidence_scale * logit(c) + "
-        "confidence_shift), as CTC is too sure of itself.",
+        "confidence_shift), because CTC is overconfident.",
     )
     confidence_shift: float = Field(
         0.0, description="The shift of a word's confidence; see confidence_scale."
@@ -88,8 +88,8 @@ class LanguageModelConfig(Section):
 
     texts: list[str] = Field(
         [],
-        description="What the n-gram is estimated from: manifests of data.folder, or text files "
-        "and manifests by their paths; [] estimates none.",
+        description="The texts from which the n-gram is estimated: manifests in data.folder, or "
+        "paths of text files and manifests; [] estimates none.",
     )
     order: Annotated[int, given("texts")] = Field(
         3, ge=1, le=6, description="The order of the n-gram: 3 is a trigram."

@@ -57,9 +57,9 @@ class FeatureConfig(Section):
         None,
         gt=0,
         le=120,
-        description="A floor this many dB below the utterance's loudest bin is added to the power "
-        "of each bin, so that pauses look alike in all recordings; null takes a fixed floor, the "
-        "power of rounding to 16 bits.",
+        description="A floor this many dB below the loudest bin of the utterance is added to the "
+        "power of each bin, so that pauses are alike in all recordings; null: a fixed floor, the "
+        "power of 16-bit rounding noise.",
     )
     dither: float = Field(
         1e-5,
@@ -140,7 +140,7 @@ class ModelConfig(Section):
 
     preset: Literal["tiny", "small", "base", "large", "deepspeech2"] = Field(
         "small",
-        description="The design, which sets layers, hidden and dropout where they are not given.",
+        description="The design; it sets layers, hidden and dropout unless they are given.",
     )
     subsampling: Literal[2, 4, 8] = Field(
         4, description="The number of feature frames for each frame of the model."
@@ -162,7 +162,7 @@ class ModelConfig(Section):
     bidirectional: bool = Field(
         True,
         description="Whether layers read in both directions; false makes the model causal: an "
-        "output depends on no audio after it but the rest of its own windows.",
+        "output depends on no audio after the windows of its own frames.",
     )
     edge: Annotated[int, BIDIRECTIONAL, NO_MFCC] = Field(
         0,
@@ -186,7 +186,7 @@ class ModelConfig(Section):
     )
     inter_ctc: list[int] = Field(
         [],
-        description="The layers, counted from 1, after which the head has a CTC loss as well.",
+        description="The layers, counted from 1, whose outputs get a CTC loss (by the head) too.",
     )
     self_conditioned: Annotated[bool, given("inter_ctc")] = Field(
         False,

@@ -1,4 +1,4 @@
-"""Reading a configuration: YAML and `section.key=value` overrides in, one line for a mistake."""
+"""Read a configuration from YAML and `section.key=value` overrides; an error is one line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from asr.errors import UserError
 
 
 def to_yaml(config: Config) -> str:
-    """The resolved configuration: every setting that has an effect, presets spelled out."""
+    """The resolved configuration: every setting that has an effect, with the values of presets."""
     values = config.model_dump(mode="json")
     for section, name, other, needs in Config.conditions():
         if not needs.holds(config[other]):
@@ -28,12 +28,12 @@ def to_yaml(config: Config) -> str:
 
 
 def from_yaml(data: str | bytes) -> Any:
-    """What `to_yaml` wrote, as plain values; ten times as fast as PyYAML's own parser."""
+    """Parse the output of `to_yaml` to plain values; ten times as fast as PyYAML's own parser."""
     return yaml.load(data, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def override(key: str, value: Any) -> str:
-    """The override `key=value` of a Python value; text is taken as YAML, as on a command line."""
+    """The override `key=value` for a Python value; a string is parsed as YAML."""
     if isinstance(value, (list, tuple, set, frozenset)):
         value = json.dumps(list(value))
     elif value is None:
@@ -42,7 +42,7 @@ def override(key: str, value: Any) -> str:
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that occurs twice, of which YAML would silently drop the first."""
+    """Raises an error if a key occurs twice; PyYAML would silently drop the first one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
@@ -57,11 +57,11 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
-    """Read a YAML file, then apply `section.key=value` overrides, later ones winning.
+    """Read a YAML file, then apply `section.key=value` overrides; later ones take precedence.
 
-    An override also drops the settings of the file that have no effect beside its value, such as
-    `tokenizer.vocab_size` with `tokenizer.kind=characters`. Raises `UserError` that names the file
-    (or the override), the key, and the nearest valid key.
+    An override also drops the settings of the file that have no effect with its value, such as
+    `tokenizer.vocab_size` with `tokenizer.kind=characters`. Raises `UserError`, which names the
+    file (or the override), the key, and the most similar valid key.
     """
     path = Path(path)
     try:
@@ -76,13 +76,13 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
 
 
 def parse(values: Any, source: str, overrides: Iterable[str] = ()) -> Config:
-    """Like `load`, for values in memory; `source` names them in errors."""
+    """Like `load`, for values in memory. source: their name in error messages."""
     if not isinstance(values, dict):
         raise UserError(f"{source}: expected `key: value` lines, found {type(values).__name__}")
     values = copy.deepcopy(values)
     overridden: dict[str, str] = {}
     replaced: set[str] = set()  # settings of the file whose values a policy's have replaced
-    # A preset or policy is applied first: it replaces what another one has filled in.
+    # A preset or policy is applied first, because it replaces the values of another one.
     groups = ("model.preset=", "model.streaming=", "augment.strength=")
     for override in sorted(overrides, key=lambda text: not text.startswith(groups)):
         key, equals, text = override.partition("=")
@@ -120,7 +120,7 @@ def _put(values: dict, keys: list[str], value: Any) -> None:
 
 
 def _drop_idle(values: dict, changed: Collection[str], overridden: Collection[str]) -> None:
-    """Remove the settings of the file that the values of `changed` ones leave without effect."""
+    """Remove settings of the file that have no effect because of the values of `changed` ones."""
     for section, name, other, needs in Config.conditions():
         at, _, key = other.partition(".")
         if other in changed and f"{section}.{name}" not in overridden:
@@ -130,13 +130,13 @@ def _drop_idle(values: dict, changed: Collection[str], overridden: Collection[st
 
 
 def _explain(error: ValidationError, source: str, overridden: Mapping[str, str]) -> str:
-    """One line for the first thing that is wrong."""
+    """The first validation error as one line."""
     first = error.errors(include_url=False)[0]
     section = "".join(f"{part}." for part in first["loc"])
     key = section.removesuffix(".")
     if first["type"] == "setting":  # ours: it names the setting and its value
         key = section + first["ctx"]["key"]
-    # An override may be wrong in a part of its value, or give a part to what has none.
+    # The error may be in a part of the value of an override, or in a key above the override.
     related = [o for k, o in overridden.items() if f"{k}.".startswith(f"{key}.") and key]
     related += [o for k, o in overridden.items() if f"{key}.".startswith(f"{k}.")]
     where = f"override {related[-1]!r}" if related else source
@@ -154,7 +154,7 @@ def _explain(error: ValidationError, source: str, overridden: Mapping[str, str])
 
 
 def _nearest(key: str) -> str | None:
-    """The valid dotted key that is most like `key`, if one is."""
+    """The valid dotted key that is most similar to `key`, or None."""
     valid = list(Config.model_fields)
     for name, section in Config.sections().items():
         valid += [f"{name}.{sub}" for sub in section.model_fields]

@@ -1,4 +1,4 @@
-"""The whole configuration, and what its sections ask of one another."""
+"""The whole configuration, and the checks across its sections."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Config(Section):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         description="The name of the model and of its run folder, runs/NAME.",
     )
-    # By name, because type checkers do not see a default without it.
+    # `default` is a keyword argument because type checkers do not recognize it otherwise.
     seed: int = Field(
         default=0,
         ge=0,
@@ -81,7 +81,7 @@ class Config(Section):
             raise refuse(
                 "train.batch_s",
                 f"{self.train.batch_s:g} is less than data.max_duration_s {longest_s:g}{at}: "
-                "one utterance must fit in a batch",
+                "the longest utterance must fit in a batch",
             )
         return self
 

@@ -1,4 +1,4 @@
-"""What every section of the configuration is made of, and which settings depend on others."""
+"""The base class of configuration sections, and the conditions on which settings depend."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ MANIFESTS = (".jsonl", ".tsv", ".csv")
 class Needs:
     """Marks a setting that has an effect only if another setting has certain values.
 
-    It stands in the annotation, `Annotated[float, one_of("optimizer", "sgd")]`, and the section
-    refuses the setting where the condition does not hold and its value is not the default.
+    It is part of the annotation, as in `Annotated[float, one_of("optimizer", "sgd")]`. If the
+    condition does not hold and the value is not the default, validation fails.
     """
 
-    key: str  # the other setting: of the same section, or SECTION.KEY
-    holds: Callable[[Any], bool]  # of the value of `key`
+    key: str  # the other setting: KEY in the same section, or SECTION.KEY
+    holds: Callable[[Any], bool]  # whether a value of `key` fulfills the condition
     condition: str  # in words, for messages and help: "optimizer=sgd"
 
 
@@ -37,7 +37,7 @@ def above(key: str, least: int = 0) -> Needs:
 
 
 def given(key: str) -> Needs:
-    """`key` is neither null nor empty."""
+    """The condition that `key` is neither null nor empty."""
     return Needs(key, bool, key)
 
 
@@ -46,7 +46,7 @@ def without(key: str) -> Needs:
 
 
 def shards(key: str) -> Needs:
-    """`key` names a folder of shards rather than a manifest."""
+    """The condition that `key` names a folder of shards, not a manifest."""
     return Needs(key, lambda value: not str(value).endswith(MANIFESTS), f"shards as {key}")
 
 
@@ -60,7 +60,7 @@ class Section(BaseModel):
 
     @classmethod
     def needs(cls) -> Iterator[tuple[str, Needs]]:
-        """(setting, a condition for it) of this section, without its subsections."""
+        """Each pair (setting, condition) of this section, without subsections."""
         for name, field in cls.model_fields.items():
             yield from ((name, one) for one in field.metadata if isinstance(one, Needs))
 
@@ -73,9 +73,9 @@ class Section(BaseModel):
 
 
 def require_effect(section: Section, name: str, needs: Needs, other: Any, prefix: str = "") -> None:
-    """Raise an error where `section.name` is set although `other`, of `needs.key`, makes it idle.
+    """Raise an error if `section.name` is set but has no effect. other: the value of `needs.key`.
 
-    The default is let through: a resolved configuration may state it.
+    The default value is accepted, because a resolved configuration may state it.
     """
     value = getattr(section, name)
     if needs.holds(other) or value == type(section).model_fields[name].get_default():
@@ -97,14 +97,14 @@ def _plain(value: Any) -> str:
 
 
 def require_range(section: Section, low: str, high: str) -> None:
-    """Raise an error where setting `low` is above setting `high`."""
+    """Raise an error if setting `low` is above setting `high`."""
     least, most = getattr(section, low), getattr(section, high)
     if least > most:
         raise refuse(low, f"{least:g} is above {high} {most:g}; give {low} <= {high}")
 
 
 def require_order(section: Section, names: Collection[str]) -> None:
-    """Raise an error where one of these settings is a range [min, max] whose min is above max."""
+    """Raise an error if one of these settings, a range [min, max], has min above max."""
     for name in names:
         low, high = getattr(section, name)
         if low > high:

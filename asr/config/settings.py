@@ -1,4 +1,4 @@
-"""Every setting with its default, its values and its meaning, for people to read."""
+"""Descriptions of all settings: default, allowed values and meaning."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ TYPES = {int: "integer", float: "number", str: "text", bool: "true or false"}
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting that a recipe, an override or a model file can give."""
+    """The description of one setting."""
 
-    key: str  # "train.epochs"
-    default: Any  # None where there is none, as for `name`
-    values: str  # what it accepts: "integer, at least 1"
+    key: str  # such as "train.epochs"
+    default: Any  # None if there is none, as for `name`
+    values: str  # the values it accepts, such as "integer, at least 1"
     meaning: str  # a sentence
-    conditions: tuple[str, ...] = ()  # it has an effect only with these: "optimizer=sgd"
+    conditions: tuple[str, ...] = ()  # conditions for an effect, such as "optimizer=sgd"
 
 
 def settings() -> list[Setting]:

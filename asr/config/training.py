@@ -13,24 +13,24 @@ class TrainConfig(Section):
     """How a model is trained: steps, learning rate, losses, averaging, devices."""
 
     init_from: str | None = Field(
-        None, description="A model file whose weights replace the random ones at the start."
+        None, description="A model file with whose weights training starts (fine-tuning)."
     )
     freeze_steps: Annotated[int, given("init_from")] = Field(
         0,
         ge=0,
-        description="The number of first steps in which only the head and new layers learn.",
+        description="For this many steps, only the head and new layers are trained.",
     )
     layer_decay: Annotated[float, given("init_from")] = Field(
         1.0,
         gt=0,
         le=1,
-        description="The factor of the learning rate from each layer to the one below it.",
+        description="The learning rate of each layer is that of the layer above times this factor.",
     )
     epochs: int = Field(30, ge=1, description="The number of passes over the training set.")
     batch_s: PositiveFloat | Literal["auto"] = Field(
         160.0,
-        description="The seconds of audio, padding included, in a step of all processes; auto "
-        "takes the most that fits in memory and leaves 100 steps in an epoch.",
+        description="The seconds of audio, including padding, per step over all processes; auto "
+        "chooses the largest value that fits in memory and gives at least 100 steps per epoch.",
     )
     learning_rate: float = Field(1e-3, gt=0, description="The peak of the learning rate.")
     optimizer: Literal["adamw", "sgd"] = Field(
@@ -41,7 +41,7 @@ class TrainConfig(Section):
     )
     weight_decay: float = Field(1e-2, ge=0, description="The weight decay of the optimizer.")
     warmup: float = Field(
-        0.1, ge=0, le=1, description="The share of all steps in which the learning rate rises."
+        0.1, ge=0, le=1, description="The share of all steps that the linear warm-up takes."
     )
     schedule: Literal["cosine", "plateau", "noam", "exponential"] = Field(
         "cosine",
@@ -50,7 +50,9 @@ class TrainConfig(Section):
         "after each epoch.",
     )
     patience: Annotated[int, one_of("schedule", "plateau")] = Field(
-        2, ge=1, description="The validations without gain before the learning rate is halved."
+        2,
+        ge=1,
+        description="The learning rate is halved after this many validations without improvement.",
     )
     anneal: Annotated[float, one_of("schedule", "exponential")] = Field(
         1.1, ge=1, description="The divisor of the learning rate after each epoch."
@@ -58,61 +60,65 @@ class TrainConfig(Section):
     early_stopping: int | None = Field(
         None,
         ge=1,
-        description="The validations without gain that end training early; null never does.",
+        description="Training ends after this many validations without improvement; null: never.",
     )
     max_minutes: float | None = Field(
         None,
         gt=0,
-        description="Training ends after the step in which this time in minutes is over, "
+        description="Training ends after the first step that exceeds this time in minutes, "
         "regardless of the schedule; the best validated weights are kept.",
     )
     clip_norm: float = Field(
-        5.0, gt=0, description="The norm to which larger gradients are scaled down."
+        5.0, gt=0, description="Gradients with a larger norm are scaled down to this norm."
     )
     accumulate: int = Field(
         1,
         ge=1,
-        description="The number of passes whose gradients are added in a step, for batches that "
-        "do not fit in memory.",
+        description="The number of passes per step whose gradients are summed, for batches that do "
+        "not fit in memory at once.",
     )
     inter_ctc_weight: Annotated[float, given("model.inter_ctc")] = Field(
-        0.3, ge=0, lt=1, description="The share of the loss that comes from inner layers."
+        0.3,
+        ge=0,
+        lt=1,
+        description="The weight w in (1 - w) * CTC of the last layer + w * mean CTC of the layers "
+        "of inter_ctc.",
     )
     cr_ctc_weight: float = Field(
         0.0,
         ge=0,
         description="The weight of the consistency loss between two masked views of each "
-        "utterance (CR-CTC); 0.2 is usual, 0 leaves it out.",
+        "utterance (CR-CTC); 0.2 is usual, 0 turns it off.",
     )
     entropy_weight: float = Field(
         0.0,
         ge=0,
-        description="The loss becomes loss - entropy_weight * H(emissions), which makes the "
-        "outputs softer.",
+        description="entropy_weight * H(emissions) is subtracted from the loss, which makes the "
+        "outputs less peaked.",
     )
     ema: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="The decay in each step of an exponential moving average of the weights; "
-        "0.999 is usual, 0 leaves it out.",
+        description="The decay per step of an exponential moving average of the weights; 0.999 is "
+        "usual, 0 turns it off.",
     )
     average_best: int = Field(
         1,
         ge=1,
-        description="The number of best validations whose weights are averaged at the end.",
+        description="The weights of this many best validations are averaged at the end.",
     )
     keep_checkpoints: int = Field(
-        2, ge=1, description="The number of latest checkpoints that are kept."
+        2, ge=1, description="The number of newest checkpoints that are kept."
     )
     deterministic: bool = Field(
         False,
-        description="Whether a GPU uses slower kernels that give the same sums in every run.",
+        description="Whether a GPU uses slower kernels with the same results in every run.",
     )
     precision: Literal["no", "auto", "bf16", "fp16"] = Field(
         "no",
-        description="The mixed precision of training: no is float32 throughout, auto takes bf16 "
-        "where the device computes in it and else no. Weights and recognition stay in float32.",
+        description="The mixed precision of training; no: float32 only; auto: bf16 if the device "
+        "computes in it, otherwise no. Weights and recognition stay in float32.",
     )
     workers: int = Field(
         1, ge=0, description="The number of processes that read and augment audio."
@@ -120,21 +126,22 @@ class TrainConfig(Section):
     threads: int | None = Field(
         None,
         ge=1,
-        description="The threads of torch on a CPU; the cores that workers leave when it is null.",
+        description="The number of torch threads on a CPU; null: the cores minus the workers.",
     )
     checkpoint_minutes: float = Field(
         5.0,
         gt=0,
-        description="The minutes from one checkpoint to the next; there is one after each epoch "
-        "as well.",
+        description="A checkpoint is written after this many minutes, and after each epoch.",
     )
-    validate_every: int = Field(1, ge=1, description="The epochs from one validation to the next.")
+    validate_every: int = Field(
+        1, ge=1, description="The number of epochs from one validation to the next."
+    )
     log_every: int = Field(
-        10, ge=1, description="The steps from one log entry, a mean over them, to the next."
+        10, ge=1, description="The number of steps over which each log entry is averaged."
     )
     wandb: str | None = Field(
         None, description="A project of Weights & Biases to which training is logged as well."
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
-        "auto", description="The device; auto takes CUDA, else MPS, else the CPU."
+        "auto", description="The device; auto chooses CUDA, otherwise MPS, otherwise the CPU."
     )

@@ -1,1 +1,1 @@
-"""Manifests of utterances, and their road to batches."""
+"""Manifests of utterances: import, checks, augmentation, shards and batches for training."""

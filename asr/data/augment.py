@@ -1,7 +1,7 @@
 """Augmentation of waveforms in training.
 
-The modules take (N,) samples at `rate_hz` and a generator, so that an utterance is changed in the
-same way in any process; each epoch has other generators.
+The modules take samples (N,) at `rate_hz` and a random generator. The generator is seeded for each
+utterance and epoch, so that the result does not depend on the process that computes it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from asr.config import AugmentConfig
 from asr.errors import UserError
 
 SPEED_OF_SOUND_M_S = 343.0
-TINY = 1e-20  # keeps a division by the power of silence finite
+TINY = 1e-20  # added to the power of silence, so that a division by it is finite
 
 
 def _uniform(low: float, high: float, generator: torch.Generator) -> float:
@@ -29,7 +29,7 @@ def _uniform(low: float, high: float, generator: torch.Generator) -> float:
 
 
 def _cut(samples: Tensor, n: int) -> Tensor:
-    """(n,) samples: resampling there and back may add or lose one."""
+    """The samples cut or padded to (n,); resampling there and back may change the length by one."""
     return nn.functional.pad(samples, (0, n - len(samples)))
 
 
@@ -38,17 +38,17 @@ def _power(samples: Tensor) -> float:
 
 
 def change_speed(samples: Tensor, factor: float, rate_hz: int) -> Tensor:
-    """Play faster or slower: pitch and formants move too (Ko et al. 2015)."""
+    """Play faster by `factor`, which also shifts pitch and formants (Ko et al. 2015)."""
     played_hz = round(rate_hz * factor)
     return torch.from_numpy(audio.resample(samples.numpy(), played_hz, rate_hz))
 
 
 class SilencePadding(nn.Module):
-    """Add up to `pad_silence_s` of noise, 30 to 80 dB below the utterance, before and after it, as
-    recordings and chunks of long recordings have it.
+    """Add up to `pad_silence_s` seconds of noise, 30 to 80 dB below the utterance, at both edges.
 
-    Each of the two edges is padded with probability `p`. A model that has met no tight cuts
-    misreads them: with p = 1, short words at an edge are the first to go wrong.
+    Recordings and the chunks of long recordings have such pauses. Each edge is padded with
+    probability `p`. With p = 1 the model never sees recordings without pauses at their edges, and
+    then misrecognizes short words there.
     """
 
     def __init__(self, pad_silence_s: float, rate_hz: int, p: float = 1.0):
@@ -68,7 +68,7 @@ class SilencePadding(nn.Module):
 
 
 class Gain(nn.Module):
-    """Change the level by up to `decibels`."""
+    """Change the level by a random number of decibels between -`decibels` and `decibels`."""
 
     def __init__(self, decibels: float):
         super().__init__()
@@ -79,10 +79,10 @@ class Gain(nn.Module):
 
 
 class Recordings:
-    """The audio files below a folder, whose headers are read at once.
+    """The audio files below a folder, with their durations.
 
-    Raises `UserError` that names the setting and the folder if it has no audio, or the file if it
-    cannot be read.
+    setting: its name, for messages. Raises `UserError`, which names the setting, if the folder has
+    no audio or a file cannot be read.
     """
 
     def __init__(self, folder: str, rate_hz: int, setting: str):
@@ -96,7 +96,10 @@ class Recordings:
         self.durations_s = [one.duration_s for one in found]
 
     def whole(self, generator: torch.Generator) -> Tensor:
-        """(N,) the first channel of a random file: the channels of an array differ in time."""
+        """The first channel of a random file, (N,).
+
+        Channels are not averaged, because those of a microphone array are shifted in time.
+        """
         index = torch.randint(len(self.paths), (), generator=generator)
         found = audio.read(self.paths[index], self.rate_hz, channel=0)
         if not found.any():
@@ -104,7 +107,7 @@ class Recordings:
         return torch.from_numpy(found)
 
     def segment(self, n: int, generator: torch.Generator) -> Tensor:
-        """(n,) a random segment of a random file, which is repeated if it is too short."""
+        """A random segment of a random file, (n,); a file that is too short is repeated."""
         index = torch.randint(len(self.paths), (), generator=generator)
         left_s = self.durations_s[index] - n / self.rate_hz
         start_s = _uniform(0.0, max(0.0, left_s), generator)
@@ -117,8 +120,10 @@ class Recordings:
 
 
 class Noise(nn.Module):
-    """Add noise at a random signal-to-noise ratio in the range `snr_db`, the power of the whole
-    utterance over that of the noise: segments of recordings, or `colored` noise without them.
+    """Add noise at a random signal-to-noise ratio in the range `snr_db`.
+
+    The ratio is power of the whole utterance / power of the noise. The noise is a segment of a
+    recording, or `colored` noise if there are no recordings.
     """
 
     def __init__(self, snr_db: tuple[float, float], recordings: Recordings | None):
@@ -133,18 +138,19 @@ class Noise(nn.Module):
 
 
 def colored(n: int, generator: torch.Generator) -> Tensor:
-    """(n,) stationary noise whose power falls as 1 / f^k, k in [0, 2): white, pink, brown."""
+    """Stationary noise (n,) with power proportional to 1 / f^k for a random k in [0, 2)."""
     size = fast_length(n)
     slope = _uniform(0.0, 2.0, generator)
-    # The spectrum of white noise is white noise: drawing it saves one of two transforms.
+    # The spectrum of white noise is white noise, so drawing the spectrum saves a transform.
     spectrum = torch.randn(size // 2 + 1, generator=generator, dtype=torch.complex64)
     bins = torch.arange(len(spectrum)).clamp(min=max(1, size // 400))  # flat below 40 Hz at 16 kHz
     return torch.fft.irfft(spectrum * bins.float() ** (-slope / 2), size)[:n]
 
 
 class Reverb(nn.Module):
-    """Convolve with the impulse response of a room: a recorded one, or a `simulated` one without
-    recordings. The direct sound keeps its time, and the utterance its level.
+    """Convolve with the impulse response of a room, recorded or `simulated`.
+
+    The direct sound stays at the same time, and the level of the utterance does not change.
     """
 
     def __init__(self, fade_s: tuple[float, float], rate_hz: int, recordings: Recordings | None):
@@ -167,7 +173,7 @@ class Reverb(nn.Module):
 
 
 def simulated(fade_s: float, rate_hz: int, generator: torch.Generator) -> Tensor:
-    """(N,) direct sound, early echoes, and a tail that falls by 60 dB in `fade_s` seconds."""
+    """A room impulse response (N,): direct sound, and echoes that fall by 60 dB in `fade_s`."""
     time_s = torch.arange(max(1, round(fade_s * rate_hz))) / rate_hz
     room = torch.randn(len(time_s), generator=generator) * 10 ** (-3 * time_s / fade_s)
     first = round(_uniform(1.0, 5.0, generator) / SPEED_OF_SOUND_M_S * rate_hz)
@@ -179,8 +185,11 @@ def simulated(fade_s: float, rate_hz: int, generator: torch.Generator) -> Tensor
 
 
 def fast_length(n: int) -> int:
-    """The next length without a prime factor above 5, whose FFT is about five times as fast as that
-    of a length with a large prime factor (tools/bench_augment.py)."""
+    """The smallest length of at least n that is 2^i times 1, 3, 5, 9 or 15.
+
+    Its FFT is about five times as fast as that of a length with a large prime factor
+    (tools/bench_augment.py).
+    """
     return min(k << max(0, math.ceil(n / k) - 1).bit_length() for k in (1, 3, 5, 9, 15))
 
 
@@ -212,7 +221,7 @@ class Codec(nn.Module):
     libsndfile removes the delay of the encoders, so times do not change.
     """
 
-    RATES_HZ = (8000, 12000, 16000, 24000, 48000)  # that all three support
+    RATES_HZ = (8000, 12000, 16000, 24000, 48000)  # rates that all three codecs support
     KINDS = (  # container, codec, range of libsndfile's compression level: 0 to 1, the worst
         ("OGG", "VORBIS", 0.7, 1.0),  # 24 to 45 kbit/s at 16 kHz
         ("OGG", "OPUS", 0.9, 1.0),  # 6 to 32 kbit/s
@@ -242,10 +251,10 @@ class Codec(nn.Module):
 
 
 class WaveformAugment(nn.Module):
-    """All configured changes, in their order in a real recording: voice, room, noise, line.
+    """All configured changes, in the order of a real recording: voice, room, noise, line.
 
-    The speed is an argument, because batches are planned by the lengths that it leads to. Raises
-    `UserError` if a folder of recordings cannot be used.
+    The speed is an argument of `forward`, because batches are planned by the lengths after the
+    change of speed. Raises `UserError` if a folder of recordings cannot be used.
     """
 
     def __init__(self, config: AugmentConfig, rate_hz: int):

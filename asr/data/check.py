@@ -1,4 +1,4 @@
-"""Statistics and problems of a manifest, found before hours are spent on training."""
+"""Find the problems of a manifest before training, and compute its statistics."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from asr.files import replacing
 from asr.text.normalize import normalize
 from asr.text.tokenizer import Tokenizer
 
-NAMED_PROBLEMS = 10  # in `Problems.lines`
-# Token ids and seconds of audio -> frames that CTC needs, frames that the model gives
+NAMED_PROBLEMS = 10  # number of problems that `Problems.lines` lists
+# (token ids, seconds of audio) -> (frames that CTC needs, frames that the model gives)
 CtcFrames = Callable[[Sequence[int], float], tuple[int, int]]
 
 DURATION_TOLERANCE_S = 0.1  # the greatest difference between the durations of manifest and file
@@ -30,12 +30,12 @@ DURATION_TOLERANCE_S = 0.1  # the greatest difference between the durations of m
 
 @dataclass(frozen=True)
 class Problem:
-    """Why an utterance cannot be used, or why it deserves a warning."""
+    """The reason why an utterance cannot be used, or a warning about it."""
 
     utterance: str  # id
     kind: str
     detail: str
-    usable: bool = False  # whether it is a warning: the utterance is used
+    usable: bool = False  # True for a warning: the utterance is used all the same
 
 
 class Problems:
@@ -145,11 +145,11 @@ def check(
 ) -> Report:
     """Check the file, the duration and the text of each utterance, and whether CTC can align it.
 
-    Without a tokenizer, texts are not compared with an alphabet, and each character counts as a
-    token. With `training`, the duration limits apply too, and CTC is checked at the highest speed
-    of the augmentation. With `decode`, audio is decoded to its end, which finds damage that headers
-    do not show. A `tally` that is given to several calls accumulates their statistics. `progress`
-    is called after each utterance.
+    tokenizer: if it is None, texts are not compared with an alphabet, and each character counts as
+    a token. training: whether to apply the duration limits as well, and to check CTC at the highest
+    speed of the augmentation. decode: whether to decode all audio, which finds damage that headers
+    do not show. tally: accumulates the statistics of several calls. progress: called after each
+    utterance.
     """
     tally = tally or Tally()
     utterances = list(utterances)
@@ -173,7 +173,7 @@ def check(
                 continue
             tally.rates_hz[found.rate_hz] += 1
             found_problems = check_duration(utterance, found.duration_s)
-            if found_problems:  # the other checks would judge a segment that does not exist
+            if found_problems:  # the segment does not exist, so it cannot be checked further
                 problems += found_problems
                 continue
             duration_s = found.duration_s - utterance.start_s
@@ -193,11 +193,10 @@ def check(
 def check_shards(
     shards: Shards, config: Config, ctc_frames: CtcFrames, tokenizer: Tokenizer, seconds: Path
 ) -> Iterator[Problem]:
-    """Write `seconds`, the file that tells `Shards` which utterances to train on; yields the
-    problems of the others.
+    """Write the file `seconds`, from which `Shards` learns which utterances to train on.
 
-    Durations are taken from the index and no audio is read, unlike in `check`. Memory holds the
-    index of one shard.
+    Yields the problems of all other utterances. Unlike `check`, it takes durations from the index
+    and reads no audio. Memory holds the index of one shard.
     """
     _, fastest = config.augment.pace
     with replacing(seconds) as beside, beside.open("wb") as file:
@@ -222,7 +221,7 @@ def check_duration(utterance: Utterance, file_s: float) -> list[Problem]:
         return [Problem(utterance.id, "duration", detail)]
     if utterance.duration_s is not None and utterance.duration_s > left_s + DURATION_TOLERANCE_S:
         detail = (
-            f"the manifest says {utterance.duration_s:.2f} s, {utterance.audio} has {left_s:.2f} s"
+            f"{utterance.duration_s:.2f} s in the manifest, {left_s:.2f} s in {utterance.audio}"
         )
         return [Problem(utterance.id, "duration", detail)]
     return []
@@ -248,7 +247,8 @@ def _check_text(
 ) -> list[Problem]:
     text = normalize(utterance.text or "", config)
     if not text:
-        return [Problem(utterance.id, "text", f"no text is left of {utterance.text!r}")]
+        detail = f"{utterance.text!r} is empty after normalization"
+        return [Problem(utterance.id, "text", detail)]
     try:
         tokens = tokenizer.encode(text) if tokenizer else [ord(c) for c in text]
     except ValueError as error:

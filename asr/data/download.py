@@ -1,4 +1,4 @@
-"""Corpora from the network: resumed, checked downloads, and archives kept in their folder."""
+"""Download corpora with resumption and checksums, and unpack archives safely."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from asr.errors import UserError
 
 CHUNK_BYTES = 1 << 18
 TIMEOUT_S = 60
-ATTEMPTS = 4  # each goes on where the last one broke off
+ATTEMPTS = 4  # each continues where the previous one stopped
 
 
 class DownloadError(OSError):
-    """What came is not what was asked for. One line, as a `UserError`, but not a mistake."""
+    """A download failed, or its content is not the expected one. The message is one line."""
 
 
 def sha256_of(path: Path) -> str:
@@ -43,13 +43,14 @@ def sha256_of(path: Path) -> str:
 
 
 def download(url: str, path: str | Path, sha256: str | None) -> Path:
-    """Fetch `url` into the file `path`, unless that is there with this SHA-256 already.
+    """Download `url` to the file `path`, unless `path` exists with this SHA-256.
 
-    None where the publisher names no checksum: then `extract` is the first to notice damage.
+    sha256: None if the publisher gives no checksum; damage is then detected only by `extract`.
 
-    What arrives is kept in `path`.part until it is whole and its checksum right, so that a broken
-    download goes on where it stopped, in this run or the next. Raises `UserError` when `path` is
-    some other file, and `DownloadError` when the server cannot be reached or sends something else.
+    Data is written to `path`.part until it is complete and its checksum is correct, so an
+    interrupted download resumes where it stopped, in this run or the next. Raises `UserError` if
+    `path` exists with another checksum, and `DownloadError` if the server cannot be reached or
+    sends other data.
     """
     path = Path(path)
     if not url.startswith(("https://", "http://")):
@@ -71,16 +72,16 @@ def download(url: str, path: str | Path, sha256: str | None) -> Path:
                 break
             reason = "the connection closed early"
         except urllib.error.HTTPError as error:
-            if error.code < 500:  # asking again will not change the answer
+            if error.code < 500:  # another attempt would give the same response
                 raise DownloadError(
-                    f"{url}: the server answers {error.code} {error.reason}"
+                    f"{url}: the server responds {error.code} {error.reason}"
                 ) from None
-            reason = f"the server answers {error.code} {error.reason}"
+            reason = f"the server responds {error.code} {error.reason}"
         except (OSError, http.client.HTTPException) as error:
             reason = str(getattr(error, "reason", error)) or type(error).__name__
     else:
         kept = part.stat().st_size if part.exists() else 0
-        raise DownloadError(f"{url}: {reason}; {kept} bytes are kept, run again to go on")
+        raise DownloadError(f"{url}: {reason}; {kept} bytes are kept; run again to resume")
     found = sha256_of(part) if sha256 else None
     if found != sha256:
         part.unlink()
@@ -90,13 +91,13 @@ def download(url: str, path: str | Path, sha256: str | None) -> Path:
 
 
 def _fetch(url: str, part: Path) -> bool:
-    """Append to `part` what it lacks; False where the connection closed before the end."""
+    """Append the missing data to `part`; returns False if the connection closed before the end."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
-        # 416: nothing follows what we have. If that is whole the checksum says so, else it goes.
+        # 416: no data follows the existing part. The caller's checksum decides if it is complete.
         if error.code == 416:
             return True
         raise
@@ -118,12 +119,12 @@ def _fetch(url: str, part: Path) -> bool:
 
 
 def extract(archive: str | Path, folder: str | Path) -> Path:
-    """Unpack a tar archive (plain, gz, bz2, xz) as the new folder `folder`, all of it or nothing.
+    """Unpack a tar archive (plain, gz, bz2, xz) to the new folder `folder`, all of it or nothing.
 
-    Only files and folders are made, inside `folder` only, with none of the owners, modes and times
-    that the archive asks for. Raises `DownloadError` for a damaged archive and for a member that is
-    a link or device, that stands twice, or whose path leads out. An existing `folder` is left as
-    it is: it was complete when it got its name.
+    Only regular files and folders inside `folder` are created; owners, modes and times of the
+    archive are ignored. Raises `DownloadError` if the archive is damaged, or if a member is a link
+    or device, occurs twice, or has a path outside of `folder`. An existing `folder` is complete,
+    because it is renamed only at the end, and is left as it is.
     """
     archive, folder = Path(archive), Path(folder)
     if folder.exists():
@@ -142,13 +143,13 @@ def extract(archive: str | Path, folder: str | Path) -> Path:
                 with tar.extractfile(member) as source, target.open("xb") as file:
                     shutil.copyfileobj(source, file)
             while tar.fileobj.read(CHUNK_BYTES):
-                pass  # a compressed file's own checksum stands at its end, and is compared there
+                pass  # read to the end, where the checksum of a compressed file is verified
     except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         shutil.rmtree(beside, ignore_errors=True)
         if isinstance(error, DownloadError):
             raise
         if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError):
-            raise DownloadError(f"{archive}: {member.name!r} stands twice in the archive") from None
+            raise DownloadError(f"{archive}: {member.name!r} occurs twice in the archive") from None
         raise DownloadError(
             f"{archive}: cannot be unpacked: {error}; delete it to download it again"
         ) from error

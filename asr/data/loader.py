@@ -31,23 +31,25 @@ from asr.text.tokenizer import Tokenizer
 @dataclass
 class Batch:
     ids: list[str]
-    tokens: int  # of the whole step, over all processes; its loss is divided by them
-    weight: float
+    tokens: int  # number of tokens of the whole step over all processes; divides the loss
+    weight: float  # 0 for a placeholder (see `BatchShard`), otherwise 1
     waveforms: Tensor  # (B, N) float32, zeros past each length
     lengths: Tensor  # (B,) samples
     targets: Tensor  # (B, L) token ids, blanks past each length
     target_lengths: Tensor  # (B,)
-    texts: Sequence[str | None] = ()  # as the manifest has them
-    tempo: Tensor | None = None  # (B,) factors by which frames are to follow faster
+    texts: Sequence[str | None] = ()  # the texts of the manifest, not normalized
+    tempo: Tensor | None = None  # (B,) factors by which the features are to be sped up
 
     def seconds(self, rate_hz: int) -> tuple[float, float]:
-        """Seconds of audio and of padding at the tempo that the model hears; a placeholder is
-        padding alone."""
-        heard_s = self.lengths.numpy() / rate_hz
+        """The seconds of audio and of padding, after the change of tempo.
+
+        A placeholder counts as padding.
+        """
+        lengths_s = self.lengths.numpy() / rate_hz
         if self.tempo is not None:
-            heard_s = heard_s / self.tempo.numpy()
-        audio_s = float(heard_s.sum()) * self.weight
-        return audio_s, float(heard_s.max()) * len(heard_s) - audio_s
+            lengths_s = lengths_s / self.tempo.numpy()
+        audio_s = float(lengths_s.sum()) * self.weight
+        return audio_s, float(lengths_s.max()) * len(lengths_s) - audio_s
 
     def to(self, device: torch.device) -> Batch:
         moved = {
@@ -64,7 +66,7 @@ class Batch:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run torch on one thread, as workers do: more threads add sums and FFTs in another order."""
+    """Run torch on one thread, as workers do; with more threads, results differ by rounding."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -74,7 +76,7 @@ def one_thread() -> Iterator[None]:
 
 
 class SpeechDataset(Dataset):
-    """A share of a batch -> its waveforms, read and augmented, and targets, padded."""
+    """Maps a `BatchShard` to a `Batch`: reads and augments waveforms, encodes texts, pads both."""
 
     def __init__(self, utterances: Sequence[Utterance], tokenizer: Tokenizer, config: Config):
         self.utterances = utterances
@@ -102,14 +104,17 @@ class SpeechDataset(Dataset):
         try:
             samples = torch.from_numpy(audio.read(u.audio, self.rate_hz, u.start_s, u.duration_s))
         except UserError as error:
-            raise UserError(f"utterance {u.id}: {error}; `asr check` finds all of these") from None
+            raise UserError(f"utterance {u.id}: {error}; `asr check` lists such files") from None
         seed = np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)[0]
         generator = torch.Generator().manual_seed(int(seed))
         return self.augment(samples, generator, speed)
 
     def __getitem__(self, shard: BatchShard) -> Batch | UserError:
-        """Run in a worker. A `UserError` is returned as a value, because torch would raise it again
-        with the traceback of the worker as its message."""
+        """Read one batch in a worker.
+
+        A `UserError` is returned as a value, because torch would raise it again with the traceback
+        of the worker as its message.
+        """
         try:
             with one_thread():
                 waveforms = [self.waveform(draw) for draw in shard.draws]
@@ -128,7 +133,7 @@ class SpeechDataset(Dataset):
 
 
 def _tempo(draws: Sequence[UtteranceDraw]) -> Tensor | None:
-    """(B,) the tempo of each utterance; None where all are heard as they are."""
+    """The tempo of each utterance (B,), or None if all are 1."""
     factors = [draw.tempo for draw in draws]
     return None if all(factor == 1 for factor in factors) else torch.tensor(factors)
 
@@ -138,7 +143,7 @@ def load_batches(
 ) -> Iterator[Batch]:
     """Read batches in order, in `workers` processes that run ahead of the training.
 
-    Raises `UserError` that names the utterance and the file if a file cannot be read.
+    Raises `UserError`, which names the utterance and the file, if a file cannot be read.
     """
     loader = DataLoader(
         dataset,

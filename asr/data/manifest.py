@@ -16,7 +16,7 @@ from asr.errors import UserError
 from asr.files import replacing
 
 COLUMNS = ("id", "audio", "start_s", "duration_s", "text", "speaker", "language")
-# NeMo's names for the same things
+# The names that NeMo uses for these columns
 SYNONYMS = {"audio_filepath": "audio", "offset": "start_s", "duration": "duration_s"}
 
 
@@ -28,8 +28,8 @@ class Utterance:
     # The path of a file, resolved against the manifest; or audio in an archive or in memory
     audio: str | Member | Encoded | Samples
     start_s: float = 0.0
-    duration_s: float | None = None  # None: to the end of the file, not measured yet
-    text: str | None = None  # None: not transcribed; "": no speech
+    duration_s: float | None = None  # None: up to the end of the file, which is not measured yet
+    text: str | None = None  # None: not transcribed; "": contains no speech
     speaker: str | None = None
     language: str | None = None
     extra: dict[str, Any] = field(default_factory=dict, hash=False)  # the row's other columns
@@ -41,8 +41,8 @@ class Utterance:
 def read(path: str | Path) -> list[Utterance]:
     """The utterances of a manifest, in its order.
 
-    Raises `UserError` that names file and line if the manifest cannot be read, a row has no audio,
-    a number is not one, or an id occurs twice.
+    Raises `UserError`, which names file and line, if the manifest cannot be read, a row has no
+    audio, a number is invalid, or an id occurs twice.
     """
     path = Path(path)
     utterances, seen = [], {}
@@ -163,7 +163,7 @@ def _seconds(value: Any, key: str, path: Path, line: int) -> float:
 
 
 def write(path: str | Path, utterances: Iterable[Utterance]) -> None:
-    """Write JSON Lines, audio paths relative to the manifest."""
+    """Write a manifest as JSON Lines, with audio paths relative to the manifest."""
     folder = Path(path).parent
     with replacing(path) as beside, beside.open("w", encoding="utf-8") as file:
         for utterance in utterances:
@@ -171,9 +171,10 @@ def write(path: str | Path, utterances: Iterable[Utterance]) -> None:
 
 
 def place(utterance: Utterance, folder: str | Path) -> dict[str, Any]:
-    """The columns that locate its audio in a table in `folder`.
+    """The columns that locate the audio of an utterance, for a table in `folder`.
 
-    For a `Member`, `audio` is an object: the archive's path, and the name, offset and size in it.
+    For a `Member`, `audio` is an object with the path of the archive, and the name, offset and size
+    of the member.
     """
     audio = utterance.audio
     if isinstance(audio, Member):

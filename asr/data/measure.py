@@ -1,4 +1,4 @@
-"""Imported utterances against their recordings: how long they last, and whether they are there."""
+"""Check imported utterances against their recordings, and measure their durations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from asr.data.importers.base import ImportLog
 from asr.data.manifest import Utterance
 from asr.errors import UserError
 
-BEYOND_S = 0.5  # a segment may end so much after its recording: it is shortened
+BEYOND_S = 0.5  # a segment that ends at most this long after its recording is shortened
 SHORTEST_S = 0.01
 
 
@@ -28,8 +28,8 @@ def measured(
 ) -> Iterator[Utterance]:
     """The utterances that can be used, each with its duration and the absolute path of its audio.
 
-    One channel of a recording with several is written to the store. With `open_audio` false, only
-    files of unknown duration are opened.
+    If an utterance is one channel of a recording with several, the channel is written to the store.
+    If `open_audio` is false, only files of unknown duration are opened.
     """
     look = _Look()
     for u in utterances:
@@ -37,7 +37,7 @@ def measured(
             u = replace(u, language=language)
         if not isinstance(u.audio, Member):
             u = replace(u, audio=_absolute(u.audio))
-        # A channel matters where there are several, so the file is opened.
+        # A file must be opened to find out whether it has several channels.
         if not open_audio and u.duration_s is not None and "channel" not in u.extra:
             yield u
             continue
@@ -55,13 +55,13 @@ def measured(
 
 
 class _Look:
-    """`audio.info`, once where a recording is named several times in a row."""
+    """Calls `audio.info` only once for consecutive utterances of the same recording."""
 
     def __init__(self):
         self.path, self.info = None, ""
 
     def at(self, path: str | Member) -> AudioInfo | str:
-        """What the file says of itself, or the error."""
+        """The header of the file, or the error message."""
         if path != self.path:
             self.path = path
             try:
@@ -95,7 +95,7 @@ def _within(u: Utterance, info: AudioInfo, log: ImportLog) -> Utterance | None:
 
 
 def _of_channel(u: Utterance, info: AudioInfo, store: AudioStore) -> Utterance:
-    """Raises `UserError` or `ValueError` where there is no such channel."""
+    """The utterance with only its channel; raises `UserError` or `ValueError` if it is missing."""
     if "channel" not in u.extra:
         return u
     extra = {key: value for key, value in u.extra.items() if key != "channel"}
@@ -109,7 +109,7 @@ def _of_channel(u: Utterance, info: AudioInfo, store: AudioStore) -> Utterance:
 
 
 def _absolute(path: str) -> str:
-    """As the manifests lie elsewhere, and what they name must be found from there."""
+    """The absolute path, because the manifests are written to another folder."""
     folder, name = os.path.split(path)
     return os.path.join(_folder(folder), name)
 

@@ -1,4 +1,4 @@
-"""Lines of NIST's transcript formats, as sclite reads them: trn, ctm and stm.
+"""Parsers for the lines of NIST's transcript formats trn, ctm and stm, as sclite reads them.
 
 https://github.com/usnistgov/SCTK/blob/master/doc/infmts.htm
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"  # the text of such a segment of an stm, in any case
-ALTERNATIVES = {"{", "}", "/", "@"}  # of an stm; in a ctm <ALT_BEGIN> and its like
+IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"  # text of an stm segment that is not scored; any case
+ALTERNATIVES = {"{", "}", "/", "@"}  # marks of alternatives in an stm; a ctm has <ALT_BEGIN> etc.
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def parse_stm(line: str) -> StmSegment:
     if float(end) < float(start):
         raise ValueError(f"the segment ends ({end}) before it starts ({start})")
     label = None
-    # TED-LIUM writes unknown words as <unk>; a label has commas or stands before the text.
+    # The first word is a label if it is in angle brackets, except <unk>, TED-LIUM's unknown word.
     if words and words[0].startswith("<") and words[0].endswith(">") and words[0] != "<unk>":
         label = words.pop(0)[1:-1]
     if ALTERNATIVES & set(words):

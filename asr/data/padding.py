@@ -1,4 +1,4 @@
-"""Sequences of several lengths as one padded tensor with the lengths."""
+"""Pad sequences of different lengths to one tensor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows in Python -> utterances: lists of utterances or dicts, a data frame, a manifest."""
+"""Convert rows (lists of utterances or dicts, a data frame, a manifest) to utterances."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from asr.errors import UserError
 
 
 class Frame(Protocol):
-    """A data frame of pandas, which is not a dependency: any object with these two."""
+    """A pandas data frame, or any object with this interface; pandas is not a dependency."""
 
     @property
     def columns(self) -> Any: ...
@@ -33,11 +33,11 @@ def utterances_of(rows: Rows, name: str) -> list[Utterance]:
 
     rows: utterances, dicts or the rows of a pandas data frame with the columns of a manifest
     (`audio`, `text`, ...; paths are relative to the working directory), or the path of a manifest.
-    Missing values (None, NaN) are left out. Instead of a path, `audio` may hold bytes, a file
-    object, or an array beside a column `rate_hz`. name: what `rows` is, for messages.
+    Missing values (None, NaN) are left out. Instead of a path, `audio` may be bytes, a file object,
+    or an array if there is a column `rate_hz`. name: the name of `rows` in messages.
 
-    Raises `UserError` that names the row if it has no audio or an invalid value, if an id is used
-    twice, or if there are no rows.
+    Raises `UserError`, which names the row, if a row has no audio or an invalid value, if an id is
+    used twice, or if there are no rows.
     """
     if isinstance(rows, (str, os.PathLike)):
         return manifest.read(os.fspath(rows))
@@ -80,12 +80,12 @@ def _utterance(row: Any, name: str, number: int) -> Utterance:
 
 
 def _is_missing(value: Any) -> bool:
-    """None and NaN, and what pandas has for them: its NA and NaT cannot be compared."""
+    """Whether a value is None, NaN, or pandas's NA or NaT, which cannot be compared."""
     if isinstance(value, float):
         return math.isnan(value)
     return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _plain(value: Any) -> Any:
-    """A scalar of NumPy as one of Python, which JSON can hold."""
+    """Convert a NumPy scalar to a Python scalar, which can be written as JSON."""
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value

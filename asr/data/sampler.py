@@ -7,20 +7,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-UNCHANGED = (1.0, 1.0)  # the range of a tempo that is not drawn
+UNCHANGED = (1.0, 1.0)  # the tempo range without augmentation
 
 
 class UtteranceDraw(NamedTuple):
-    """An utterance as it is used in an epoch."""
+    """An utterance and the random choices for it in one epoch."""
 
     index: int  # in the manifest
     epoch: int  # each epoch draws its own augmentation
-    speed: float = 1.0  # the factor by which it is played faster
-    tempo: float = 1.0  # the factor by which its frames follow faster, at the same pitch
+    speed: float = 1.0  # the factor by which it is played faster, which shifts the pitch
+    tempo: float = 1.0  # the factor by which it is sped up at the same pitch
 
 
 class BatchShard(NamedTuple):
-    """The share of a step's batch that one process takes in one pass."""
+    """The part of the batch of a step that one process computes in one pass."""
 
     draws: list[UtteranceDraw]
     batch: list[UtteranceDraw]  # the whole batch of the step, over all processes and passes
@@ -44,12 +44,12 @@ class BucketWindow:
         self.tempos = np.ones(len(durations_s))
         if tempo != UNCHANGED:
             self.tempos = np.exp(draw.uniform(*np.log(tempo), len(durations_s)))
-        heard_s = (durations_s / self.speeds + added_s) / self.tempos
-        # Lengths are jittered before sorting: neighbors change from epoch to epoch.
-        order = np.argsort(heard_s * draw.uniform(0.9, 1.1, len(heard_s)))
+        lengths_s = (durations_s / self.speeds + added_s) / self.tempos
+        # Lengths are jittered before sorting, so that neighbors change from epoch to epoch.
+        order = np.argsort(lengths_s * draw.uniform(0.9, 1.1, len(lengths_s)))
         self.indices, self.speeds = indices[order], self.speeds[order]
         self.tempos = self.tempos[order]
-        self.ends, self.padded_s = _fill(heard_s[order].tolist(), batch_s)
+        self.ends, self.padded_s = _fill(lengths_s[order].tolist(), batch_s)
         self.order = draw.permutation(len(self.ends)).tolist()
 
     def largest_first(self) -> None:
@@ -62,8 +62,8 @@ class BucketWindow:
 
     def batch(self, number: int, epoch: int) -> list[UtteranceDraw]:
         at = self.order[number]
-        mine = slice(self.ends[at - 1] if at else 0, self.ends[at])
-        drawn = (values[mine].tolist() for values in (self.indices, self.speeds, self.tempos))
+        members = slice(self.ends[at - 1] if at else 0, self.ends[at])
+        drawn = (values[members].tolist() for values in (self.indices, self.speeds, self.tempos))
         return [
             UtteranceDraw(index, epoch, speed, tempo)
             for index, speed, tempo in zip(*drawn, strict=True)
@@ -71,7 +71,10 @@ class BucketWindow:
 
 
 def _fill(lengths_s: list[float], batch_s: float) -> tuple[list[int], list[float]]:
-    """The ends of batches of at most `batch_s` with padding, and the padded seconds of each."""
+    """Fill batches of at most `batch_s` seconds, including padding, in the given order.
+
+    Returns the end index and the padded seconds of each batch.
+    """
     ends, padded_s = [], []
     start, longest_s = 0, 0.0
     for at, length_s in enumerate(lengths_s):
@@ -87,13 +90,13 @@ def _fill(lengths_s: list[float], batch_s: float) -> tuple[list[int], list[float
 
 
 class BatchSampler:
-    """Batches of utterances of similar length, each of at most `batch_s` seconds with padding.
+    """Batches of utterances of similar length, with at most `batch_s` seconds including padding.
 
     The batches of an epoch depend only on the seed and the epoch. The speed of each utterance (one
-    of `speeds`) and its tempo (log-uniform in the range `tempo`) are drawn here too, so that
-    batches are filled by the lengths after augmentation; `added_s` is the most that other
-    augmentation adds to a length. The first epoch begins with the batch of its first window that
-    needs the most memory, so that a lack of memory shows at once.
+    of `speeds`) and its tempo (log-uniform in the range `tempo`) are drawn here as well, because
+    batches are filled by the lengths after augmentation; `added_s` is the largest number of seconds
+    that other augmentation adds. The first epoch begins with the largest batch of its first window,
+    so that a lack of memory is found at once.
     """
 
     def __init__(
@@ -110,14 +113,14 @@ class BatchSampler:
         self.speeds, self.added_s, self.tempo = speeds or (1.0,), added_s, tempo
 
     def windows(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Indices and seconds, (n,) each, of the utterances of each window; here it is one."""
+        """The indices (n,) and durations (n,) in seconds of each window; here there is only one."""
         yield np.arange(len(self.durations_s)), self.durations_s
 
     def _laid_out(self, epoch: int) -> Iterator[BucketWindow]:
         for number, (indices, durations_s) in enumerate(self.windows(epoch)):
             draw = np.random.default_rng((self.seed, epoch, number))
-            heard = (self.speeds, self.added_s, self.tempo)
-            window = BucketWindow(indices, durations_s, self.batch_s, *heard, draw)
+            changes = (self.speeds, self.added_s, self.tempo)
+            window = BucketWindow(indices, durations_s, self.batch_s, *changes, draw)
             if epoch == number == 0:
                 window.largest_first()
             yield window
@@ -127,7 +130,10 @@ class BatchSampler:
         return sum(len(window) for window in self._laid_out(epoch))
 
     def following(self, epoch: int, batch: int, epochs: int) -> Iterator[list[UtteranceDraw]]:
-        """The batches from number `batch` of epoch `epoch` to the end of the last of `epochs`."""
+        """The batches from number `batch` of epoch `epoch` to the end of the last of all epochs.
+
+        epochs: the number of epochs of the run.
+        """
         for later in range(epoch, epochs):
             skipped = batch if later == epoch else 0
             for window in self._laid_out(later):
@@ -141,10 +147,11 @@ class BatchSampler:
 
 
 def split_batch(batch: list[UtteranceDraw], shards: int) -> list[BatchShard]:
-    """Split the batch of a step over processes and over the passes that each process makes.
+    """Split the batch of a step into parts, one for each pass of each process.
 
-    Neighbors in length go to different shards, so that shards take about the same time. Every shard
-    has an utterance, so that all processes make the same number of passes.
+    Utterances of similar length go to different parts, so that all parts take about the same time.
+    Every part has an utterance (if necessary a placeholder with weight 0), so that all processes
+    make the same number of passes.
     """
     return [
         BatchShard(batch[i::shards], batch)

@@ -1,4 +1,4 @@
-"""Writing the utterances of a manifest to tar shards, whose layout `asr.data.shards` describes."""
+"""Write the utterances of a manifest to tar shards in the layout of `asr.data.shards`."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from asr.data.manifest import Utterance
 from asr.data.shards import Shard, index_tar, write_summary
 from asr.errors import UserError
 
-AHEAD = 32  # samples packed by several threads at a time
+AHEAD = 32  # number of samples that are packed in parallel
 MANIFEST_STEP_S = 1e-4  # manifests round durations to multiples of it
 
 
 @dataclass(frozen=True)
 class Sample:
-    """An utterance as a shard holds it."""
+    """An utterance with the audio file to be written to a shard."""
 
     utterance: Utterance
     suffix: str
@@ -41,8 +41,10 @@ def write_shards(
     shard_mb: float,
     progress: Callable[[], None] = lambda: None,
 ) -> tuple[list[Shard], list[str]]:
-    """Write `folder`/00000.tar and so on, of about `shard_mb` million bytes; returns the shards
-    and a line for each utterance that was left out because its audio cannot be read.
+    """Write `folder`/00000.tar and so on, each of about `shard_mb` million bytes.
+
+    Returns the shards, and a line for each utterance that was left out because its audio cannot be
+    read.
 
     Utterances are shuffled, because training mixes only a few shards at a time. The order is the
     same in each call, so existing shards are kept when an interrupted call is repeated. A file that
@@ -70,10 +72,13 @@ def write_shards(
 def _write_shard(
     path: Path, number: int, samples: Iterator[Sample], most_bytes: float
 ) -> Sample | None:
-    """Write samples, named from `number` on, up to a size; returns the first that does not fit."""
+    """Write samples up to a size; returns the first sample that does not fit.
+
+    number: the number that names the first sample.
+    """
     with (
         files.replacing(path) as beside,
-        # ustar: every reader knows it, and names and sizes here are within its limits
+        # Every reader knows ustar, and the names and sizes here are within its limits.
         tarfile.open(beside, "w", format=tarfile.USTAR_FORMAT) as tar,
     ):
         for count, sample in enumerate(samples):
@@ -89,8 +94,10 @@ def _skip(
     folder: Path,
     progress: Callable[[], None],
 ) -> list[Utterance]:
-    """Skip the utterances that are in shards already; returns those that were left out of them, so
-    that the reason can be given again."""
+    """Skip the utterances that existing shards have.
+
+    Returns the utterances that were left out of these shards, so that they are reported again.
+    """
     again = []
     for shard in shards:
         for line in (folder / shard.tar).with_suffix(".jsonl").read_bytes().splitlines():
@@ -128,7 +135,10 @@ def _packed(
 
 
 def pack(utterance: Utterance) -> Sample:
-    """Raises `UserError` if the audio cannot be read or is shorter than the utterance."""
+    """Read or cut the audio of an utterance.
+
+    Raises `UserError` if the audio cannot be read or is shorter than the utterance.
+    """
     info = audio.info(utterance.audio)
     wrong = check_duration(utterance, info.duration_s)
     if wrong:

@@ -1,10 +1,10 @@
-"""Corpora of any size: tars of many utterances each, read by offset and never extracted.
+"""Corpora of any size as shards: tar files of many utterances, read by offset and never extracted.
 
-The layout is that of webdataset: samples follow one another, each an audio file KEY.flac (or
-another suffix) and KEY.json with text, speaker and so on, or KEY.txt with the text alone. The index
-of 00000.tar is 00000.jsonl, a row for each sample with the offset of its audio. shards.json has the
-totals. A folder of tars without it is indexed when it is first opened; audio is read only if the
-JSON has no duration.
+The layout is that of webdataset. Each sample is an audio file KEY.flac (or with another suffix),
+followed by KEY.json with text, speaker and so on, or by KEY.txt with only the text. The index of
+00000.tar is 00000.jsonl, which has a row for each sample with the offset of its audio. shards.json
+has the totals. A folder of tars without shards.json is indexed when it is first opened; audio is
+read only if the JSON has no duration.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from asr.errors import UserError
 log = logging.getLogger("asr")
 
 SUMMARY = "shards.json"
-SECONDS = np.dtype("<f8")  # in a file of the durations to train on
-MOST_TEXT = 1 << 24  # bytes of a .json or .txt
-OPEN_INDICES = 16  # kept in memory, unless a window has more shards
+SECONDS = np.dtype("<f8")  # type of the durations in the file `seconds` of `Shards`
+MOST_TEXT = 1 << 24  # largest size in bytes of a .json or .txt
+OPEN_INDICES = 16  # number of indices in memory
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A tar and what its index says."""
+    """A tar file, with the totals and the digest of its index."""
 
     tar: str  # name in the folder
     size: int  # bytes
@@ -49,11 +49,11 @@ class Shard:
 
 
 class Shards(Sequence[Utterance]):
-    """The utterances of a folder of shards, in their order; memory holds a few shards' indices.
+    """The utterances of a folder of shards, in order; memory holds the indices of a few shards.
 
     `seconds` is a file with a float64 for each utterance, written by `asr.data.check.check_shards`:
     its duration, or NaN if it is to be left out. Without this file, all utterances are included.
-    Raises `UserError` that names the shard and the byte if a shard is damaged or has changed.
+    Raises `UserError`, which names the shard and the byte, if a shard is damaged or has changed.
     """
 
     def __init__(self, folder: str | Path, seconds: Path | None = None, cached: int = OPEN_INDICES):
@@ -90,7 +90,7 @@ class Shards(Sequence[Utterance]):
         return np.arange(self._first[number], self._first[number + 1])
 
     def durations_s(self, number: int) -> np.ndarray:
-        """(n,) seconds of the utterances of one shard; NaN where the index has none."""
+        """The durations (n,) in seconds of the utterances of one shard; NaN if unknown."""
         if self.seconds is not None:
             durations_s = self._durations_s(number)
             return durations_s[~np.isnan(durations_s)]
@@ -101,7 +101,7 @@ class Shards(Sequence[Utterance]):
         first, count = int(self._rows[number]), self.shards[number].utterances
         found = np.fromfile(self.seconds, SECONDS, count, offset=first * SECONDS.itemsize)
         if len(found) < count:
-            raise UserError(f"{self.seconds}: truncated; delete it to have it made again")
+            raise UserError(f"{self.seconds}: truncated; delete it, and it is written again")
         return found
 
     def _kept(self, number: int) -> np.ndarray:
@@ -120,8 +120,8 @@ class Shards(Sequence[Utterance]):
             lines = data.splitlines()
             if digest(data) != shard.index or len(lines) != shard.utterances:
                 raise UserError(
-                    f"{path}: differs from the index that {SUMMARY} names; delete "
-                    f"{self.folder / SUMMARY} to have both made again from the tars"
+                    f"{path}: differs from the index recorded in {SUMMARY}; delete "
+                    f"{self.folder / SUMMARY}, and both are written again from the tars"
                 )
             index = lines, self._kept(number)
         self._indices[number] = index
@@ -139,9 +139,9 @@ class Shards(Sequence[Utterance]):
 
 
 class ShardBatchSampler(BatchSampler):
-    """Batches from `together` shards at a time, whose durations alone are in memory.
+    """Batches of utterances from `together` shards at a time; a new random choice in each epoch.
 
-    Each epoch draws anew which shards are together.
+    Memory holds only the durations of these shards.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class ShardBatchSampler(BatchSampler):
 
 
 def durations_s(utterances: Sequence[Utterance]) -> np.ndarray:
-    """(n,) seconds of utterances that have been checked."""
+    """The durations (n,) in seconds of utterances that have been checked."""
     if isinstance(utterances, Shards):
         numbers = range(len(utterances.shards))
         return np.concatenate([utterances.durations_s(number) for number in numbers])
@@ -178,7 +178,7 @@ def durations_s(utterances: Sequence[Utterance]) -> np.ndarray:
 
 
 def read(path: str | Path) -> list[Utterance] | Shards:
-    """A manifest, or a folder of shards."""
+    """Read a manifest, or open a folder of shards."""
     return Shards(path) if Path(path).is_dir() else manifest.read(path)
 
 
@@ -195,11 +195,11 @@ def parts(corpus: list[Utterance] | Shards) -> Iterator[list[Utterance]]:
 
 
 def _open(folder: Path) -> list[Shard]:
-    """The shards that shards.json lists; it is made again if it does not fit the tars."""
+    """The shards that shards.json lists; it is written again if it does not match the tars."""
     sizes = [(path.name, path.stat().st_size) for path in sorted(folder.glob("*.tar"))]
     if not sizes:
         raise UserError(
-            f"{folder}: no .tar files in this folder; `asr shard` makes them from a manifest"
+            f"{folder}: no .tar files in this folder; `asr shard` writes them from a manifest"
         )
     path = folder / SUMMARY
     try:
@@ -212,7 +212,7 @@ def _open(folder: Path) -> list[Shard]:
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: damaged ({error}); delete it to have it made again") from None
+        raise UserError(f"{path}: damaged ({error}); delete it, and it is written again") from None
     log.info("%s: indexing %d shards", folder, len(sizes))
     shards = [index_tar(folder / name) for name, _ in sizes]
     write_summary(folder, shards)
@@ -230,7 +230,7 @@ def write_summary(folder: Path, shards: Sequence[Shard], finished: bool = True) 
 
 
 def index_tar(path: Path) -> Shard:
-    """Write the index of a tar next to it. Raises `UserError` that names shard and byte."""
+    """Write the index of a tar next to it; raises `UserError`, which names shard and byte."""
     size, seconds = path.stat().st_size, 0.0
     lines = []
     for key, members in samples(path):
@@ -246,7 +246,7 @@ def index_tar(path: Path) -> Shard:
 
 
 def samples(path: Path) -> Iterator[tuple[str, dict[str, Member]]]:
-    """Key and members by suffix (without its dot) of each sample, from a tar's headers alone."""
+    """(key, {suffix without its dot: member}) of each sample; only the tar headers are read."""
     for key, group in itertools.groupby(_plain_files(path), key=lambda info: _key(info)[0]):
         members: dict[str, Member] = {}
         for info in group:
@@ -257,14 +257,17 @@ def samples(path: Path) -> Iterator[tuple[str, dict[str, Member]]]:
 
 
 def _key(info: tarfile.TarInfo) -> tuple[tuple[str, str], str]:
-    """Folder and stem, which the members of a sample share, and the suffix."""
+    """((folder, stem), suffix) of a member; the members of a sample share folder and stem."""
     folder, _, base = info.name.rpartition("/")
     stem, _, suffix = base.partition(".")
     return (folder, stem), suffix.lower()
 
 
 def _plain_files(path: Path) -> Iterator[tarfile.TarInfo]:
-    """The headers of a tar's files, without webdataset's own notes. Raises `UserError`."""
+    """The headers of the files of a tar, without metadata files of webdataset (`__NAME__`).
+
+    Raises `UserError` if the tar is damaged or has links or other special members.
+    """
     try:
         with tarfile.open(path, "r:") as tar:
             for info in tar:
@@ -275,10 +278,10 @@ def _plain_files(path: Path) -> Iterator[tarfile.TarInfo]:
                 if not info.isreg() or info.issparse():
                     raise UserError(
                         f"{path}: {info.name!r} at byte {info.offset} is not a plain file; a shard "
-                        "holds nothing else"
+                        "may only have plain files"
                     )
                 yield info
-            # tarfile takes an invalid header for the end.
+            # tarfile stops at an invalid header as if it were the end of the archive.
             tar.fileobj.seek(tar.offset)
             if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise UserError(f"{path}: damaged or cut off at byte {tar.offset}; copy it again")
@@ -292,12 +295,12 @@ def _row(path: Path, key: str, members: dict[str, Member]) -> dict[str, Any]:
     if len(found) != 1:
         raise UserError(
             f"{path}: sample {key!r} at byte {min(m.offset for m in members.values())} has "
-            f"{len(found)} audio files ({', '.join(members)}); it must have one"
+            f"{len(found)} audio files ({', '.join(members)}); it must have exactly one"
         )
     columns = _json(members["json"]) if "json" in members else {}
     if "txt" in members:
         columns.setdefault("text", _text(members["txt"]).strip())
-    # These describe the source; the tar has the audio itself.
+    # These columns locate the audio in its source; the tar has the audio itself.
     for name in ("audio", "audio_filepath", "offset", "start_s"):
         columns.pop(name, None)
     (member,) = found

@@ -1,4 +1,4 @@
-"""The utterances of files, folders, patterns, manifests and standard input."""
+"""Find the utterances of files, folders, patterns, manifests and standard input."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ MANIFEST_SUFFIXES = (".jsonl", ".tsv", ".csv")
 
 
 def sources(paths: Iterable[str | Path]) -> list[Utterance]:
-    """The utterances of files, of the audio files below folders or matched by patterns, of the rows
-    of manifests, and, for `-`, of standard input.
+    """The utterances of a list of paths.
 
-    A pattern has *, ? or [...], and ** for folders of any depth; an existing file whose name looks
-    like a pattern is taken as a file. Ids are names without their suffix, or whole paths where
-    names occur twice. Raises `UserError` if a folder or pattern has no audio; a missing file is
-    reported when it is read.
+    A path is an audio file, a folder (all audio files below it), a pattern, a manifest (its rows),
+    or `-` for standard input. A pattern has *, ? or [...], and ** for folders of any depth; an
+    existing file whose name looks like a pattern is taken as a file. The id of a file is its name
+    without the suffix, or its whole path if the name occurs twice. Raises `UserError` if a folder
+    or pattern has no audio; a missing file is reported when it is read.
     """
     found = [utterance for path in paths for utterance in _named(path)]
     count = Counter(utterance.id for utterance in found)
@@ -53,7 +53,10 @@ def _named(name: str | Path) -> Iterator[Utterance]:
 
 
 def _matching(pattern: str) -> list[Utterance] | None:
-    """None if it is not a pattern; brackets that match nothing are part of a name."""
+    """The utterances that a pattern matches; None if it is a plain name.
+
+    Brackets that match nothing are taken as part of a name.
+    """
     found = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
     files = [p for p in found if p.suffix.lower() in AUDIO_SUFFIXES and not p.is_dir()]
     if not files and ("*" in pattern or "?" in pattern):
@@ -68,7 +71,7 @@ def _whole_path(utterance: Utterance) -> str:
 
 
 def _stdin() -> Path:
-    """Standard input as a file, because reading audio formats needs to seek."""
+    """Copy standard input to a temporary file, because audio formats need seeking."""
     if sys.stdin.isatty():
         raise UserError("-: standard input is a terminal; pipe an audio file into it")
     folder = Path(tempfile.mkdtemp(prefix="asr-"))

@@ -14,7 +14,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 
 def lines_of(path: str | Path) -> Iterator[str]:
-    """Lines of a UTF-8 text file, plain or gzip. Raises `UserError` if it is neither."""
+    """The lines of a UTF-8 text file, plain or gzip; raises `UserError` if it is damaged."""
     number = 0
     try:
         with open(path, "rb") as raw:
@@ -33,7 +33,7 @@ def lines_of(path: str | Path) -> Iterator[str]:
 def sentences_of(
     paths: Iterable[str | Path], normalize: Callable[[str], str] = str.strip
 ) -> Iterator[str]:
-    """Normalized lines of text files and texts of manifests (.jsonl, .tsv, .csv), none blank."""
+    """The normalized, non-empty lines of text files and texts of manifests (.jsonl, .tsv, .csv)."""
     for path in map(Path, paths):
         if path.suffix in (".jsonl", ".tsv", ".csv"):
             lines = (utterance.text or "" for utterance in manifest.read(path))

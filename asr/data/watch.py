@@ -1,4 +1,4 @@
-"""Watching a folder for recordings: each file when it is complete, and again when it changes."""
+"""Watch a folder for recordings; a file is reported when it is complete, and when it changes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from asr.audio import AUDIO_SUFFIXES
 from asr.errors import UserError
 
 POLL_S = 1.0
-STILL = 2  # polls without a change of size and time after which a file is complete
+STILL = 2  # a file is complete after this many polls without a change of size and time
 
 State = tuple[int, int]  # bytes, nanoseconds
 
@@ -41,7 +41,10 @@ def watch(folder: str | Path, poll_s: float = POLL_S) -> Iterator[list[Path]]:
 
 
 def _state(path: Path) -> State | None:
-    """None for a file that is not audio, or that is empty and so most often not written yet."""
+    """(size, modification time) of an audio file; None if it is not audio, missing or empty.
+
+    An empty file has most likely just been created.
+    """
     if path.suffix.lower() not in AUDIO_SUFFIXES or path.name.startswith("."):
         return None
     try:

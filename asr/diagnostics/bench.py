@@ -1,4 +1,4 @@
-"""Benchmark a model: real-time factor of each stage, latency, and speed and memory by batch."""
+"""Benchmark a model: the real-time factor of each stage, latency, speed and memory of batches."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Stage:
 class Growth:
     """Time and memory of computing the emissions of one batch: features and acoustic model."""
 
-    length_s: float  # of each recording
-    batch: int  # recordings
+    length_s: float  # duration of each recording
+    batch: int  # number of recordings
     seconds: float
     times_real_time: float  # batch * length_s / seconds
-    # Peak memory of the process during this batch, or, outside of Linux and CUDA, since its start.
+    # Peak memory of the process during this batch; without Linux or CUDA, since it started.
     peak_mib: float
 
 
@@ -75,14 +75,14 @@ def bench(
 ) -> Bench:
     """Measure a model on one recording, or on generated noise; times are medians of `ROUNDS`.
 
-    load: opens the model with the settings that are to be measured; progress: called after each of
-    the 2 + len(BATCHES) * len(LENGTHS_S) parts. Raises `UserError` for a recording that cannot be
-    read or is shorter than `CLIP_S`.
+    load: opens the model with the settings to measure; progress: called after each of the
+    2 + len(BATCHES) * len(LENGTHS_S) parts. Raises `UserError` for a recording that cannot be read
+    or is shorter than `CLIP_S`.
     """
     started = time.perf_counter()
     recognizer = load()
     load_s = time.perf_counter() - started
-    # Counted in the file: quantized layers do not expose their parameters.
+    # Count the parameters in the file, because quantized layers do not expose theirs.
     parameters = load_model(model).acoustic.parameter_count()
     with tempfile.TemporaryDirectory() as folder:
         if recording is None:
@@ -124,7 +124,7 @@ def noise(seconds: float, rate_hz: int) -> np.ndarray:
 
 
 def _stages(recognizer: Recognizer, recording: str | Path) -> dict[str, float]:
-    """Seconds of each stage for one recording, which is recognized in one piece."""
+    """The seconds of each stage for one recording, which is recognized as a whole."""
     seconds: dict[str, float] = {}
 
     def timed(name: str, call: Callable[[], Value]) -> Value:

@@ -26,7 +26,7 @@ EXTRAS = {  # optional package: its purpose
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What was found for one part of the installation; `fix` is empty when nothing is wrong."""
+    """The state of one part of the installation; `fix` is empty if nothing is wrong."""
 
     name: str
     found: str
@@ -66,7 +66,7 @@ def _requirement(requirement: Requirement) -> CheckResult:
 
 
 def _torch_pair() -> CheckResult:
-    """Import torch and torchaudio: versions that do not match fail only when they are loaded."""
+    """Import torch and torchaudio, because versions that do not match fail only when imported."""
     try:
         torch = importlib.import_module("torch")
         torchaudio = importlib.import_module("torchaudio")

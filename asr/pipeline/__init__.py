@@ -1,1 +1,1 @@
-"""A recipe from its corpus to its score."""
+"""The stages of a recipe: prepare the corpus, learn the tokenizer, train, tune, score."""

@@ -1,4 +1,4 @@
-"""The stage that makes the corpus: it runs a recipe's prepare.py."""
+"""The stage that prepares the corpus: it runs the prepare.py of a recipe."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from asr.pipeline.stage_cache import digest
 
 
 def prepare_corpus(run: RunFolder, script: Path | None) -> None:
-    """Run `script`, which writes the manifests of the data folder and the audio they name.
+    """Run `script`, which writes the manifests of the data folder and the audio that they name.
 
-    Without a script, the manifests must exist. Raises `UserError` if they do not, or if the script
-    ends with exit status 2; `Failed` if it ends with another one.
+    Without a script, the manifests must exist already. Raises `UserError` if they do not, or if the
+    script ends with exit status 2; `Failed` if it ends with another status but 0.
     """
     c = run.config.data
     manifests = [run.data / name for name in (c.train, c.dev, *c.test)]
@@ -23,9 +23,9 @@ def prepare_corpus(run: RunFolder, script: Path | None) -> None:
         missing = [path for path in manifests if not path.exists()]
         if missing:
             raise UserError(
-                f"{missing[0]}: no such manifest, and the recipe has no prepare.py to make it"
+                f"{missing[0]}: no such manifest, and the recipe has no prepare.py to create it"
             )
-        return run.report("prepare", "skipped: the manifests are there")
+        return run.report("prepare", "skipped: the manifests exist")
     inputs = {"script": digest(script), "options": c.prepare}
     if run.stages.done("prepare", inputs, manifests):
         return

@@ -25,7 +25,7 @@ from asr.training import distributed
 from asr.training.loop import train
 from asr.training.schedule import TrainingState
 
-LOGGING_SETTINGS = {"log_every", "wandb"}  # they change no weight, so a resumed run may change them
+LOGGING_SETTINGS = {"log_every", "wandb"}  # may differ in a resumed run, as they change no weight
 
 
 class OtherSettings(UserError):
@@ -105,7 +105,7 @@ def weight_settings(c: Config) -> dict:
 
 
 def claim(folder: Path, stages: StageCache, inputs: dict, c: Config) -> None:
-    """Record in a run folder what its training depends on.
+    """Record in a run folder the settings and data that its training depends on.
 
     Raises `OtherSettings` if a run with other settings or data has started there.
     """
@@ -113,8 +113,8 @@ def claim(folder: Path, stages: StageCache, inputs: dict, c: Config) -> None:
     if started is not None and started != inputs:
         changed = ", ".join(differences(started, inputs))
         raise OtherSettings(
-            f"{folder}: holds a run with other settings ({changed}): choose another name, "
-            "or discard that run and train afresh"
+            f"{folder}: has a run with other settings ({changed}); choose another name, or "
+            "discard that run and start again"
         )
     stages.record(STARTED, inputs)
     files.write(folder / "config.yaml", config.to_yaml(c))

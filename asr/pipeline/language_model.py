@@ -18,7 +18,7 @@ from asr.text.normalize import normalize
 
 
 def language_model_stage(run: RunFolder) -> None:
-    """Estimate an n-gram on `lm.texts`, tune the decoder on dev, write both to `tuned.asr`."""
+    """Estimate an n-gram on `lm.texts`, tune the decoder on the dev set, and write `tuned.asr`."""
     c = run.config
     texts = text_files(run)
     inputs = {
@@ -44,9 +44,9 @@ def language_model_stage(run: RunFolder) -> None:
 
 
 def text_files(run: RunFolder) -> list[Path]:
-    """The files of `lm.texts`: a name is looked up in the data folder first, then as a path.
+    """The files of `lm.texts`; a name is looked up in the data folder first, then as a path.
 
-    Raises `UserError` that names the first file that does not exist.
+    Raises `UserError`, which names the file, if a file does not exist.
     """
     found = []
     for name in run.config.lm.texts:

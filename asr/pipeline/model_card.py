@@ -1,4 +1,4 @@
-"""The model card: what a model file says about itself, for people to read."""
+"""The model card: a description of the model, in Markdown, that is stored in the model file."""
 
 from __future__ import annotations
 

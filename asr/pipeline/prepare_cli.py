@@ -1,4 +1,4 @@
-"""The command line of a recipe's prepare.py: one for all recipes."""
+"""The command line that the prepare.py scripts of all recipes share."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ def main(
 ) -> None:
     """Call `prepare(out, **options)` with the values of the command line.
 
-    about: the script's docstring; its first line is the help. options: what argparse's
-    `add_argument` takes, by flag. A mistake ends with status 2 and a failure with 1, in one line.
+    about: the docstring of the script; its first line becomes the help text. options: {flag:
+    arguments of argparse's `add_argument`}. An error is printed in one line, and ends the script
+    with status 2 (`UserError`) or 1 (a failure).
     """
     parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("out", type=Path, help="folder to write into")

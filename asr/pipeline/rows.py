@@ -39,9 +39,9 @@ def train_rows(
 ) -> Model:
     """Train a model on utterances in memory: no recipe folder, manifest or console is needed.
 
-    The tokenizer is learned from the texts of `train`, the utterances are checked as those of a
-    recipe are (a warning names those that cannot be used), and the weights with the best WER on
-    `dev` are returned, with a model card:
+    The tokenizer is learned from the texts of `train`. The utterances are checked as in a recipe,
+    and a warning lists those that cannot be used. Returns the model, with a model card and the
+    weights with the lowest WER on `dev`:
 
     >>> config = Config(name="digits")                                       # doctest: +SKIP
     >>> rows = manifest.read("digits.jsonl")                                 # doctest: +SKIP
@@ -93,9 +93,9 @@ def _kept_or_temporary(folder: str | Path | None) -> Iterator[Path]:
 
 
 def _check_rows(name: str, rows: Sequence[Utterance]) -> None:
-    """Refuse what `asr.data.manifest.read` refuses too."""
+    """Raise `UserError` if there are no rows or an id is repeated, as `manifest.read` does."""
     if not rows:
-        raise UserError(f"{name}: there is no utterance in it")
+        raise UserError(f"{name}: has no utterances")
     ids = set()
     for row in rows:
         if row.id in ids:
@@ -111,9 +111,9 @@ def _digest(rows: Sequence[Utterance]) -> str:
 
 
 def _tokenizer(run: RunFolder, train: Sequence[Utterance]) -> Tokenizer:
-    """The tokenizer of a run that has started, otherwise a new one.
+    """The tokenizer in the folder of a run that has started, otherwise a new one.
 
-    A run that resumes may no longer have the file of `train.init_from`.
+    It is not learned again, because a resumed run may no longer have the file of `train.init_from`.
     """
     path = run.tokenizer_file
     if not path.exists():

@@ -1,7 +1,7 @@
-"""A recipe from its corpus to its score, in the run folder `runs/NAME`.
+"""Run a recipe from its corpus to its score, in the run folder `runs/NAME`.
 
-prepare -> tokenizer -> train -> language model (if the recipe has one) -> score. A stage whose
-inputs have not changed is skipped. Each stage is a function in a file of its own.
+The stages are prepare -> tokenizer -> train -> language model (if the recipe has one) -> score. A
+stage whose inputs have not changed is skipped. Each stage is a function in a file of its own.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from asr.training import distributed
 @dataclass(frozen=True)
 class Recipe:
     config: Config
-    prepare: Path | None  # the script that makes the corpus
+    prepare: Path | None  # the script that prepares the corpus
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe folder (recipe.yaml, prepare.py), or a configuration file alone.
+    """Read a recipe: a folder with recipe.yaml and optionally prepare.py, or a YAML file.
 
     Raises `UserError` if the file is missing or a setting is not valid.
     """
@@ -49,8 +49,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 class Run:
     """The stages of one recipe.
 
-    If several processes train together, the main process does everything except the training itself
-    alone.
+    If several processes train together, they share only the training; the main process alone runs
+    all other stages.
     """
 
     def __init__(self, recipe: Recipe, runs: str | Path, console: Console):
@@ -74,7 +74,7 @@ class Run:
 
     def train(self, fresh: bool = False) -> None:
         """Check the manifests, train or resume, write the model file; see `train_stage`."""
-        text_files(self.run_folder)  # a missing text of the language model is an error before hours
+        text_files(self.run_folder)  # a missing file of `lm.texts` is reported before training
         train_stage(self.run_folder, fresh)
 
     def language_model(self) -> None:
@@ -83,7 +83,7 @@ class Run:
             language_model_stage(self.run_folder)
 
     def score(self) -> dict[str, Evaluation]:
-        """Score the model files on the test manifests; returns what was not skipped, by label."""
+        """Score the model files on the test manifests; returns new evaluations by label."""
         if not distributed.is_main():
             return {}
         found = {}

@@ -14,11 +14,11 @@ from asr.pipeline.stage_cache import StageCache, digest
 from asr.recognition.recognizer import pick_device
 from asr.training import distributed
 
-STARTED = "train started"  # the entry of the stage cache that a run makes when training starts
+STARTED = "train started"  # the entry of the stage cache that is written when training starts
 
 
 class RunFolder:
-    """What the stages of a run share: settings, paths, the stage cache, a console for messages."""
+    """The settings, paths, stage cache and console that the stages of a run share."""
 
     def __init__(self, config: Config, path: Path, console: Console):
         self.config, self.path, self.console = config, path, console
@@ -28,8 +28,9 @@ class RunFolder:
         self.tokenizer_file = path / "tokenizer"
         self.model_file = path / "model.asr"
         self.tuned_file = path / "tuned.asr"  # with a language model, if the recipe has one
-        self.usable_manifest = path / "manifests/train.jsonl"  # the utterances that pass the checks
-        self.usable_seconds = path / "manifests/train.seconds"  # the same for a folder of shards
+        # The utterances that pass the checks: a manifest, or their durations in a folder of shards.
+        self.usable_manifest = path / "manifests/train.jsonl"
+        self.usable_seconds = path / "manifests/train.seconds"
         self.problems_file = path / "manifests/train.problems.tsv"
         self.stages = StageCache(path / "stages.json", self.report)
 
@@ -39,7 +40,7 @@ class RunFolder:
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
-        """The main process runs the block first; the others then find its files and its stages."""
+        """The main process runs the block first; the others then find its files and stages."""
         cpu = pick_device(self.config.train.device).type == "cpu"
         with distributed.main_first(cpu):
             self.stages.read()

@@ -21,7 +21,7 @@ log = logging.getLogger("asr")
 def score_stage(run: RunFolder, model_file: Path, name: str, label: str) -> Evaluation | None:
     """Score `model_file` on the manifest `name`; results and report go to `score/LABEL`.
 
-    Returns None if that was done before and nothing has changed.
+    Returns None if the stage is skipped because nothing has changed.
     """
     path, folder = run.data / name, run.path / "score" / label
     stage = f"score {label}"

@@ -1,4 +1,4 @@
-"""The stage cache: which stages of a run are done, and from which inputs.
+"""The stage cache: it records the finished stages of a run with the digests of their inputs.
 
 A stage whose inputs have not changed is skipped.
 """
@@ -17,7 +17,7 @@ from asr.errors import UserError
 
 
 class StageCache:
-    """The inputs that each finished stage had, in a JSON file.
+    """A JSON file with the inputs of each finished stage.
 
     report: called with the name of a stage and the reason why it is skipped or runs again.
     """
@@ -42,7 +42,7 @@ class StageCache:
             return True
         if before is not None:
             changed = ", ".join(differences(before, inputs))
-            reason = f"{changed} changed" if changed else f"{missing[0]} is gone"
+            reason = f"{changed} changed" if changed else f"{missing[0]} is missing"
             self._report(stage, f"runs again: {reason}")
         return False
 
@@ -57,7 +57,7 @@ class StageCache:
 
 
 def digest(path: Path) -> str:
-    """A digest of a file, or of the summary of a folder of shards, which covers all texts."""
+    """The digest of a file, or of the summary of a folder of shards, which covers all texts."""
     if path.is_dir():
         shards.Shards(path)  # writes the summary if there is none
         path = path / shards.SUMMARY

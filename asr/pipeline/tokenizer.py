@@ -18,7 +18,7 @@ from asr.training import finetune
 
 
 def learn_tokenizer(corpus: Iterable[Utterance], config: Config) -> Tokenizer:
-    """The tokenizer of `train.init_from` if it suits the texts, otherwise a new one."""
+    """The tokenizer of `train.init_from` if it can encode the texts, otherwise a new one."""
 
     def texts() -> Iterator[str]:
         return (normalize(u.text or "", config.text) for u in corpus)
@@ -49,4 +49,4 @@ def tokenizer_stage(run: RunFolder) -> Tokenizer:
     try:
         return tokenizer.from_bytes(path.read_bytes(), c.tokenizer.kind)
     except ValueError as error:
-        raise UserError(f"{path}: damaged ({error}); delete it to make it again") from None
+        raise UserError(f"{path}: damaged ({error}); delete it to learn it again") from None

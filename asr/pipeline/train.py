@@ -26,17 +26,18 @@ def train(
     folder: str | Path | None = None,
     show_progress: bool = False,
 ) -> Recognizer:
-    """Train a recognizer on rows, by the code that runs recipes; no recipe folder is needed.
+    """Train a recognizer on rows, with the code that runs recipes but without a recipe folder.
 
     settings: a `Config`, the same as a dict, or a YAML file; train, dev: utterances, dicts or a
     data frame with the columns of a manifest, or the path of a manifest
-    (`asr.data.records.utterances_of`). The tokenizer is learned from the texts of `train`. Rows
-    that cannot be used for training are named in a warning. The recognizer that is returned has the
-    weights with the lowest WER on `dev`.
+    (`asr.data.records.utterances_of`). The tokenizer is learned from the texts of `train`. A
+    warning lists the rows that cannot be used for training. Returns a recognizer with the weights
+    that had the lowest WER on `dev`.
 
-    folder: where checkpoints, logs and `model.asr` are kept. The same call resumes a run that was
-    interrupted, and returns the recognizer of a finished one. Without a folder everything is
-    temporary; `Recognizer.save` writes the model file. show_progress: on the standard error output.
+    folder: the run folder for checkpoints, logs and `model.asr`. The same call resumes a run that
+    was interrupted, and returns the recognizer of a finished run. Without a folder everything is
+    temporary; `Recognizer.save` writes the model file. show_progress: whether to show progress on
+    standard error.
 
     Raises `UserError` if a setting or a row is invalid, if no row can be used for training, or if
     `folder` holds another run; `Failed` if training diverges.
@@ -60,10 +61,11 @@ def train(
 
 @contextmanager
 def _process_settings_restored() -> Iterator[None]:
-    """Keep what training sets for the whole process to the training.
+    """Restore the settings of the process that training changes.
 
-    Afterwards PyTorch has the threads and the determinism that it had before. Before, accelerate
-    forgets the device and the precision of an earlier training, which it would otherwise insist on.
+    At the end, PyTorch's number of threads and its determinism are as they were. At the beginning,
+    accelerate's state is reset, because otherwise it would refuse to train with another device or
+    precision than an earlier training in this process.
     """
     if not torch.distributed.is_initialized():
         AcceleratorState._reset_state(reset_partial_state=True)

@@ -16,10 +16,10 @@ from asr.text.tokenizer import Tokenizer
 
 
 def check_training_set(run: RunFolder, tokens: Tokenizer) -> None:
-    """Check every training utterance; those that cannot be used are counted, named and listed.
+    """Check every training utterance; write the usable ones and a list of problems.
 
-    A folder of shards is checked again only if it or the settings have changed. Raises `UserError`
-    if no utterance can be used.
+    A summary of the problems is printed. A folder of shards is checked again only if the folder or
+    the settings have changed. Raises `UserError` if no utterance can be used.
     """
     path, streamed = run.train_manifest, run.train_manifest.is_dir()
     inputs = {
@@ -38,7 +38,9 @@ def check_training_set(run: RunFolder, tokens: Tokenizer) -> None:
     if problems.counts:
         for line in problems.lines(path):
             run.console.print(line, highlight=False, markup=False)
-        run.console.print(f"left out of training; the complete list is in {run.problems_file}")
+        run.console.print(
+            f"these utterances are left out of training; all are listed in {run.problems_file}"
+        )
     if streamed and not len(read_training_set(run)):
         raise no_usable_utterance(path)
     if not streamed and not run.usable_manifest.stat().st_size:
@@ -48,7 +50,7 @@ def check_training_set(run: RunFolder, tokens: Tokenizer) -> None:
 
 
 def _find_problems(run: RunFolder, tokens: Tokenizer) -> Iterator[Problem]:
-    """Yield the problems, and write which utterances can be used."""
+    """Yield the problems, and write the list of usable utterances."""
     path, c = run.train_manifest, run.config
     if path.is_dir():
         yield from check_shards(shards.Shards(path), c, ctc_frames(c), tokens, run.usable_seconds)

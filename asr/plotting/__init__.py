@@ -1,1 +1,1 @@
-"""Pictures, drawn by matplotlib."""
+"""Plots and pictures, drawn with matplotlib."""

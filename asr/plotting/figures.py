@@ -1,6 +1,6 @@
-"""Plots of tuning and of training runs, and what all plots share.
+"""Plots of tuning and of training runs, and functions that all plots use.
 
-They need matplotlib, which is an extra: `pip install 'asr[plots]'`.
+They need matplotlib, an optional dependency: `pip install 'asr[plots]'`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 KINDS = ("png", "svg")
 DPI = 130
-COLORS = 128  # in the palette of a PNG
+COLORS = 128  # number of colors in the palette of a PNG
 
 
 def tuning(
@@ -87,7 +87,7 @@ def curves(path: str | Path, name: str, rows: Sequence[Mapping[str, Any]]) -> No
     figure.set_layout_engine("constrained")
     (loss, errors), (rate, norm) = figure.subplots(2, 2, sharex=True)
     for axes, column, title in (
-        (loss, "train/loss", "training loss, nats a token"),
+        (loss, "train/loss", "training loss, nats per token"),
         (norm, "train/gradient_norm", "gradient norm, before clipping"),
     ):
         steps, values = _column(rows, column)
@@ -173,7 +173,7 @@ def blank(width_inches: float, height_inches: float) -> Figure:
 
 
 def save(path: str | Path, figure: Figure) -> None:
-    """Write a figure as PNG or SVG, by the suffix; equal figures give equal bytes."""
+    """Write a figure as PNG or SVG, by the suffix of `path`; equal figures give equal bytes."""
     from matplotlib import rc_context
     from PIL import Image  # a dependency of matplotlib
 
@@ -195,5 +195,5 @@ def kind_of(path: str | Path) -> str:
     """The format of a plot, png or svg, by the suffix; raises `UserError` for any other suffix."""
     kind = Path(path).suffix.lower().removeprefix(".")
     if kind not in KINDS:
-        raise UserError(f"{path}: unknown format of a plot; name it .png or .svg")
+        raise UserError(f"{path}: unknown format of a plot; give it the suffix .png or .svg")
     return kind

@@ -1,6 +1,7 @@
-"""One system on its references, in all that can be told about it: `asr score` prints this.
+"""The assessment of a system: its score, its errors, and the comparison with another system.
 
-A system is a model file, a folder that an earlier `Assessment.save` wrote, or a file of texts.
+`asr score` prints it. A system is a model file, a folder that an earlier `Assessment.save` wrote,
+or a file of texts.
 """
 
 from __future__ import annotations
@@ -44,14 +45,15 @@ StartProgress = Callable[[str, int], Callable[[], None]]
 
 @dataclass(frozen=True)
 class ScoreRequest:
-    """What to score and what to find out.
+    """What to score, and which analyses to make.
 
-    system: a model file, a folder or a file of texts; references: the manifest or the texts to
-    compare it with (the folder itself for a folder); against: a second system on the same
-    references; normalization: `none`, `basic`, `whisper-en` or `recipe`, by default `recipe` for a
-    model, `none` for a folder, whose texts are normalized already, and `basic` for a file; by:
-    columns, see `error_analysis.by_column`; train: training texts, whose vocabulary tells unknown
-    words; confusions: the number of most frequent errors of each kind.
+    system: a model file, a folder or a file of texts. references: the manifest or the texts to
+    compare it with (for a folder, the folder itself). against: a second system on the same
+    references. normalization: `none`, `basic`, `whisper-en` or `recipe`; the default is `recipe`
+    for a model, `none` for a folder, whose texts are normalized already, and `basic` for a file.
+    by: columns to group by, see `error_analysis.by_column`. train: training texts; reference words
+    that they lack are out of vocabulary. confusions: how many of the most frequent errors of each
+    kind to list.
     """
 
     system: Path
@@ -71,7 +73,7 @@ class ScoreRequest:
 
 @dataclass(frozen=True)
 class SystemResult:
-    """What a system made of the references."""
+    """The hypotheses of a system, paired with the references."""
 
     paired: Paired
     failures: list[Failure] = field(default_factory=list)  # audio that cannot be read
@@ -81,7 +83,7 @@ class SystemResult:
 
 @dataclass(frozen=True)
 class Assessment:
-    """The answer to a `ScoreRequest`."""
+    """The result of a `ScoreRequest`."""
 
     request: ScoreRequest
     normalization: str
@@ -101,7 +103,7 @@ class Assessment:
 
     @property
     def issues(self) -> list[PairingIssue]:
-        """What a reader of the score should know, of both systems."""
+        """The mismatches and empty texts of both systems that affect the score."""
         others = self.other.paired.issues if self.other else []
         return list(dict.fromkeys([*self.result.paired.issues, *others]))
 
@@ -112,7 +114,7 @@ class Assessment:
         return {label: score([pairs[i] for i in indices]) for label, indices in groups.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """What `score.json` holds besides the score itself."""
+        """The content of `score.json` except the score itself."""
         details: dict[str, Any] = {
             "normalization": self.normalization,
             "normalized": described(self.text),
@@ -134,7 +136,7 @@ class Assessment:
     def save(self, folder: str | Path) -> list[PairingIssue]:
         """Write score.json, hypotheses.jsonl, report.json and report.html into `folder`.
 
-        Returns issues that concern the report alone: recordings that it cannot play.
+        Returns the issues that affect only the report: recordings that it cannot play.
         """
         folder, system, result = Path(folder), self.request.system, self.result
         missing: list[PairingIssue] = []
@@ -157,8 +159,8 @@ def assess(
 ) -> Assessment:
     """Score a system, analyze its errors, and compare it with another.
 
-    load: opens a model file. Raises `UserError` when the references or the normalization do not
-    suit the system, and for files that cannot be read.
+    load: opens a model file. Raises `UserError` if the references or the normalization do not fit
+    the kind of system, or if a file cannot be read.
     """
     recognizers = {path: load(path) for path in request.models}
     name, text = _normalization(request, recognizers)
@@ -203,7 +205,7 @@ def _normalization(
     if name != RECIPE:
         return name, BY_NAME[name]
     if system not in recognizers:
-        raise UserError(f"{system}: only a model file knows the normalization of its recipe")
+        raise UserError(f"{system}: only a model file stores the normalization of its recipe")
     return name, recognizers[system].config.text
 
 

@@ -75,8 +75,10 @@ class Comparison:
 
 
 def compare(first: Sequence[Pair], second: Sequence[Pair]) -> Comparison:
-    """Paired bootstrap (Bisani and Ney 2004) and the matched-pairs sentence-segment word error test
-    (MAPSSWE, Gillick and Cox 1989) of two systems, over words.
+    """Compare the WERs of two systems with two significance tests.
+
+    They are the paired bootstrap (Bisani and Ney 2004) and the matched-pairs sentence-segment word
+    error test (MAPSSWE, Gillick and Cox 1989).
 
     first, second: pairs with the same references in the same order. Raises `UserError` when the
     references differ or have no word.
@@ -116,14 +118,14 @@ def compare(first: Sequence[Pair], second: Sequence[Pair]) -> Comparison:
 
 
 def segment_errors(first: Pair, second: Pair) -> list[tuple[int, int]]:
-    """The errors (of the first, of the second system) in each segment that has any.
+    """The error counts (first system, second system) of each segment that has an error.
 
     A segment ends where both systems have `BOUNDARY_WORDS` consecutive words right and insert
     nothing between them; the errors of different segments are then assumed to be independent.
     """
     segments: list[tuple[int, int]] = []
     errors = np.array([_errors_at(pair) for pair in (first, second)])  # (2, 2 * words + 1)
-    correct = BOUNDARY_WORDS  # words since the last error, right in both systems
+    correct = BOUNDARY_WORDS  # number of words since the last error of either system
     for position, (a, b) in enumerate(errors.T.tolist()):
         if a or b:
             if correct >= BOUNDARY_WORDS:

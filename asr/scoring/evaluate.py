@@ -15,14 +15,14 @@ from asr.transcript import Word
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a recognizer wrote for each utterance of a test set, and how wrong that is."""
+    """The hypotheses of a recognizer for a test set, and their error rates."""
 
     score: Score
     pairs: list[Pair]
-    failures: list[Failure]  # unreadable recordings; scored as if the recognizer wrote nothing
-    # The recognized words by the id of their utterance, normalized, with times in the recording.
-    # Without those of texts whose normalization merges words.
-    # Only those of this process, if several evaluate together.
+    failures: list[Failure]  # unreadable recordings, which are scored with an empty hypothesis
+    # The normalized words of each hypothesis, with times in the recording, by utterance id. A
+    # hypothesis whose normalization merges words has none. If several processes evaluate together,
+    # only those of this process.
     words: dict[str, list[Word]] = field(default_factory=dict)
 
     @property
@@ -49,9 +49,9 @@ def evaluate(
     """Transcribe every utterance and compare the result with its text.
 
     rows: utterances, dicts or a data frame with the columns of a manifest, or the path of a
-    manifest (`asr.data.records.utterances_of`); on_progress: called after each utterance; text: how
-    both texts are normalized; like the training texts of the model if None. Raises `UserError` if
-    there are no rows or one is invalid.
+    manifest (`asr.data.records.utterances_of`); on_progress: called after each utterance; text: the
+    normalization of both texts, by default that of the model. Raises `UserError` if there are no
+    rows or one is invalid.
     """
     normalize = normalizer_of(text or recognizer.config.text)
     pairs, failures, words = [], [], {}

@@ -20,9 +20,9 @@ def resampling_groups(
 ) -> tuple[Sequence[str], str]:
     """The resampling unit of each utterance, and its name: "speakers" or "utterances".
 
-    Errors of one speaker are correlated, so speakers are resampled if every utterance has one and
-    there are at least `MIN_SPEAKERS`. Otherwise utterances are, and the interval does not cover the
-    variation between speakers.
+    Errors of one speaker are correlated. Speakers are therefore resampled if every utterance has a
+    speaker and there are at least `MIN_SPEAKERS` of them. Otherwise utterances are resampled, and
+    the interval does not include the variation between speakers.
     """
     if None not in speakers and len(set(speakers)) >= MIN_SPEAKERS:
         return speakers, "speakers"
@@ -32,7 +32,7 @@ def resampling_groups(
 def bootstrap_interval(
     errors: Sequence[int], words: Sequence[int], groups: Sequence[str], level: float = 0.95
 ) -> tuple[float, float]:
-    """Expanded percentile interval of sum(errors) / sum(words), resampling whole groups.
+    """The expanded percentile interval of sum(errors) / sum(words), by resampling whole groups.
 
     errors, words: (N,) counts of each utterance; groups: (N,) the group of each utterance. With few
     groups the plain percentile interval is too narrow; its tails are adjusted by `expanded_tail`.
@@ -75,10 +75,11 @@ def expanded_tail(tail: float, groups: int) -> float:
 
 
 def student_quantile(p: float, freedom: int) -> float:
-    """Quantile of Student's t with `freedom` degrees of freedom (Fisher and Cornish 1960).
+    """The quantile p of Student's t with `freedom` degrees of freedom (Fisher and Cornish 1960).
 
-    The series in 1 / freedom of Abramowitz and Stegun 26.7.5, up to the fourth power. At p = 0.975
-    it is too small by 0.7% for 2 degrees of freedom and by less than 0.01% for 6 or more.
+    It is computed with the series in 1 / freedom of Abramowitz and Stegun 26.7.5, up to the fourth
+    power. At p = 0.975 the result is too small by 0.7% for 2 degrees of freedom and by less than
+    0.01% for 6 or more.
     """
     z = NormalDist().inv_cdf(p)
     terms = (

@@ -19,15 +19,16 @@ from asr.scoring.transcript_readers import Text, TextFile, read_texts, split_by_
 from asr.scoring.wer import Pair
 from asr.transcript import Word
 
-MAX_IDS_SHOWN = 5  # in one message
+MAX_IDS_SHOWN = 5  # per message
 _WORDS = TypeAdapter(list[Word])
 
 
 @dataclass(frozen=True)
 class PairingIssue:
-    """Utterances that a reader of the score should know about, and why.
+    """A problem that affects the score, and the ids of the utterances that have it.
 
-    is_error: the score is not the one that was asked for, so the command exits with status 1.
+    is_error: whether the score is not the one that the user asked for; the command then exits with
+    status 1.
     """
 
     description: str
@@ -65,7 +66,7 @@ def pair_files(
     hyp_file = read_texts(hypotheses, "hypothesis")
     if ref_file.path == hyp_file.path and ref_file.column == hyp_file.column:
         raise UserError(
-            f"{ref_file.path}: has one text for each utterance; name a file to compare it with"
+            f"{ref_file.path}: has only one text for each utterance; give a file to compare it with"
         )
     if hyp_file.words and ref_file.format == "stm":
         hyp_file = split_by_segments(hyp_file, ref_file)
@@ -101,7 +102,7 @@ def pair_files(
 
 
 def timed_words(paired: Paired) -> dict[str, list[Word]]:
-    """The hypothesis words with times that `write_results` stored, by id, where there are any."""
+    """The timed hypothesis words that `write_results` stored, by id; ids without any are absent."""
     words_of = {}
     for pair, columns in zip(paired.pairs, paired.columns, strict=True):
         if "words" not in columns:
@@ -116,7 +117,7 @@ def timed_words(paired: Paired) -> dict[str, list[Word]]:
 
 
 def recordings(paired: Paired) -> dict[str, Utterance]:
-    """The recordings of the pairs, by id, where the references' file names them."""
+    """The recordings of the pairs, by id, as far as the file of references names them."""
     return {
         pair.id: Utterance(pair.id, row["audio"], row.get("start_s", 0.0), row.get("duration_s"))
         for pair, row in zip(paired.pairs, paired.columns, strict=True)
@@ -127,15 +128,15 @@ def recordings(paired: Paired) -> dict[str, Utterance]:
 def missing_recordings(
     utterances: Mapping[str, Utterance], recognized: Collection[str]
 ) -> list[PairingIssue]:
-    """Recordings that no longer exist where they were when the hypotheses were made.
+    """Recordings that are missing now although the hypotheses were made from them.
 
-    recognized: ids of the utterances with word times. A model transcribed them, so each had a
+    recognized: the ids of the utterances with word times. A model transcribed these, so each had a
     recording, even if the table does not name it.
     """
     missing = [u.id for u in utterances.values() if not os.path.isfile(u.audio)]
     missing += [id for id in recognized if id not in utterances]
     issue = PairingIssue(
-        "recordings were not found, the report is without them", tuple(missing), False
+        "recordings were not found and are not in the report", tuple(missing), False
     )
     return [issue] if missing else []
 
@@ -158,9 +159,9 @@ def _by_id(texts: Sequence[Text]) -> tuple[dict[str, Text], tuple[str, ...]]:
 
 
 def _by_line(ref_file: TextFile, hyp_file: TextFile) -> tuple[TextFile, TextFile]:
-    """Give the file that has no ids those of the other file, line by line.
+    """Give the texts of the file without ids the ids of the other file, line by line.
 
-    If every line begins with an id of the other file, the file is read as a Kaldi text instead.
+    If every line begins with an id of the other file, it is read as a Kaldi text file instead.
     """
     plain, other = (hyp_file, ref_file) if hyp_file.numbered else (ref_file, hyp_file)
     if not other.numbered:

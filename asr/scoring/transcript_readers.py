@@ -23,9 +23,10 @@ from asr.data.nist import (
 from asr.errors import UserError
 
 Role = Literal["reference", "hypothesis"]
-Lines = list[tuple[int, str]]  # with their line numbers
+Lines = list[tuple[int, str]]  # (line number, line)
 
-# The column that has the text, by preference; NeMo writes hypotheses to pred_text, beside text.
+# The columns that may hold the text, in order of preference. NeMo writes hypotheses to pred_text
+# and keeps the reference in text.
 TEXT_COLUMNS = {
     "reference": ("reference", "text"),
     "hypothesis": ("hypothesis", "pred_text", "text"),
@@ -56,7 +57,7 @@ class TextFile:
     texts: list[Text]
     column: str | None = None  # the column of a table that has the texts
     numbered: bool = False  # the file has no ids, so the ids are line numbers
-    words: tuple[TimedWord, ...] = ()  # of a ctm
+    words: tuple[TimedWord, ...] = ()  # the words of a ctm file
 
     def __str__(self) -> str:
         where = f", column {self.column}" if self.column else ""
@@ -64,16 +65,16 @@ class TextFile:
 
 
 def read_texts(path: str | Path, role: Role) -> TextFile:
-    """Read references or hypotheses. The format follows from the suffix, else from the content.
+    """Read references or hypotheses. The suffix or else the content determines the format.
 
     - .jsonl, .tsv, .csv: a table with a column `id` (or `audio`) and one of `TEXT_COLUMNS`, such as
       a manifest, transcripts, or hypotheses.jsonl of a scored system.
     - .trn, .ctm, .stm: the formats of NIST's sclite.
     - No suffix: Kaldi's `text`, where each line begins with an id.
-    - Otherwise, if every line has a tab, the id is before it; if every line fits ctm or stm, the
-      file is read as that; if not, each line is a text and its line number is the id.
+    - Otherwise, if every line has a tab, the id is before the tab; if every line is valid ctm or
+      stm, the file is read as that; if not, each line is a text and its line number is the id.
 
-    Raises `UserError` with the file and line of anything malformed.
+    Raises `UserError`, which names the file and line, if a line is malformed.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -98,7 +99,7 @@ def read_texts(path: str | Path, role: Role) -> TextFile:
 
 
 def columns_of(utterance: Utterance) -> dict[str, Any]:
-    """The manifest columns of an utterance that are known, except for its id and text."""
+    """The manifest columns of an utterance that have a value, except its id and text."""
     known = {
         "audio": utterance.audio,
         "start_s": utterance.start_s,
@@ -113,8 +114,8 @@ def split_by_segments(ctm: TextFile, stm: TextFile) -> TextFile:
     """The words of a ctm, joined into one text for each segment of an stm by their times.
 
     As in sclite, a word belongs to the first segment of its file and channel that ends after the
-    middle of the word, or to the last segment if there is none; so no word is lost. Raises
-    `UserError` when the stm has no segment for a file of the ctm.
+    middle of the word, or to the last segment if no segment does. Raises `UserError` if the stm has
+    no segment for a file of the ctm.
     """
     # By (file, channel): the end and the words of each segment.
     segments: dict[tuple[str, str], list[tuple[float, list[str]]]] = {}

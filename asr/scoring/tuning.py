@@ -25,8 +25,8 @@ from asr.text.normalize import normalize
 from asr.transcript import Hypothesis
 
 BEAMS = (16, 50, 100)
-# The search begins with this grid and continues from its best point by hill climbing, with smaller
-# and smaller steps in (lm_weight, word_bonus). It may leave the grid's rectangle.
+# The search begins with this grid. From its best point it continues by hill climbing with the steps
+# `STEPS` in (lm_weight, word_bonus), and may leave the rectangle of the grid.
 LM_WEIGHTS = (0.0, 0.4, 0.8, 1.2, 1.6)
 WORD_BONUSES = (-2.0, 0.0, 2.0, 4.0)
 STEPS = ((0.2, 1.0), (0.1, 0.5))
@@ -39,8 +39,8 @@ KEPT = ("n_best", "lexicon", "token_min_logp", "tokens_per_frame", "beam_margin"
 class DevSet:
     """Emissions and reference texts of a dev set.
 
-    The emissions lie in a memory-mapped temporary file, which the operating system deletes with
-    the object, so a dev set may be larger than memory.
+    The emissions are in a memory-mapped temporary file, so a dev set may be larger than memory. The
+    operating system deletes the file with the object.
     """
 
     def __init__(
@@ -214,7 +214,7 @@ def tune(
 
 
 class _Search:
-    """Trials of one model on one dev set; repeated settings are not decoded again."""
+    """The trials of one model on one dev set; the same settings are decoded only once."""
 
     def __init__(self, model: Model, dev: DevSet, on_trial: Callable[[Trial], None]):
         self.model, self.dev, self.on_trial = model, dev, on_trial
@@ -246,7 +246,7 @@ class _Search:
 
     def hill_climb(self, current: Trial, weight_step: float, bonus_step: float) -> Trial:
         """Move to the best neighbor until no neighbor is better."""
-        moves = (0, -1, 1)  # the current point first, so that ties are resolved in its favor
+        moves = (0, -1, 1)  # the current point comes first, so that it wins ties
         while True:
             c = current.decoder
             weights = [c.lm_weight]

@@ -1,4 +1,4 @@
-"""Error rates of pairs of texts: WER, CER, MER, WIL, with their intervals."""
+"""Error rates of pairs of texts: WER and CER with confidence intervals, MER and WIL."""
 
 from __future__ import annotations
 
@@ -136,8 +136,8 @@ def _or_none(rate: float) -> float | None:
 def wer(references: str | Sequence[str], hypotheses: str | Sequence[str]) -> float:
     """The word error rate: all errors divided by the number of reference words.
 
-    Takes two texts or two lists of texts of the same length, and compares them as they are, without
-    normalization. The rate is a share (0.05 is 5%) and exceeds 1 if there are many insertions; it
+    Takes two texts, or two lists of texts of the same length, and compares them without
+    normalization. The rate is a fraction (0.05 is 5%) and may exceed 1 if there are insertions; it
     is infinite if the references are empty and the hypotheses are not. Raises ValueError for lists
     of different lengths.
 
@@ -256,7 +256,7 @@ def write_results(
 
 
 def _audio_columns(utterance: Utterance, folder: Path) -> dict[str, Any]:
-    """Manifest columns of the audio; empty when it lies in an archive or its name is not UTF-8."""
+    """Manifest columns of the audio; empty if it is in an archive or its name is not UTF-8."""
     if not isinstance(utterance.audio, str):
         return {}
     row = manifest.place(utterance, folder)

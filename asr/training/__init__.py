@@ -1,1 +1,1 @@
-"""From a model with random weights to one that recognizes."""
+"""Training and fine-tuning of acoustic models."""

@@ -1,4 +1,4 @@
-"""Averages of weights: over the steps (EMA), and over the best validations."""
+"""Averages of weights: a moving average over steps (EMA), and the mean of the best validations."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ log = logging.getLogger("asr")
 
 
 def warming_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """For `AveragedModel`: an exponential moving average.
+    """The `avg_fn` of an `AveragedModel`: an exponential moving average with warm-up.
 
     The decay after n steps is min(decay, (1 + n) / (10 + n)), so that the weights of the first
-    steps are soon forgotten.
+    steps soon have little influence.
     """
 
     def average(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
@@ -35,14 +35,14 @@ def warming_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Te
 
 
 def best_file(checkpoints: Path, step: float) -> Path:
-    """The file that keeps the weights that were validated after `step`."""
+    """The file with the weights that were validated after `step`."""
     return checkpoints / f"best-{int(step):08d}.safetensors"
 
 
 def keep_best(checkpoints: Path, model: Model, state: TrainingState, c: TrainConfig) -> None:
-    """Keep the weights just validated if they are among the `average_best` best ones.
+    """Save the weights that were just validated if they are among the `average_best` best ones.
 
-    The weights that they displace are deleted.
+    The file of the weights that they replace is deleted.
     """
     wer, cer = state.validation
     ranking = sorted([*state.kept, [wer, cer, state.step]], key=lambda v: (v[0], v[1], -v[2]))
@@ -60,7 +60,7 @@ def take_best(
     state: TrainingState,
     device: torch.device,
 ) -> None:
-    """Load the best weights into `model`, or the mean of the kept ones if that is no worse."""
+    """Load into `model` the mean of the kept weights, or the best ones if the mean is worse."""
     paths = [best_file(checkpoints, step) for _, _, step in state.kept]
     if len(paths) > 1:
         average_checkpoints(paths, model.modules)

@@ -1,4 +1,4 @@
-"""Steps with a non-finite loss or gradient: skipped, reported, and their batches kept."""
+"""Steps with a non-finite loss or gradient are skipped and reported; their batches are saved."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from asr.errors import Failed
 
 log = logging.getLogger("asr")
 
-MAX_BAD_STEPS = 5  # consecutive bad steps that end the run
-MAX_FOLDERS = 10  # of batches that are kept
+MAX_BAD_STEPS = 5  # the run ends after this many consecutive bad steps
+MAX_FOLDERS = 10  # at most this many bad batches are saved
 
 
 class BadBatches:
@@ -33,7 +33,7 @@ class BadBatches:
     def bad_step(
         self, step: int, rank: int, batches: Sequence[Batch], loss: float, norm: float
     ) -> None:
-        """Report a skipped step and keep its batches.
+        """Report a skipped step and save its batches.
 
         Raises `Failed` after `MAX_BAD_STEPS` in a row.
         """

@@ -1,4 +1,4 @@
-"""`train.batch_s: auto`: the seconds of audio per step that fit in memory, found by trying."""
+"""`train.batch_s: auto`: find by trial how many seconds of audio per step fit in memory."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from asr.model.memory import free_bytes, peak_bytes, used_bytes
 log = logging.getLogger("asr")
 
 MIN_STEPS_PER_EPOCH = 100  # CTC needs many steps before it learns anything
-MAX_PASS_S = 640.0  # of audio in one forward and backward pass; longer ones are no faster
-# Share of the free memory that a pass may use: other processes share the memory of a CPU
+MAX_PASS_S = 640.0  # seconds of audio in one forward and backward pass; more is not faster
+# The share of the free memory that a pass may use. It is lower on a CPU, whose memory other
+# processes use as well.
 MEMORY_SHARE = {"cuda": 0.85, "cpu": 0.5}
 
 
@@ -30,15 +31,15 @@ def find_batch_s(
     device: torch.device,
     parts: int = 1,
 ) -> float:
-    """Seconds of audio per step, including padding: at most what fits in memory, and little enough
-    for `MIN_STEPS_PER_EPOCH`.
+    """The seconds of audio per step, including padding.
 
-    durations_s: of all utterances, at the slowest speed; tokens: the maximum of an utterance;
-    parts: over how many passes, of all processes, a step is split.
+    It is limited by the memory and by `MIN_STEPS_PER_EPOCH`. durations_s: (N,) the duration of each
+    utterance at the slowest speed; tokens: the largest number of tokens of an utterance; parts: the
+    number of passes, over all processes, into which a step is split.
     """
     longest_s = max(durations_s)
     wanted_s = min(max(sum(durations_s) / MIN_STEPS_PER_EPOCH, longest_s), parts * MAX_PASS_S)
-    most = -(-int(wanted_s / longest_s) // parts)  # of the longest utterances, in one pass
+    most = -(-int(wanted_s / longest_s) // parts)  # number of longest utterances in one pass
     fits = fitting_utterances(objective, longest_s, most, tokens, rate_hz, device)
     found_s = wanted_s if fits >= most else parts * fits * longest_s
     reason = f"{MIN_STEPS_PER_EPOCH} steps per epoch" if fits >= most else "what fits in memory"
@@ -49,7 +50,7 @@ def find_batch_s(
 def agree_on_batch_s(
     accelerator: Accelerator, objective: nn.Module, dataset: SpeechDataset, config: Config
 ) -> float:
-    """`find_batch_s` in each process; the minimum of what they find."""
+    """The minimum of the results of `find_batch_s` in all processes."""
     augment = config.augment
     slowest, added_s = min(augment.speed, default=1.0), 2 * augment.pad_silence_s
     found_s = find_batch_s(
@@ -71,14 +72,14 @@ def fitting_utterances(
     rate_hz: int,
     device: torch.device,
 ) -> int:
-    """How many utterances of `longest_s` seconds one pass can train on, from 1 to `most`.
+    """The number of utterances of `longest_s` seconds that fit in one pass, from 1 to `most`.
 
-    The number is doubled until memory is used up, or until the growth so far predicts that the next
-    try would use it up.
+    The number is doubled until the memory is exhausted, or until the growth so far predicts that
+    the next trial would exhaust it.
     """
     share = MEMORY_SHARE.get(device.type, MEMORY_SHARE["cpu"])
     allowed = used_bytes(device) + share * free_bytes(device)
-    buffers = [buffer.clone() for buffer in objective.buffers()]  # of batch normalization
+    buffers = [buffer.clone() for buffer in objective.buffers()]  # statistics of batch norm
     count, before, peak = 0, 0, 0
     try:
         with torch.random.fork_rng():

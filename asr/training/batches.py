@@ -1,4 +1,4 @@
-"""Which batches a process trains on, in which order; the CMVN statistics measured on them."""
+"""The batches that a process trains on, in order, and the CMVN statistics measured on them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from asr.model.model_file import Model
 from asr.training import distributed
 from asr.training.schedule import TrainingState
 
-CMVN_UTTERANCES = 2000  # for global CMVN: hours of speech, more would change nothing
+CMVN_UTTERANCES = 2000  # hours of speech; more would not change the statistics of global CMVN
 
 
 def make_sampler(train_set: Sequence[Utterance], batch_s: float, config: Config) -> BatchSampler:
-    """Lays out batches of `batch_s` seconds over the whole run."""
+    """The sampler that fixes the batches, of `batch_s` seconds each, of the whole run."""
     augment = config.augment
     heard = (augment.speed, 2 * augment.pad_silence_s, augment.tempo)
     if isinstance(train_set, Shards):
@@ -36,10 +36,10 @@ def remaining_batches(
     config: Config,
     accelerator: Accelerator,
 ) -> Iterator[Batch]:
-    """This process's share of every batch from `state` to the end of the run.
+    """The share of this process in every batch from `state` to the end of the run.
 
-    Each step takes `train.accumulate` batches from it. One loader serves all epochs: its workers
-    start once, and read ahead while the model is validated.
+    Each step takes `train.accumulate` parts from this iterator. One loader serves all epochs, so
+    its workers start only once, and read ahead while the model is validated.
     """
     c = config.train
     first = distributed.rank() * c.accumulate
@@ -56,8 +56,10 @@ def remaining_batches(
 def measure_cmvn(
     model: Model, dataset: SpeechDataset, sampler: BatchSampler, device: torch.device
 ) -> None:
-    """Set the mean and the deviation of global CMVN from at least `CMVN_UTTERANCES` utterances of
-    the training set, or all of it."""
+    """Measure the mean and the deviation of global CMVN on the training set.
+
+    The first batches with at least `CMVN_UTTERANCES` utterances are used, or all batches.
+    """
     parts, count = [], 0
     for batch in sampler.following(0, 0, 1):
         if count >= CMVN_UTTERANCES:

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run, to resume from: safetensors with a JSON header, no pickle."""
+"""The checkpoints from which training resumes: safetensors with a JSON header, no pickle."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def load_checkpoint(
     modules: Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer | None = None,
 ) -> dict[str, Any]:
-    """Restore modules and optimizer as they were saved; returns the `state`.
+    """Restore modules and optimizer from a checkpoint; returns its `state`.
 
     Raises `Damaged` if the file is damaged, `UserError` if it belongs to another model.
     """
@@ -74,7 +74,7 @@ def load_checkpoint(
 
 
 class Damaged(UserError):
-    """A checkpoint that is truncated or changed."""
+    """The checkpoint is truncated, or its content has changed."""
 
 
 def checkpoint_file(folder: str | Path, step: int) -> Path:
@@ -90,26 +90,26 @@ def checkpoint_files(folder: str | Path) -> list[Path]:
 def load_newest(
     folder: str | Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
 ) -> dict[str, Any] | None:
-    """Restore the newest undamaged checkpoint of a folder; returns its `state`, None without one.
+    """Restore the newest undamaged checkpoint of a folder; returns its `state`.
 
-    A warning names each damaged checkpoint; the one before it is tried next. Raises `Damaged` if
-    all of them are.
+    Returns None if the folder has no checkpoint. A warning names each damaged checkpoint, and the
+    previous one is tried next. Raises `Damaged` if all of them are damaged.
     """
     found = checkpoint_files(folder)
     for path in found:
         try:
             return load_checkpoint(path, modules, optimizer)
         except Damaged as error:
-            log.warning("%s; trying the one before it", error)
+            log.warning("%s; trying the previous checkpoint", error)
     if found:
-        raise Damaged(f"{folder}: every checkpoint is damaged; delete the folder to train afresh")
+        raise Damaged(f"{folder}: every checkpoint is damaged; delete the folder to start again")
     return None
 
 
 class Checkpoints:
     """The checkpoints of one run: its weights, optimizer, fp16 scaler and counters.
 
-    keep: how many of the newest stay.
+    keep: the number of newest checkpoints that are kept.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class Checkpoints:
         return state
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Write the checkpoint of a step, then delete the oldest ones."""
+        """Write the checkpoint of a step, then delete all but the newest `keep` checkpoints."""
         scaler = self.scaler.state_dict() if self.scaler is not None else None
         path = checkpoint_file(self.folder, step)
         save_checkpoint(path, self.modules, self.optimizer, state | {"scaler": scaler})

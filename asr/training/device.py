@@ -36,7 +36,7 @@ def prepare_device(c: TrainConfig) -> Accelerator:
         log.info("train.precision: auto is %s on this %s", precision, device.type)
     if c.precision == "fp16" and device.type == "cpu":  # accelerate would compute in float32
         raise UserError("train.precision=fp16: needs a GPU; on a CPU, use bf16 or no")
-    # If a thread of torch shares its core, all others wait for it several times a frame.
+    # Torch's threads synchronize several times per frame, so each needs a core of its own.
     cores = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     torch.set_num_threads(c.threads or max(1, cores - c.workers))
     if c.deterministic:

@@ -1,4 +1,4 @@
-"""Several processes that train together: which of them writes, and how their results are gathered.
+"""Training in several processes: which of them writes, and how their results are gathered.
 
 `torchrun --nproc-per-node 4 -m asr.cli train RECIPE` or `accelerate launch -m asr.cli ...` starts
 them; each reads its rank from the environment. A single process is rank 0 of 1.
@@ -32,7 +32,7 @@ def is_main() -> bool:
 
 
 def log_errors_only() -> None:
-    """Keep the processes beside the main one from repeating its messages."""
+    """Call this in all processes but the main one, so that they do not repeat its messages."""
     logging.getLogger("asr").setLevel(logging.ERROR)
 
 
@@ -47,7 +47,7 @@ def main_first(cpu: bool) -> Iterator[None]:
 
 
 def validate(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Evaluation:
-    """`evaluate`, each process on its share of the utterances; all get the complete result."""
+    """`evaluate` in all processes: each takes a share of the utterances, all return all results."""
     if not distributed.is_initialized():
         return evaluate(recognizer, utterances)
     ranks = distributed.get_world_size()
@@ -67,6 +67,6 @@ def any_process(flag: bool, accelerator: Accelerator) -> bool:
 
 
 def finish() -> None:
-    """Leave the process group: threads of gloo that are alive at the exit could abort it."""
+    """Leave the process group, because running threads of gloo could crash the exiting process."""
     if distributed.is_initialized():
         distributed.destroy_process_group()

@@ -53,10 +53,10 @@ def inherited_tokenizer(
 def initialize(model: Model, path: str | Path) -> list[str]:
     """Copy the layers of a model file whose names and shapes match those of `model`.
 
-    Returns the names of the layers that were kept whole. Of a layer with entries per token, the
-    entries of the tokens that both models have (the blank is one) are kept; the others stay new.
+    Returns the names of the layers that were copied completely. A layer with entries per token is
+    copied for the tokens that both models have (including the blank); its other entries stay new.
     Global CMVN is not copied, but measured on the new data. Raises `UserError` if the file is not a
-    model file, or if its features differ, as its weights would then be meaningless.
+    model file, or if its features differ, because its weights would then be meaningless.
     """
     old = load_model(path)
     _check_features(old.config.features, model.config.features, path)
@@ -89,10 +89,10 @@ def initialize(model: Model, path: str | Path) -> list[str]:
 
 
 def frozen_parameters(acoustic: nn.Module, kept: Collection[str]) -> list[nn.Parameter]:
-    """The parameters that do not change during `train.freeze_steps`: those of the kept layers, the
-    head excepted.
+    """The parameters that are frozen for `train.freeze_steps`: all kept layers except the head.
 
-    Their gradients must be computed, as data parallelism needs them, and then dropped.
+    Their gradients must be computed all the same, because data parallelism needs them, and are then
+    dropped.
     """
     frozen = set(kept) - set(HEAD)
     return [p for name, p in acoustic.named_parameters() if _layer(name) in frozen]
@@ -101,12 +101,12 @@ def frozen_parameters(acoustic: nn.Module, kept: Collection[str]) -> list[nn.Par
 def parameter_groups(
     acoustic: nn.Module, weight_decay: float, layer_decay: float = 1.0
 ) -> list[dict[str, Any]]:
-    """Parameter groups for the optimizer; the learning rate of a group is its "scale" times the
-    scheduled rate.
+    """The parameter groups of the optimizer, each with a "scale" of its learning rate.
 
-    With N recurrent layers, layer k (from 0) has scale layer_decay^(N - k), the head 1, and the
-    front end layer_decay^(N + 1): layers near the input change least between tasks (Howard and
-    Ruder 2018). Weight decay applies to matrices only, not to biases and norms.
+    The learning rate of a group is the scheduled rate times its scale. With N recurrent layers,
+    layer k (from 0) has the scale layer_decay^(N - k), the head 1, and the front end
+    layer_decay^(N + 1), because layers near the input change least between tasks (Howard and Ruder
+    2018). Weight decay applies to matrices only, not to biases and norms.
     """
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in acoustic.named_parameters():
@@ -142,7 +142,7 @@ def _layers(weights: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _shared_tokens(pieces: Sequence[str], others: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """The ids of the pieces that are in both lists: in `pieces`, and in `others`."""
+    """The pieces that are in both lists: their ids in `pieces`, and their ids in `others`."""
     other_ids = {piece: i for i, piece in enumerate(others)}
     pairs = [(i, other_ids[piece]) for i, piece in enumerate(pieces) if piece in other_ids]
     return torch.tensor([i for i, _ in pairs]), torch.tensor([i for _, i in pairs])
@@ -166,8 +166,8 @@ def _check_features(old: FeatureConfig, new: FeatureConfig, path: str | Path) ->
 
 
 def _relevant(features: FeatureConfig) -> dict[str, Any]:
-    """The settings that the meaning of a feature depends on."""
-    # A floor moves pauses only, and normalization makes up for most of that.
+    """The settings that determine the meaning of the features."""
+    # `floor_db` changes only pauses, and normalization compensates for most of that.
     values = features.model_dump(exclude={"dither", "floor_db"})
     if features.kind != "mfcc":
         del values["n_mfcc"]
@@ -175,7 +175,7 @@ def _relevant(features: FeatureConfig) -> dict[str, Any]:
         del values["n_mels"], values["low_hz"], values["high_hz"]
     else:
         values["high_hz"] = features.high_hz or features.rate_hz / 2
-    if features.cmvn != "none":  # the others all give about mean 0 and deviation 1
+    if features.cmvn != "none":  # all other kinds give about mean 0 and standard deviation 1
         values["cmvn"] = "any but none"
     return values
 
@@ -189,7 +189,7 @@ def _summary(
     old_layers: Collection[str],
     shared_ids: Tensor,
 ) -> str:
-    """One line that says what became of each layer."""
+    """One line that lists the kept, the partly replaced, the new and the unused layers."""
     pieces = model.tokenizer.pieces
     new = [layer for layer in new_layers if layer not in kept and layer not in partly]
     parts = [f"starts from {path}: kept {', '.join(kept) or 'nothing'}"]
@@ -197,14 +197,14 @@ def _summary(
         tokens = sorted(set(range(len(pieces))) - set(shared_ids.tolist()))
         named = " ".join(pieces[token] for token in tokens[:20]) + (" ..." if tokens[20:] else "")
         parts.append(
-            f"replaced {', '.join(partly)}, with {len(shared_ids)} of {len(pieces)} tokens as they "
-            f"were{f' and new {named}' if tokens else ''}"
+            f"partly replaced {', '.join(partly)}: {len(shared_ids)} of {len(pieces)} tokens kept"
+            f"{f', new {named}' if tokens else ''}"
         )
     if new:
         parts.append(f"new {', '.join(new)}")
     unused = [layer for layer in old_layers if layer not in kept and layer not in partly]
     if unused:
-        parts.append(f"left behind {', '.join(unused)}")
+        parts.append(f"unused {', '.join(unused)}")
     if model.config.features.cmvn in MEASURED:
-        parts.append(f"{model.config.features.cmvn} CMVN is that of the new data")
+        parts.append(f"{model.config.features.cmvn} CMVN is measured on the new data")
     return "; ".join(parts)

@@ -7,10 +7,10 @@ import threading
 
 
 class StopRequest:
-    """While it is entered, the first Ctrl-C only sets `requested`; a second one stops at once.
+    """A context in which the first Ctrl-C only sets `requested`, and a second one stops at once.
 
-    Outside of it, Ctrl-C raises `KeyboardInterrupt` immediately, as usual. In any thread but the
-    main one, which alone can receive signals, it changes nothing.
+    Outside of the context, Ctrl-C raises `KeyboardInterrupt` immediately, as usual. In threads
+    other than the main one the context has no effect, because they receive no signals.
     """
 
     def __init__(self):

@@ -1,7 +1,8 @@
-"""The training loop, top to bottom.
+"""The training loop.
 
-Randomness is a function of (seed, step): only weights, optimizer and counters are carried from one
-step to the next, so a run that is killed and resumed gives the weights of one that was not.
+All random numbers are a function of (seed, step). Only weights, optimizer and counters are carried
+from one step to the next, so an interrupted and resumed run gives the same weights as a run without
+interruption.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def train(
     folder: Path,
     console: Console,
 ) -> TrainingState:
-    """Train `model` on `train_set`; at the end, it has the weights with the best WER on `dev_set`.
+    """Train `model` on `train_set`; at the end it has the weights with the lowest WER on `dev_set`.
 
     Utterances must have been checked (`asr.data.check`). Checkpoints and the logs of `Monitor` go
     to `folder`; an unfinished run found there is resumed. If several processes call this together,
@@ -59,9 +60,9 @@ def train(
 
 
 def train_epoch(run: Trainer, stop: StopRequest) -> float:
-    """The steps that the epoch still needs; returns the mean loss of those that were finite.
+    """Run the remaining steps of the epoch; returns the mean of their finite losses.
 
-    Sets `state.stopped` if `train.max_minutes` are over.
+    Sets `state.stopped` when `train.max_minutes` have passed.
     """
     state, losses = run.state, []
     run.objective.train()

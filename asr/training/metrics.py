@@ -17,9 +17,9 @@ class StepMetrics:
     loss: float  # finite or not
     gradient_norm: float  # before clipping, finite or not
     learning_rate: float
-    audio_s: float  # of the batch, without padding
+    audio_s: float  # audio of the batch, without padding
     padding_s: float
-    wait_s: float  # part of step_s: waiting for the loader
+    wait_s: float  # the part of step_s that was spent waiting for the loader
     step_s: float  # since the end of the previous step
 
     @property
@@ -79,7 +79,7 @@ class StepMeans:
     def __str__(self) -> str:
         return (
             f"{self.audio_s / 3600:.2f} hours of audio in {self.steps} steps: "
-            f"{self.audio_s_per_s:.0f} s of audio a second, {self.padding_share:.1%} padding, "
+            f"{self.audio_s_per_s:.0f} s of audio per second, {self.padding_share:.1%} padding, "
             f"{self.data_wait_share:.1%} of the time spent waiting for data"
         )
 

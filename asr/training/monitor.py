@@ -1,6 +1,6 @@
 """The monitor of a run: it turns steps and validations into rows for the writers.
 
-It asks the device for nothing: it takes the numbers that the loop has read already.
+It transfers nothing from the device; it uses the numbers that the loop has read already.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ class Monitor:
     - a progress line
     - Weights & Biases, if `train.wandb` names a project
 
-    resumed_at: the steps that a resumed run has done; resumed: what `checkpoint` returned then.
-    What was written after it is dropped, so that a run that was killed leaves the same rows as one
-    that was not. writes: false in all processes but the main one; these write nothing. Raises
-    `UserError` if Weights & Biases is configured and cannot start.
+    resumed_at: the number of steps that a resumed run has done; resumed: the value that
+    `checkpoint` returned after these steps. Rows that were written after that checkpoint are
+    dropped, so that a killed and resumed run leaves the same rows as a run without interruption.
+    writes: False in all processes but the main one; they write nothing. Raises `UserError` if
+    Weights & Biases is configured and cannot start.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Monitor:
         if not writes:
             return
         wandb: list[Writer] = []
-        if config.train.wandb is not None:  # first: what it refuses must leave no other file
+        if config.train.wandb is not None:  # first, because an error here must leave no other file
             wandb.append(WeightsAndBiases(folder, config, resuming=resumed is not None))
         self._metrics = MetricsFile(folder / "metrics.jsonl", resumed["rows"] if resumed else 0)
         self._writers = [
@@ -76,7 +77,7 @@ class Monitor:
             writer.close(failed=kind is not None)
 
     def step(self, step: int, epoch: int, metrics: StepMetrics) -> None:
-        """The `step`-th step of the run is done, in its `epoch`-th epoch; both count from 1."""
+        """Record a finished step. step, epoch: their numbers in the run, counted from 1."""
         if not self._writers:
             return
         self._recent.add(metrics)
@@ -96,7 +97,7 @@ class Monitor:
         utterances: Sequence[Utterance],
         best: bool,
     ) -> None:
-        """The model was evaluated on `utterances` after `step`; best: no earlier one was better."""
+        """Record a validation on `utterances` after `step`; best: whether it is the best so far."""
         if not self._writers:
             return
         found = evaluation.score.to_dict()
@@ -108,9 +109,9 @@ class Monitor:
             writer.validation(validation)
 
     def checkpoint(self) -> dict[str, Any]:
-        """What the `Monitor` of a resumed run needs, in plain types for the checkpoint.
+        """The state that the `Monitor` of a resumed run needs, in plain types for the checkpoint.
 
-        Everything written so far is on the disk when this returns.
+        All rows written so far are on the disk when this returns.
         """
         for writer in self._writers:
             writer.flush()

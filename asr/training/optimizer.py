@@ -22,7 +22,7 @@ def make_optimizer(acoustic: nn.Module, c: TrainConfig) -> torch.optim.Optimizer
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give each group the rate times the group's scale."""
+    """Set the learning rate of each group to rate * scale of the group."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["scale"]
 
@@ -30,11 +30,11 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def update_weights(
     accelerator: Accelerator, optimizer: torch.optim.Optimizer, loss: float, norm: float
 ) -> bool:
-    """Step the optimizer unless the loss or the gradient norm is not finite; whether it did.
+    """Step the optimizer if the loss and the gradient norm are finite; returns whether it did.
 
-    With fp16, gradients overflow while the scaler looks for its scale. Such a step changes no
-    weight, lowers the scale, and is not an error as long as the loss is finite and the scale above
-    1; `overflowed` tells such a step from a bad one.
+    With fp16, gradients overflow while the scaler searches for its scale. Such a step changes no
+    weight and lowers the scale. It is not an error as long as the loss is finite and the scale is
+    above 1 (see `overflowed`).
     """
     if math.isfinite(loss) and math.isfinite(norm):
         optimizer.step()
@@ -45,6 +45,6 @@ def update_weights(
 
 
 def overflowed(accelerator: Accelerator, loss: float) -> bool:
-    """Whether a step that was skipped is only part of the search of fp16's scaler for a scale."""
+    """Whether a step was skipped only because the fp16 scaler is still searching for its scale."""
     scaler = accelerator.scaler
     return scaler is not None and math.isfinite(loss) and scaler.get_scale() > 1

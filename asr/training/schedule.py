@@ -16,9 +16,9 @@ log = logging.getLogger("asr")
 class TrainingState:
     """The counters of a run, in plain types as checkpoints store them."""
 
-    epoch: int = 0  # epochs that are done
-    batch: int = 0  # batches of the current epoch that are done
-    step: int = 0  # steps of the whole run that are done
+    epoch: int = 0  # number of finished epochs
+    batch: int = 0  # number of finished batches of the current epoch
+    step: int = 0  # number of finished steps of the whole run
     batch_s: float = 0.0  # seconds of audio per step; 0 until it is known
     train_s: float = 0.0  # time spent on training and validation
     best: tuple[float, float] = (math.inf, math.inf)  # WER and CER of the best validation
@@ -28,24 +28,24 @@ class TrainingState:
     rate_scale: float = 1.0  # plateau schedule: halved when validation stops improving
     epochs_without_gain: int = 0  # since the best validation, or since the rate was halved
     validations_without_gain: int = 0  # since the best validation
-    blank_validations: int = 0  # consecutive validations with nothing but blanks
+    blank_validations: int = 0  # consecutive validations in which every hypothesis was empty
     stopped: bool = False  # by train.early_stopping or train.max_minutes
     inherited: list[str] = field(default_factory=list)  # layers that came from train.init_from
 
     @classmethod
     def restore(cls, saved: dict[str, Any]) -> TrainingState:
-        """From a checkpoint, whose JSON has lists for tuples."""
+        """The state stored in a checkpoint, whose JSON has lists instead of tuples."""
         state = cls(**saved)
         state.best, state.validation = tuple(state.best), tuple(state.validation)
         return state
 
 
 def learning_rate(step: int, total: int, config: TrainConfig, epoch: int = 0) -> float:
-    """Linear warm-up to `config.learning_rate`, then as the schedule says.
+    """The learning rate of a step: linear warm-up to `config.learning_rate` (lr), then a schedule.
 
-    cosine: half a cosine down to zero; noam: proportional to the inverse square root of the step
-    (Vaswani et al. 2017); plateau: constant, and halved by `record_validation`; exponential:
-    divided by `anneal` after each epoch.
+    With w warm-up steps of `total` and d = (step - w) / (total - w), the schedules are
+    cosine: lr * (1 + cos(pi * d)) / 2; noam: lr * sqrt(w / (step + 1)) (Vaswani et al. 2017);
+    exponential: lr / anneal^epoch; plateau: lr, which `record_validation` halves.
     """
     warmup = max(1, round(config.warmup * total))
     if step < warmup:
@@ -61,10 +61,10 @@ def learning_rate(step: int, total: int, config: TrainConfig, epoch: int = 0) ->
 
 
 def record_validation(state: TrainingState, wer: float, cer: float, config: TrainConfig) -> bool:
-    """Record a validation; returns whether it is the best (of equal ones, the later).
+    """Record a validation; returns whether it is the best so far (ties count as best).
 
-    The plateau schedule halves the rate after `patience` validations without a gain; training stops
-    after `early_stopping` of them.
+    The plateau schedule halves the rate after `patience` consecutive validations without a gain;
+    training stops after `early_stopping` of them.
     """
     state.validation = (wer, cer)
     gained = (wer, cer) < state.best

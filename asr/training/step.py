@@ -1,7 +1,7 @@
-"""One step of training: gradients of a batch, added up over its parts, then an update.
+"""One step of training: the gradients of all parts of a batch are summed, then weights are updated.
 
-Nothing waits for the device until all parts of the step are queued; then the loss and the gradient
-norm are read in one transfer, because they decide whether the weights may be updated.
+The host waits for the device only once per step, after all parts are queued: it reads the loss and
+the gradient norm in one transfer, because they decide whether the weights may be updated.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from asr.training.trainer import Trainer
 @dataclass(frozen=True)
 class StepResult:
     metrics: StepMetrics
-    interrupted: bool  # a process was asked to stop
-    out_of_time: bool  # `train.max_minutes` are over
+    interrupted: bool  # whether any process was asked to stop
+    out_of_time: bool  # whether `train.max_minutes` have passed
 
 
 @dataclass
@@ -71,13 +71,13 @@ def train_step(run: Trainer, stop: StopRequest) -> StepResult:
 
 
 def accumulate_gradients(run: Trainer) -> Accumulated:
-    """Forward and backward pass of the `train.accumulate` parts of this process's share."""
+    """Run the forward and backward passes of the `train.accumulate` parts of this process."""
     accelerator, accumulate = run.accelerator, run.config.train.accumulate
     done = Accumulated([], torch.zeros((), device=accelerator.device))
     for number in range(accumulate):
-        asked = time.monotonic()
+        started = time.monotonic()
         batch = next(run.batches)
-        done.wait_s += time.monotonic() - asked
+        done.wait_s += time.monotonic() - started
         audio_s, padding_s = batch.seconds(run.config.features.rate_hz)
         done.audio_s += audio_s
         done.padding_s += padding_s
@@ -87,7 +87,7 @@ def accumulate_gradients(run: Trainer) -> Accumulated:
         complete = number + 1 == accumulate
         with nullcontext() if complete else accelerator.no_sync(run.objective):
             loss = run.objective(batch)
-            # Processes average their gradients, and the step needs the sum.
+            # Gradients are averaged over the processes, but the step needs their sum.
             accelerator.backward(loss * accelerator.num_processes)
         done.loss += loss.detach()
     return done
@@ -96,20 +96,21 @@ def accumulate_gradients(run: Trainer) -> Accumulated:
 def read_figures(
     run: Trainer, loss: Tensor, norm: Tensor, host: list[float]
 ) -> tuple[float, float, list[float]]:
-    """Loss, gradient norm and `host`, in one transfer from the device.
+    """Read the loss and the gradient norm from the device in one transfer.
 
-    loss and host are summed over all processes; the norm is the same in all of them.
+    Returns loss, norm and `host` (numbers of this process); loss and `host` are summed over all
+    processes, and the norm is the same in all of them.
     """
     if run.accelerator.num_processes == 1:
         loss, norm = torch.stack([loss, norm]).tolist()
         return loss, norm, host
     device = run.accelerator.device
-    mine = torch.cat([loss[None], torch.tensor(host, device=device)])
-    sums = run.accelerator.reduce(mine, "sum")
+    own = torch.cat([loss[None], torch.tensor(host, device=device)])
+    sums = run.accelerator.reduce(own, "sum")
     loss, *host, norm = torch.cat([sums, norm[None]]).tolist()
     return loss, norm, host
 
 
 def seed_part(seed: int, step: int, rank: int, number: int) -> None:
-    """Seed dropout, dither and masks of a part: different for each step, process and part."""
+    """Seed dropout, dither and masks of a part; each step, process and part has its own seed."""
     torch.manual_seed(int(np.random.SeedSequence((seed, step, rank, number)).generate_state(1)[0]))

@@ -17,20 +17,20 @@ from asr.recognition.recognizer import Recognizer
 from asr.scoring.wer import Pair, word_counts
 from asr.training.writers import Row, Validation, Writer
 
-EXAMPLES = 5  # utterances of the dev set whose texts are written at each validation
-WORST = 5  # utterances with the most word errors, written likewise
-AUDIBLE = 3  # of the worst utterances of the best validation, with audio and features
-AUDIBLE_S = 30.0  # of each, at most
+EXAMPLES = 5  # number of dev utterances whose texts are written at each validation
+WORST = 5  # number of utterances with the most word errors whose texts are written as well
+AUDIBLE = 3  # number of worst utterances that are written with audio and features
+AUDIBLE_S = 30.0  # at most this much audio of each
 
 
 class TensorBoard(Writer):
-    """Logs in `folder`.
+    """Writes TensorBoard logs to `folder`.
 
-    Each validation writes the texts of `EXAMPLES` utterances, always the same, and of the `WORST`.
-    `folder/worst` has audio and features of `AUDIBLE` of the worst utterances of the best
-    validation only; it replaces that of earlier ones, so that its size does not grow with the run.
-    resumed_at: TensorBoard hides what was logged after this step before; None starts with empty
-    logs.
+    Each validation writes the texts of `EXAMPLES` fixed utterances and of the `WORST` utterances.
+    `folder/worst` has the audio and features of `AUDIBLE` of the worst utterances, for the best
+    validation only: it is replaced by each better one, so its size does not grow with the run.
+    resumed_at: TensorBoard hides rows after this step that an earlier run logged; None deletes
+    earlier logs.
     """
 
     def __init__(self, folder: Path, resumed_at: int | None):
@@ -83,7 +83,7 @@ def text_table(pairs: Sequence[Pair], errors: Sequence[int]) -> str:
 def write_audio(
     folder: Path, utterances: Mapping[int, Utterance], recognizer: Recognizer, step: int
 ) -> None:
-    """Replace the logs in `folder` by audio and features of utterances, numbered by their rank."""
+    """Replace the logs in `folder` with the audio and features of {rank: utterance}."""
     shutil.rmtree(folder, ignore_errors=True)
     with SummaryWriter(str(folder)) as logs:
         for rank, u in utterances.items():
@@ -96,8 +96,10 @@ def write_audio(
 
 
 def feature_image(recognizer: Recognizer, waveform: torch.Tensor) -> np.ndarray:
-    """(1, N) samples -> (4 F, 2 T) uint8: features without dither, low frequencies at the bottom,
-    brighter is louder."""
+    """Samples (1, N) -> an image (4 F, 2 T) uint8 of the features without dither.
+
+    Low frequencies are at the bottom; brighter is louder.
+    """
     training = recognizer.features.training
     recognizer.features.eval()
     lengths = torch.tensor([waveform.shape[1]], device=recognizer.device)

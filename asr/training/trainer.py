@@ -38,15 +38,15 @@ log = logging.getLogger("asr")
 
 @dataclass
 class Trainer:
-    """What the steps and the validations of a run share."""
+    """The objects that the steps and the validations of a run share."""
 
-    model: Model  # its acoustic model is the one that the optimizer changes
-    validated: Model  # the same, or with the moving average of its weights
+    model: Model  # the model whose weights the optimizer changes
+    validated: Model  # the same model, or the one with the moving average of its weights
     accelerator: Accelerator
     objective: nn.Module  # wrapped for mixed precision and data parallelism
     optimizer: torch.optim.Optimizer
     averaged: AveragedModel | None
-    frozen: list[nn.Parameter]  # do not change before `train.freeze_steps`
+    frozen: list[nn.Parameter]  # parameters that do not change before `train.freeze_steps`
     checkpoints: Checkpoints
     state: TrainingState
     sampler: BatchSampler
@@ -55,8 +55,8 @@ class Trainer:
     bad_batches: BadBatches
     monitor: Monitor
     console: Console
-    started: float = 0.0  # on the monotonic clock, less the time that earlier calls took
-    step_started: float = 0.0
+    started: float = 0.0  # monotonic time of the start, minus the seconds trained before it
+    step_started: float = 0.0  # monotonic time
     saved: float = field(default_factory=time.monotonic)  # when the last checkpoint was written
 
     def __post_init__(self):
@@ -66,11 +66,11 @@ class Trainer:
 
     @property
     def train_s(self) -> float:
-        """Seconds of training and validation, those before an interruption included."""
+        """Seconds of training and validation, including those before an interruption."""
         return time.monotonic() - self.started
 
     def save(self) -> None:
-        """Write a checkpoint; only the main process does."""
+        """Write a checkpoint, in the main process only."""
         self.state.train_s = self.train_s
         if distributed.is_main():
             rest = {"monitor": self.monitor.checkpoint()}

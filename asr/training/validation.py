@@ -1,4 +1,4 @@
-"""Validation at the end of an epoch, and what it decides."""
+"""Validation at the end of an epoch: log the result, keep the best weights, warn of blanks."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from asr.training.trainer import Trainer
 
 log = logging.getLogger("asr")
 
-BLANK_VALIDATIONS = 3  # validations with nothing but blanks before a warning explains it
+BLANK_VALIDATIONS = 3  # a warning follows this many validations with only empty hypotheses
 
 
 def validate_epoch(run: Trainer, dev_set: Sequence[Utterance], mean_loss: float) -> None:
     """Evaluate the model on `dev_set`, log the result, keep the weights if they are among the best.
 
-    mean_loss: of the epoch's steps, for the messages.
+    mean_loss: the mean loss of the steps of the epoch, for the messages.
     """
     state, epoch = run.state, run.state.epoch + 1
     evaluation = distributed.validate(run.recognizer, dev_set)
@@ -40,8 +40,8 @@ def validate_epoch(run: Trainer, dev_set: Sequence[Utterance], mean_loss: float)
     if state.blank_validations % BLANK_VALIDATIONS == 0:
         log.warning(
             "after epoch %d the model still outputs only blanks (loss per token %.2f). CTC learns "
-            "blanks before letters, and a small corpus needs more steps for that. If it stays so: "
-            "run `asr check` to see whether the texts belong to their audio, lower train.batch_s "
+            "blanks before letters, and letters may need more steps than a small corpus gives. If "
+            "this continues: check that the texts belong to their audio, lower train.batch_s "
             "(more steps per epoch), raise train.epochs, or halve train.learning_rate",
             epoch,
             mean_loss,

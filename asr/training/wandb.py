@@ -13,8 +13,8 @@ from asr.training.writers import Row, Writer
 class WeightsAndBiases(Writer):
     """Sends the rows to the project that `train.wandb` names.
 
-    A run folder that resumes continues its run there. Raises `UserError` if the package is not
-    installed or refuses to start.
+    A resumed run folder continues the same Weights & Biases run. Raises `UserError` if the package
+    is not installed or cannot start.
     """
 
     def __init__(self, folder: Path, config: Config, resuming: bool):

@@ -1,6 +1,6 @@
-"""Where the figures of a run go: `metrics.jsonl`, `curves.png`, a progress line.
+"""Writers of the figures of a run: `metrics.jsonl`, `curves.png` and a progress line.
 
-Each of them is a `Writer`, as are those for TensorBoard and Weights & Biases in files of their own.
+The writers for TensorBoard and Weights & Biases have files of their own.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from asr.training.metrics import StepMeans, StepMetrics
 
 log = logging.getLogger("asr")
 
-Row = dict[str, float | None]  # figures by name; None: not known, as every step was skipped
+Row = dict[str, float | None]  # figures by name; None if unknown because every step was skipped
 
-DRAWING_SHARE = 0.02  # of the time, at most, is spent on drawing curves.png
+DRAWING_SHARE = 0.02  # at most this share of the time is spent on drawing curves.png
 
 
 @dataclass(frozen=True)
@@ -40,36 +40,36 @@ class Validation:
     evaluation: Evaluation
     recognizer: Recognizer
     utterances: Sequence[Utterance]
-    best: bool  # no validation before was better
+    best: bool  # whether no earlier validation was better
 
 
 class Writer:
     """A destination for the figures of a run. Each writer overrides what it needs."""
 
     def start(self) -> None:
-        """Training begins."""
+        """Called when training begins."""
 
     def step(self, step: int, epoch: int, metrics: StepMetrics, recent: StepMeans) -> None:
-        """A step is done; recent: the means since the last row."""
+        """Called after each step; recent: the means since the last row."""
 
     def row(self, step: int, epoch: int, row: Row) -> None:
         """Write figures: the means over several steps, or the error rates of a validation."""
 
     def validation(self, validation: Validation) -> None:
-        """A validation is done, and its row is written."""
+        """Called after each validation, when its row has been written."""
 
     def flush(self) -> None:
-        """Put everything written so far on the disk."""
+        """Write everything that is buffered to the disk."""
 
     def close(self, failed: bool) -> None:
-        """Training ends; failed: with an exception."""
+        """Called when training ends; failed: whether an exception ended it."""
 
 
 class MetricsFile(Writer):
-    """`metrics.jsonl`, a JSON object per row.
+    """`metrics.jsonl`, with a JSON object per row.
 
-    rows: how many of the rows that are there belong to the checkpoint that training resumes from;
-    the others are dropped.
+    rows: the number of existing rows to keep, which the checkpoint that training resumes from
+    states; later rows are dropped.
     """
 
     def __init__(self, path: Path, rows: int):
@@ -80,7 +80,7 @@ class MetricsFile(Writer):
 
     def row(self, step: int, epoch: int, row: Row) -> None:
         self._file.write(json.dumps({"step": step, "epoch": epoch} | row) + "\n")
-        self._file.flush()  # what the operating system has survives a kill
+        self._file.flush()  # data that has reached the operating system survives a kill
         self.rows += 1
 
     def close(self, failed: bool) -> None:
@@ -96,7 +96,8 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
 class Curves(Writer):
     """`curves.png`: loss, error rates, learning rate and gradient norm, drawn from `metrics.jsonl`.
 
-    Drawn at the end, and after a validation if that takes less than `DRAWING_SHARE` of the time.
+    It is drawn at the end, and after a validation if all drawing takes less than `DRAWING_SHARE` of
+    the time.
     """
 
     def __init__(self, path: Path, metrics: Path, title: str):

@@ -1,4 +1,4 @@
-"""Pictures of augmentation in training: of the waveform and of the features."""
+"""Pictures of the augmentation of waveforms and of features during training."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def augment(excerpt: Excerpt) -> Picture:
         length_s = one.end_s - one.start_s
         power, before = (np.square(each.samples).mean() + 1e-20 for each in (one, excerpt))
         level = DB * np.log(power / before)
-        level = round(float(level), 1) + 0.0  # no -0.0
+        level = round(float(level), 1) + 0.0  # adding 0.0 turns -0.0 into 0.0
         facts.append(f"{name} {length_s:.2f} s {level:+.1f} dB")
         drawing.wave(left, one)
         left.set_ylim(-peak, peak)

@@ -1,4 +1,4 @@
-"""What the pictures of a recording have in common: colors, axes and time scales."""
+"""Functions that all pictures of a recording use: colors, axes and time scales."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 WIDTH = 8.0  # inches
-DYNAMIC_RANGE_DB = 70.0  # lower levels have the color of silence
+DYNAMIC_RANGE_DB = 70.0  # levels more than 70 dB below the loudest have the color of silence
 IMAGE = "magma"  # color map of power: dark is quiet, bright is loud
 MARKED_HZ = (100, 250, 500, 1000, 2000, 4000, 8000, 16000)  # ticks of an axis of mel bands
 FEW_HZ = (250, 1000, 2000, 4000)  # ticks of a short axis
@@ -34,9 +34,10 @@ class Picture:
 
 
 def stacked(heights: list[float], columns: int = 1, share_x: bool = True) -> tuple[Figure, list]:
-    """A figure of axes one above the other, and the axes; with several columns, rows of axes.
+    """A figure of axes, one above the other, and a list of the axes.
 
-    heights: of each row, in inches.
+    heights: the height of each row in inches. With several columns, the list has a list of axes for
+    each row.
     """
     figure = figures.blank(WIDTH, sum(heights))
     figure.set_layout_engine("constrained")
@@ -112,7 +113,7 @@ def image(
 
 
 def relative_db(rows: np.ndarray, loudest: float | None = None) -> np.ndarray:
-    """Decibels relative to the loudest point; a constant input, digital silence, is all dark."""
+    """Decibels relative to the loudest point; a constant input (digital silence) is all dark."""
     if loudest is None:
         loudest = rows.max() if np.ptp(rows) > 0 else rows.max() + DYNAMIC_RANGE_DB
     return rows - loudest

@@ -1,4 +1,4 @@
-"""The part of a recording that is drawn, and the settings: rate, features, augmentation."""
+"""The part of a recording that is drawn, with its settings: rate, features, augmentation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from asr.model.features import Features
 
 logger = logging.getLogger(__name__)
 
-LONGEST_S = 30.0  # of a longer file only the beginning is drawn
+LONGEST_S = 30.0  # only the first 30 s of a longer file are drawn
 RATES_HZ = (4000, 96000)  # the limits of `FeatureConfig`
 DB = 10 / np.log(10)  # decibels = DB * ln(power)
 # Without a model, every kind of augmentation is drawn.
@@ -30,7 +30,7 @@ USUAL_MASKS = SpecAugmentConfig()
 
 @dataclass(frozen=True)
 class Excerpt:
-    """Samples of one channel, and the settings of their pictures."""
+    """The samples of one channel, and the settings of their pictures."""
 
     name: str
     samples: np.ndarray  # (N,) float32
@@ -100,7 +100,7 @@ def read(
     if duration_s is None and found.duration_s - start_s > LONGEST_S:
         duration_s = LONGEST_S
         logger.info(
-            "%s: lasts %.0f s, of which %g s from %g s are shown; give a start or a duration",
+            "%s: has %.0f s, of which %g s from %g s on are shown; give a start or a duration",
             *(path, found.duration_s, duration_s, start_s),
         )
     rate_hz = config.features.rate_hz if config else int(np.clip(found.rate_hz, *RATES_HZ))

@@ -23,10 +23,10 @@ from asr.transcript import Hypothesis
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLUMNS = 4  # feature maps drawn of each convolution
-MIN_PEAK = 0.1  # a token with a higher probability in some frame has a curve of its own
+COLUMNS = 4  # number of feature maps that are drawn for each convolution
+MIN_PEAK = 0.1  # a token has a curve if its probability exceeds this in at least one frame
 FAINT = 1e-5  # probabilities below this are drawn as 0
-MAX_LABELS = 41  # the number of CTC states up to which they are labeled
+MAX_LABELS = 41  # CTC states are labeled if there are at most this many
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def _sound_above(axes: Axes, excerpt: Excerpt) -> None:
 
 
 def token_colors(recognized: Recognition) -> dict[int, str]:
-    """A color for each token that is recognized, or likely in some frame, by order of peaks."""
+    """A color for each token that is recognized or likely in some frame, in order of its peak."""
     probs = np.exp(recognized.log_probs)
     likely = np.flatnonzero(probs.max(axis=0, initial=0) > MIN_PEAK)
     tokens = {int(token) for token in (*likely, *recognized.alignment.tokens)} - {BLANK}
@@ -237,7 +237,7 @@ def token_colors(recognized: Recognition) -> dict[int, str]:
 
 
 def word_row(axes: Axes, excerpt: Excerpt, recognized: Recognition) -> None:
-    """Words with their confidences, each below the frames of its tokens."""
+    """Draw the words and their confidences, each word below the frames of its tokens."""
     for word in recognized.hypothesis.words:
         start_s, length_s = excerpt.start_s + word.start_s, word.end_s - word.start_s
         axes.broken_barh([(start_s, length_s)], (0.8, 0.2), color=MARK)

@@ -27,7 +27,7 @@ _MODEL = dict(zip(OF_MODEL, (model.cnn, model.emissions, model.alignment), stric
 
 
 def draw(name: str, excerpt: Excerpt, recognizer: Recognizer | None = None) -> Picture:
-    """Draw a picture by name; those of `OF_MODEL` need the recognizer.
+    """Draw a picture by its name in `OF_SOUND` or `OF_MODEL`; the latter need the recognizer.
 
     Raises `UserError` when matplotlib is not installed.
     """

@@ -44,10 +44,10 @@ def waveform(excerpt: Excerpt) -> Picture:
 
 
 def moments(excerpt: Excerpt) -> tuple[int, int]:
-    """The indices of two frames: in speech, typically a vowel and a sibilant.
+    """The indices of two frames, which in speech are typically in a vowel and in a sibilant.
 
-    The first is the loudest. The second has the highest ratio of the power in the upper half of the
-    spectrum to that in the lower half, among frames with at least 1/4 of the highest upper power.
+    The first is the loudest frame. With `low` and `high` the power in the lower and upper half of
+    the spectrum, the second has the highest high / low of the frames with high >= max(high) / 4.
     """
     power = 10 ** (excerpt.spectrogram / 10)  # (T, bins)
     low, high = (half.sum(axis=1) for half in np.array_split(power, 2, axis=1))
@@ -135,7 +135,7 @@ def mel_filters(excerpt: Excerpt) -> Picture:
         figure,
         f"{len(triangles)} bands from {low_hz:g} to {high_hz:g} Hz; the lowest is "
         f"{edges[2] - edges[0]:.0f} Hz wide, the highest {edges[-1] - edges[-3]:.0f} Hz; "
-        f"from frequency bins {bins_hz[1]:.2f} Hz apart",
+        f"the frequency bins are {bins_hz[1]:.2f} Hz apart",
     )
 
 

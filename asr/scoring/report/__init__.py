@@ -28,11 +28,11 @@ from asr.scoring.error_analysis import confusions
 from asr.scoring.wer import Pair, aligned, word_counts
 from asr.transcript import Word
 
-EMBEDDED = 40  # utterances whose audio is embedded, those with the most errors
-EMBEDDED_S = 30.0  # of audio per embedded utterance, at most
+EMBEDDED = 40  # number of utterances, those with the most errors, whose audio is embedded
+EMBEDDED_S = 30.0  # at most this much audio is embedded for an utterance
 RATE_HZ = 16000  # Opus supports 8, 12, 16, 24 and 48 kHz
-BINS = 10  # of the calibration
-CONFUSIONS = 20  # errors of each kind that are listed
+BINS = 10  # number of bins of the calibration
+CONFUSIONS = 20  # number of errors of each kind that are listed
 HTML, JSON = "report.html", "report.json"
 
 
@@ -48,8 +48,8 @@ def write_report(
     """Write report.html and report.json into `folder`; returns the page's path.
 
     figures: the content of score.json; utterances: the recording of each pair, by id; words: the
-    words of each hypothesis with their times in the file and confidences, by id; groups: for each
-    column of figures["by"], the indices of the pairs that have each value.
+    words of each hypothesis with their times in the file and confidences, by id; groups: {column of
+    figures["by"]: {value: indices of the pairs that have it}}.
     """
     utterances, words = utterances or {}, words or {}
     rows = [_row(pair, utterances.get(pair.id), words.get(pair.id)) for pair in pairs]
@@ -125,8 +125,9 @@ def _row(pair: Pair, utterance: Utterance | None, words: Sequence[Word] | None) 
 
 
 def calibration(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Accuracy by confidence in `BINS` bins, and the expected calibration error; None without words
-    that have a confidence.
+    """Accuracy by confidence in `BINS` bins, and the expected calibration error (ECE).
+
+    Returns None if no word has a confidence.
 
     ECE = sum over bins b of n_b / n * |mean confidence_b - accuracy_b| (Naeini et al. 2015).
     """
@@ -152,7 +153,7 @@ def calibration(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 def _link(utterance: Utterance, folder: Path) -> str | None:
-    """The audio file's URL relative to the page; None if it is missing or inside an archive."""
+    """The URL of the audio relative to the page; None if it is missing or in an archive."""
     if not isinstance(utterance.audio, str) or not os.path.exists(utterance.audio):
         return None
     path = os.path.relpath(os.path.abspath(utterance.audio), os.path.abspath(folder))
