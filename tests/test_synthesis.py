@@ -71,6 +71,17 @@ def test_equal_seeds_give_equal_samples_whatever_was_spoken_before(engine):
     assert len(first) != len(third) or (first != third).any()
 
 
+def test_the_installed_espeak_is_seeded_too(monkeypatch):
+    monkeypatch.setattr(espeak.importlib.util, "find_spec", lambda name: None)
+    engine = ENGINES["espeak"]
+    if engine.problem():
+        pytest.skip(f"espeak without the package espeakng-loader: {engine.problem()}")
+    first, _ = engine.speak(TEXTS[0], "en-us+f3", seed=3)
+    engine.speak(TEXTS[1], "en-029+klatt2", seed=4)
+    np.testing.assert_array_equal(first, engine.speak(TEXTS[0], "en-us+f3", seed=3)[0])
+    assert len({engine.speak(TEXTS[1], voice, 3)[0].tobytes() for voice in engine.voices()[:9]}) > 5
+
+
 def test_voices_differ(engine):
     assert len(set(engine.voices())) == len(engine.voices()) >= 4
     spoken = [engine.speak(TEXTS[1], voice, seed=3)[0] for voice in some_voices(engine, 4)]

@@ -68,8 +68,7 @@ class Espeak(VoiceEngine):
         draw = generator(seed, voice)
         pitch = generator(voice).uniform(30, 70) + draw.normal(0, 4)
         with _library() as (library, rate_hz):
-            if hasattr(library, "espeak_ng_SetRandSeed"):  # since 1.52
-                library.espeak_ng_SetRandSeed(ctypes.c_long(seed % 2**31))
+            _set_seed(library, seed % 2**31)
             if library.espeak_SetVoiceByName(voice.encode()) != 0:
                 raise Failed(f"eSpeak NG has no voice {voice!r}")
             library.espeak_SetParameter(RATE, int(draw.uniform(SLOWEST_WPM, FASTEST_WPM)), 0)
@@ -102,6 +101,14 @@ def _library() -> Iterator[tuple[ctypes.CDLL, int]]:
     finally:
         unload = "dlclose" if hasattr(_ctypes, "dlclose") else "FreeLibrary"  # Windows
         getattr(_ctypes, unload)(library._handle)
+
+
+def _set_seed(library: ctypes.CDLL, seed: int) -> None:
+    """Of the noise, which versions before 1.52 draw with the C library's rand()."""
+    if hasattr(library, "espeak_ng_SetRandSeed"):
+        library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
+    elif sys.platform != "win32":  # where each library may have its own C library
+        ctypes.CDLL(None).srand(seed)
 
 
 def _synthesize(library: ctypes.CDLL, text: str) -> np.ndarray:
