@@ -32,6 +32,7 @@ VARIANTS = (
 ).split()
 
 RETRIEVAL, RATE, PITCH, RANGE = 2, 1, 3, 4  # constants of speak_lib.h
+DONT_EXIT = 0x8000  # report missing data instead of ending the process
 UTF8, END_PAUSE = 1, 0x1000  # flags: the encoding, and silence after the last sentence
 SLOWEST_WPM, FASTEST_WPM = 130, 220  # words a minute
 SYSTEM_LIBRARIES = {"darwin": "libespeak-ng.1.dylib", "win32": "libespeak-ng.dll"}
@@ -91,7 +92,7 @@ def _library() -> Iterator[tuple[ctypes.CDLL, int]]:
         path, data = espeakng_loader.get_library_path(), espeakng_loader.get_data_path().encode()
     library = ctypes.CDLL(path)
     try:
-        rate_hz = library.espeak_Initialize(RETRIEVAL, 0, data, 0)
+        rate_hz = library.espeak_Initialize(RETRIEVAL, 0, data, DONT_EXIT)
         if rate_hz <= 0:
             raise OSError(f"{path} finds no data")
         try:
