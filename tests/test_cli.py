@@ -321,6 +321,7 @@ def test_wrong_input_of_each_command_is_one_line(
 
 COMMANDS = [command.callback.__name__ for command in cli.app.registered_commands]
 RESULTS = {
+    "corpus",
     "run",
     "train",
     "prepare",

@@ -54,6 +54,9 @@ RUN = {
     "asr run recipes/digits": f"asr run recipes/digits {DIGITS}",
     "asr prepare recordings -o data/mine": "",
     "asr prepare recordings -o data/mine --dry-run": "",
+    "asr corpus list": "",
+    # test_corpora.py gets corpora from a server of its own
+    "asr corpus get mini-librispeech -o data/mini-librispeech": None,
     "asr prepare corpus.csv -o data/mine --audio-column clip --text-column said": (
         "asr prepare corpus.csv -o data/named --audio-column clip --text-column said"
     ),

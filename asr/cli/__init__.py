@@ -16,6 +16,7 @@ import typer
 from asr import __version__
 from asr.cli.alignment import align
 from asr.cli.console import LogLines, err, messages, set_messages
+from asr.cli.corpus import corpus
 from asr.cli.data import check, shard
 from asr.cli.language import lm, tune
 from asr.cli.options import command
@@ -32,6 +33,7 @@ from asr.errors import Failed, UserError
 # panel: each command with examples of its use
 PANELS = {
     "Data": {
+        corpus: ["asr corpus list", "asr corpus get an4 -o data/an4"],
         prepare: ["asr prepare recordings -o data/mine", "asr prepare texts.csv -o data/mine"],
         check: [
             "asr check data/mine/train.jsonl",

@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 import zlib
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from rich.progress import (
@@ -27,6 +28,8 @@ from asr.errors import UserError
 
 CHUNK_BYTES = 1 << 18
 TIMEOUT_S = 60
+BOMB_RATIO = 20  # times the archive, unpacked: speech does not compress so well
+SMALL_BYTES = 100_000_000  # unpacked: allowed at any ratio
 ATTEMPTS = 4  # each continues where the previous one stopped
 
 
@@ -90,6 +93,29 @@ def download(url: str, path: str | Path, sha256: str | None) -> Path:
     return path
 
 
+def download_from(
+    urls: Sequence[str], path: str | Path, sha256: str | None, size: int | None = None
+) -> Path:
+    """`download` from the first mirror that has the file, of `size` bytes if that is known.
+
+    Raises `DownloadError` with the reason of each mirror, and `UserError` as `download` does.
+    """
+    path = Path(path)
+    reasons = []
+    for url in urls:
+        try:
+            download(url, path, sha256)
+        except DownloadError as error:
+            reasons.append(str(error))
+            continue
+        found = path.stat().st_size
+        if size is None or found == size:
+            return path
+        path.unlink()
+        reasons.append(f"{url}: {found} bytes, expected {size}; nothing was kept")
+    raise DownloadError("; ".join(reasons))
+
+
 def _fetch(url: str, part: Path) -> bool:
     """Append the missing data to `part`; returns False if the connection closed before the end."""
     have = part.stat().st_size if part.exists() else 0
@@ -123,8 +149,9 @@ def extract(archive: str | Path, folder: str | Path) -> Path:
 
     Only regular files and folders inside `folder` are created; owners, modes and times of the
     archive are ignored. Raises `DownloadError` if the archive is damaged, or if a member is a link
-    or device, occurs twice, or has a path outside of `folder`. An existing `folder` is complete,
-    because it is renamed only at the end, and is left as it is.
+    or device, occurs twice, or has a path outside of `folder`, or if the members are larger than
+    `BOMB_RATIO` times the archive. An existing `folder` is complete, because it is renamed only at
+    the end, and is left as it is.
     """
     archive, folder = Path(archive), Path(folder)
     if folder.exists():
@@ -132,9 +159,13 @@ def extract(archive: str | Path, folder: str | Path) -> Path:
     beside = folder.with_name(folder.name + ".part")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
+    unpacked, most = 0, max(BOMB_RATIO * archive.stat().st_size, SMALL_BYTES)
     try:
         with tarfile.open(archive) as tar:
             for member in tar:
+                unpacked += max(member.size, 0)
+                if unpacked > most:
+                    raise DownloadError(f"{archive}: unpacks to more than {most / 1e6:.0f} MB")
                 target = beside / _safe_path(member, archive)
                 if member.isdir():
                     target.mkdir(parents=True, exist_ok=True)

@@ -80,8 +80,8 @@ def _read_chapter(
 
 def _speakers(folder: Path) -> dict[str, dict[str, str]]:
     """Gender by speaker, from SPEAKERS.TXT (`14 | F | train-clean-360 | 25.03 | Name`)."""
-    for path in (folder / "SPEAKERS.TXT", folder / "LibriSpeech" / "SPEAKERS.TXT"):
-        if path.is_file():
+    for pattern in ("SPEAKERS.TXT", "LibriSpeech/SPEAKERS.TXT", "*/LibriSpeech/SPEAKERS.TXT"):
+        for path in folder.glob(pattern):
             rows = [line.split("|") for _, line in lines_of(path) if not line.startswith(";")]
             return {r[0].strip(): {"gender": r[1].strip().lower()} for r in rows if len(r) > 2}
     return {}
