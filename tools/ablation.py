@@ -1,10 +1,11 @@
-"""What each part of a recipe gains: variants trained in turn with the same budget, in one table.
+"""Ablation: train the variants of a recipe with the same budget, and print one table.
 
     python tools/ablation.py VARIANTS.yaml [-o runs] [--only NAME ...]
 
-The recipe's corpus must have been prepared. The file names the recipe, what all variants share, and
-for each its changes as `section.key=value`, added to those of the variant that it is `on`. Trained
-variants are skipped, stopped ones go on; the table has all that are done.
+The corpus of the recipe must have been prepared. VARIANTS.yaml names the recipe, the settings that
+all variants share, and the changes of each variant as `section.key=value`. With `on: NAME`, a
+variant also has the changes of variant NAME. Trained variants are skipped and interrupted ones are
+resumed; the table has all finished variants.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from asr.training.checkpoint import checkpoint_files, load_checkpoint
 
 
 def changes(variants: dict, name: str) -> list[str]:
-    """The overrides of a variant, those that it builds on first."""
+    """The overrides of a variant, after those of the variant on which it builds."""
     variant = variants[name]
     below = changes(variants, variant["on"]) if "on" in variant else []
     return below + variant.get("changes", [])
@@ -39,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("variants", type=Path)
     parser.add_argument("-o", "--runs", type=Path, default=Path("runs"))
-    parser.add_argument("--only", nargs="*", help="train these alone")
+    parser.add_argument("--only", nargs="*", help="train only these")
     options = parser.parse_args()
     plan = yaml.safe_load(options.variants.read_text())
     variants = plan["variants"]

@@ -1,10 +1,10 @@
 """Time and memory of aligning an hour: `python tools/bench_align.py [--frames N --tokens N]`.
 
-Emissions are made, not recognized: 50,000 random tokens in 90,000 frames of 40 ms, peaky as a
-trained CTC model's are, at places that are known, so that the result is checked too. Each size of
-vocabulary runs in a process of its own; its peak memory is of all it holds: Python, numba, the
-emissions and the alignment. The compiled kernel comes from numba's cache. Last, a tenth of the
-size is aligned by torchaudio too.
+The emissions are synthetic: 50,000 random tokens in 90,000 frames of 40 ms, peaky like those of a
+trained CTC model. The frames of the tokens are known, so the result is checked too. Each vocabulary
+size runs in a separate process, whose peak memory includes Python, numba, the emissions and the
+alignment. The compiled kernel is loaded from numba's cache. At the end, a tenth of the size is also
+aligned by torchaudio.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from asr.decoder.align import align
 def make_emissions(
     frames: int, count: int, vocabulary: int, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(T, V) log-probs that spell `count` random tokens, the tokens, and the frame of each."""
+    """Log-probs (T, V) that spell `count` random tokens, the tokens, and the frame of each."""
     rng = np.random.default_rng(seed)
-    # Steps of 1 to V - 2 around the ids leave no two neighbors equal: any frames can be theirs.
+    # Differences of 1 to V - 2 modulo V - 1 make neighbors unequal, so they need no blank between.
     steps = rng.integers(1, vocabulary - 1, count)
     tokens = np.cumsum(steps) % (vocabulary - 1) + 1
     places = np.sort(rng.choice(frames, count, replace=False))
@@ -53,7 +53,10 @@ def one(frames: int, count: int, vocabulary: int) -> None:
 
 
 def compare(frames: int, count: int, vocabulary: int = 32, repeats: int = 3) -> None:
-    """Beside torchaudio's `forced_align`, in turns; its back-pointers are a byte a trellis cell."""
+    """Compare with torchaudio's `forced_align`, whose back-pointers take a byte per trellis cell.
+
+    Both run alternately.
+    """
     import torch
     from torchaudio.functional import forced_align
 
@@ -82,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=90_000)
     parser.add_argument("--tokens", type=int, default=50_000)
-    parser.add_argument("--vocabulary", type=int, help="one size, in this process")
+    parser.add_argument("--vocabulary", type=int, help="measure only this size, in this process")
     arguments = parser.parse_args()
     if arguments.vocabulary:
         one(arguments.frames, arguments.tokens, arguments.vocabulary)

@@ -1,9 +1,9 @@
-"""What each augmentation costs: milliseconds of one thread a second of audio.
+"""The cost of each augmentation: milliseconds on one thread per second of audio.
 
     python tools/bench_augment.py [--rate-hz 16000] [--seconds 10]
 
-Each is drawn anew many times and the median is told, since what is drawn (a codec, a room) decides
-the work. Recorded noise and impulse responses are WAV files made on the spot.
+Each augmentation runs many times with new random choices (of a codec, a room), which determine its
+cost; the median is printed. "Recorded" noise and impulse responses are generated WAV files.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def median_ms(work: Callable[[int], object], rounds: int) -> float:
 
 
 def record(folder: Path, rate_hz: int) -> tuple[Path, Path]:
-    """A folder of a minute of noise, and one of a room's impulse response."""
+    """Write a folder with a minute of noise, and one with the impulse response of a room."""
     draw = torch.Generator().manual_seed(0)
     sounds = {"noises": colored(60 * rate_hz, draw), "rooms": simulated(0.5, rate_hz, draw)}
     for name, samples in sounds.items():
@@ -47,7 +47,7 @@ def record(folder: Path, rate_hz: int) -> tuple[Path, Path]:
 
 
 def bench_voices(features: torch.Tensor, lengths: torch.Tensor, options) -> None:
-    """Print what each voice costs, for the batch that SpecAugment was measured on."""
+    """Print the cost of each voice augmentation on the batch for SpecAugment."""
     config = FeatureConfig(rate_hz=options.rate_hz, n_mels=features.shape[2])
     bins = Features(config).power.n_fft // 2 + 1
     power = torch.rand(len(features), bins, features.shape[1])
@@ -63,7 +63,7 @@ def bench_voices(features: torch.Tensor, lengths: torch.Tensor, options) -> None
     }
     for name, work in kinds.items():
         took = median_ms(work, options.rounds) / options.seconds / len(features)
-        print(f"{name:20} {took:7.3f} ms a second of audio")
+        print(f"{name:20} {took:7.3f} ms per second of audio")
 
 
 def main() -> None:
@@ -88,19 +88,19 @@ def main() -> None:
             "codec": {"codec_p": 1},
         }
         took = median_ms(lambda _: change_speed(samples, 0.9, rate_hz), options.rounds)
-        print(f"{'speed':20} {took / options.seconds:7.3f} ms a second of audio")
+        print(f"{'speed':20} {took / options.seconds:7.3f} ms per second of audio")
         for name, values in kinds.items():
             augment = WaveformAugment(AugmentConfig(**values), rate_hz)
             took = median_ms(
                 lambda seed, augment=augment: augment(samples, torch.Generator().manual_seed(seed)),
                 options.rounds,
             )
-            print(f"{name:20} {took / options.seconds:7.3f} ms a second of audio")
+            print(f"{name:20} {took / options.seconds:7.3f} ms per second of audio")
     features = torch.randn(16, round(options.seconds * 100), 80)
     lengths = torch.full((16,), features.shape[1])
     mask = SpecAugment(SpecAugmentConfig())
     took = median_ms(lambda _: mask(features, lengths), options.rounds)
-    print(f"{'SpecAugment':20} {took / options.seconds / 16:7.3f} ms a second of audio")
+    print(f"{'SpecAugment':20} {took / options.seconds / 16:7.3f} ms per second of audio")
     bench_voices(features, lengths, options)
 
     odd = n + 1

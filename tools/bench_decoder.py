@@ -1,14 +1,14 @@
-"""Speed and word error rate of the beam search beside other decoders: same emissions, same run.
+"""Speed and word error rate of the beam search and of other decoders on the same emissions.
 
     python tools/bench_decoder.py --text BOOKS.txt.gz
     python tools/bench_decoder.py --text BOOKS.txt.gz --emissions dev.npz
 
 The peers come with `pip install --no-deps ctc-beam-decoder pyctcdecode pygtrie flashlight-text
-fast-ctc-decode kenlm-ex`; one that is missing is named and left out. The language model is a word
-3-gram of the text without the sentences that are decoded. Each decoder runs in one thread, several
-times over all utterances, in turns with the others; the fastest pass counts. --emissions: an npz
-with `pieces`, `frame_s`, `texts`, `frames` (the length of each utterance) and `log_probs` (all of
-them, one after another), in place of the synthetic sets.
+fast-ctc-decode kenlm-ex`; missing ones are named and left out. The language model is a word 3-gram
+of the text without the sentences that are decoded. Each decoder runs in one thread, several times
+over all utterances, alternating with the others; the fastest pass counts. --emissions: an npz with
+`pieces`, `frame_s`, `texts`, `frames` (the length of each utterance) and `log_probs` (all of them,
+concatenated), which replaces the synthetic sets.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from asr.text.tokenizer import (
     Tokenizer,
 )
 
-# The same for all, and what pyctcdecode and ctc-beam-decoder take by default.
+# The same for all decoders; these are the defaults of pyctcdecode and ctc-beam-decoder.
 TOKEN_MIN_LOGP, BEAM_MARGIN = -5.0, 10.0
 LM_WEIGHT, WORD_BONUS = 0.5, 1.0
 Decode = Callable[[np.ndarray], str]
@@ -59,7 +59,7 @@ class Emissions:
 
 
 def normalized(path: Path) -> list[str]:
-    """Lines of a text as letters, apostrophes and single spaces."""
+    """The lines of a text, reduced to letters, apostrophes and single spaces."""
     opened = gzip.open(path, "rt") if path.suffix == ".gz" else open(path)
     with opened as lines:
         kept = (" ".join(re.sub("[^a-z' ]", " ", line.lower()).split()) for line in lines)
@@ -71,9 +71,9 @@ def synthesise(
 ) -> Emissions:
     """Random emissions that resemble those of a trained model.
 
-    Peaky: a token takes a frame or two with most of their probability, the frames between are
-    blank, and about one word in five has a token that is confused with one of three that are like
-    it. Flat: an undertrained model, that spreads every token over many others.
+    Peaky: a token has most of the probability in one or two frames, and the frames between tokens
+    are blank. In about one word in five, a token is confused with one of three similar tokens.
+    Flat: the emissions of an undertrained model, which spreads each token over many others.
     """
     rng = np.random.default_rng(seed)
     size = len(tokenizer.pieces)
@@ -83,7 +83,7 @@ def synthesise(
     confusion = 0.2 * words / sum(len(tokenizer.encode(text)) for text in texts)
 
     def draw(likely: np.ndarray, noise: float) -> np.ndarray:
-        """A frame: what is `likely`, and `noise` of the probability anywhere, 1e-6 at the least."""
+        """A frame: (1 - noise) * likely + noise * random + 1e-6, where both are scaled to sum 1."""
         anywhere = rng.gamma(0.2, size=size)
         return (1 - noise) * likely / likely.sum() + noise * anywhere / anywhere.sum() + 1e-6
 
@@ -102,7 +102,7 @@ def synthesise(
         frames, last = [], BLANK
         for token in tokenizer.encode(text):
             likely = spike(token)
-            # At 20 ms a frame about 14 characters a second, at 40 ms about 6 pieces.
+            # This gives about 14 characters per second at 20 ms per frame, 6 pieces at 40 ms.
             for _ in range(int(rng.poisson(2.0)) + (token == last)):
                 near = blank + 10 ** -rng.uniform(2, 5 if peaky else 2) * likely
                 frames.append(draw(near, 1e-4 if peaky else 0.1))
@@ -119,7 +119,7 @@ def synthesise(
 
 
 def saved(path: Path) -> Emissions:
-    """Emissions of a model."""
+    """The emissions of a model, read from an npz file."""
     with np.load(path, allow_pickle=False) as arrays:
         pieces, texts = arrays["pieces"].tolist(), arrays["texts"].tolist()
         ends = np.cumsum(arrays["frames"])
@@ -131,7 +131,7 @@ def saved(path: Path) -> Emissions:
     )
 
     def spell(word: str) -> list[int]:
-        """The longest piece at each place, which is how a peer's lexicon spells a word."""
+        """Spell a word with the longest piece at each position, as flashlight's lexicon does."""
         rest, ids = word if on_characters else WORD_START + word, []
         while rest:
             ids.append(next((k for k in longest_first if rest.startswith(pieces[k])), BLANK))
@@ -154,7 +154,7 @@ def ours(emissions: Emissions, beam: int, lm: NGram | None, arpa: str) -> Decode
         lm=lm,
         lm_weight=LM_WEIGHT,
         word_bonus=WORD_BONUS if lm else 0.0,
-        # As the two peers that know unknown words have it by default.
+        # The default of the two peers that support unknown words.
         unknown_score=lm.unknown_score - 10 * math.log(10) if lm else 0.0,
     )
     return lambda log_probs: decoder.decode(log_probs, emissions.frame_s)[0].text
@@ -185,13 +185,13 @@ def pyctcdecode(emissions: Emissions, beam: int, lm: NGram | None, arpa: str) ->
 
 
 def peer_labels(emissions: Emissions) -> list[str]:
-    """Both peers know a blank as "" and, on characters, the word start as a space."""
+    """The pieces in the notation of two peers: blank is "", and the word mark of characters " "."""
     on_characters = all(len(piece) == 1 for piece in emissions.pieces[1:])
     return ["", *(p.replace(WORD_START, " ") if on_characters else p for p in emissions.pieces[1:])]
 
 
 def flashlight(emissions: Emissions, beam: int, lm: NGram | None, arpa: str) -> Decode:
-    """Without a model: free of lexicon; with one: the lexicon of the model's words."""
+    """Lexicon-free without a language model, otherwise with a lexicon of the words of the model."""
     from flashlight.lib.text import decoder as fl
     from flashlight.lib.text.dictionary import Dictionary
 
@@ -235,7 +235,7 @@ def flashlight(emissions: Emissions, beam: int, lm: NGram | None, arpa: str) -> 
         beam,
         tokens,
         BEAM_MARGIN,
-        LM_WEIGHT * math.log(10),  # its scores are decimal logs
+        LM_WEIGHT * math.log(10),  # its scores are logarithms to base 10
         WORD_BONUS,
         -math.inf,
         0.0,
@@ -250,7 +250,7 @@ def flashlight(emissions: Emissions, beam: int, lm: NGram | None, arpa: str) -> 
 
 
 def fast_ctc_decode(emissions: Emissions, beam: int, lm: NGram | None, arpa: str) -> Decode | None:
-    """No language model. It reads probabilities; making them of the logs is not timed."""
+    """It has no language model. It reads probabilities; the conversion from logs is not timed."""
     if lm is not None:
         return None
     from fast_ctc_decode import beam_search
@@ -283,7 +283,10 @@ class Result:
 def measure(
     decoders: dict[str, Decode], emissions: Emissions, budget_s: float
 ) -> dict[str, Result]:
-    """The fastest pass of each decoder over all utterances; they alternate for `budget_s` each."""
+    """The fastest pass of each decoder over all utterances.
+
+    The decoders alternate until each has run for `budget_s` seconds.
+    """
     probabilities = [np.exp(log_probs) for log_probs in emissions.log_probs]
     results: dict[str, Result] = {}
     spent = dict.fromkeys(decoders, 0.0)
@@ -307,7 +310,7 @@ def measure(
 
 
 def run(arguments: argparse.Namespace) -> Iterator[str]:
-    """Lines of the report, as they are measured."""
+    """Yield the lines of the report, each as soon as it is measured."""
     lines = normalized(arguments.text)
     texts, rest = lines[: arguments.sentences], lines[arguments.sentences :]
     if arguments.emissions:
@@ -358,7 +361,7 @@ def run(arguments: argparse.Namespace) -> Iterator[str]:
 
 
 def cell(result: Result | None, best: Result, emissions: Emissions) -> str:
-    """Utterances a second; how many times as many we decode; word error rate."""
+    """Utterances per second, the speed of asr relative to this decoder, and the WER."""
     if result is None:
         return ""
     rate = len(emissions.texts) / result.seconds
@@ -367,7 +370,7 @@ def cell(result: Result | None, best: Result, emissions: Emissions) -> str:
 
 
 def two_threads(emissions: Emissions, lm: NGram) -> str:
-    """What a second thread gains, at beam 50 with the language model."""
+    """The speed-up by a second thread, at beam 50 with the language model."""
     decoder = BeamDecoder(emissions.pieces, lm=lm, lm_weight=LM_WEIGHT, word_bonus=WORD_BONUS)
     fastest = {1: math.inf, 2: math.inf}
     for _ in range(40):
@@ -381,11 +384,9 @@ def two_threads(emissions: Emissions, lm: NGram) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--text", type=Path, required=True, help="one sentence a line, plain or gzip"
+        "--text", type=Path, required=True, help="one sentence per line, plain or gzip"
     )
-    parser.add_argument(
-        "--emissions", type=Path, nargs="+", help="npz files, see the module's text"
-    )
+    parser.add_argument("--emissions", type=Path, nargs="+", help="npz files, see the docstring")
     parser.add_argument("--sentences", type=int, default=100, help="utterances of a synthetic set")
     parser.add_argument("--beams", type=int, nargs="+", default=[16, 50, 100])
     parser.add_argument(

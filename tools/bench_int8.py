@@ -1,10 +1,10 @@
-"""int8 weights against float32: times real time of the emissions, by preset and threads.
+"""The speed of int8 and float32 weights: times real time of the emissions, by preset.
 
     python tools/bench_int8.py [--presets tiny small base] [--threads 2] [--rounds 5]
 
-Random weights; 12 recordings of 10 s: in one batch as float32, each alone as float32, and each
-alone as int8, in turns. The last two differ by the kernels, the first and the last by what is
-gained.
+With random weights, the emissions of 12 recordings of 10 s are computed in one batch in float32,
+one by one in float32, and one by one in int8, alternately. The last two differ only in the kernels;
+the first and the last show the gain for a user.
 """
 
 from __future__ import annotations

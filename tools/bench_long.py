@@ -1,12 +1,12 @@
-"""Transcribe a recording of hours: memory, speed, and WER against its pieces alone (Linux only).
+"""Transcribe a recording of hours: memory, speed, and WER compared with its parts (Linux only).
 
     python tools/bench_long.py MODEL MANIFEST... [--hours 2] [--vad auto] [--folder long]
 
-Joins the manifests' utterances, shuffled, with quiet of 0.3 to 3 s between them, and after every
-tenth something like music, into one FLAC. Prints peak memory and time of the whole command for it
-and for its first five minutes; the WER of the long recording's words and that of its pieces
-transcribed alone; the words that were written where nobody speaks; and the real-time factor by
-stage, measured on ten minutes.
+The utterances of the manifests are shuffled and joined to one FLAC file, with 0.3 to 3 s of noise
+between them and synthetic music after every tenth. The program prints the peak memory and the time
+of the whole command for this file and for its first five minutes; the WER on the long recording and
+on its utterances transcribed separately; the number of words recognized where nobody speaks; and
+the real-time factor of each stage, measured on ten minutes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from asr.text.normalize import normalize
 RATE_HZ, SHORT_S, STAGES_S = 16000, 300.0, 600.0
 NEAR_S = 0.5  # a word within this distance of a piece may belong to it
 
-# A process begins with the peak of the one that starts it: a small one, not this.
+# The peak memory of a process starts at that of its parent, so a small process starts it.
 WATCH = """
 import os, subprocess, sys
 process = subprocess.Popen(sys.argv[1:])
@@ -47,7 +47,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 
 def music(draw: np.random.Generator, seconds: float) -> np.ndarray:
-    """Chords of three notes with overtones, a new one twice a second, and a beat."""
+    """Synthetic music: a new chord of three notes with overtones twice a second, and a beat."""
     t = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
     out = np.zeros(len(t))
     for beat in range(int(2 * seconds)):
@@ -64,7 +64,7 @@ def music(draw: np.random.Generator, seconds: float) -> np.ndarray:
 def join(
     utterances: list[Utterance], path: Path, hours: float
 ) -> tuple[list[Utterance], list[tuple[float, float]]]:
-    """Write the recording; return its pieces, as utterances of it, and the spans of music."""
+    """Write the recording; returns its parts, as utterances of it, and the spans of music."""
     draw = np.random.default_rng(0)
     pieces, played = [], []
     at_s = 0.0
@@ -96,7 +96,7 @@ def join(
 
 
 def whole_command(model: Path, path: Path, vad: str, to: Path) -> tuple[dict, float, float]:
-    """The transcript, seconds and peak MiB of `asr transcribe`."""
+    """Run `asr transcribe`; returns the transcript, the seconds and the peak MiB."""
     command = [sys.executable, "-m", "asr.cli", "transcribe", model, path, "-o", to]
     command += ["--format", "json", "--vad", vad, "--overwrite", "--device", "cpu"]
     started = time.perf_counter()
@@ -110,7 +110,7 @@ def whole_command(model: Path, path: Path, vad: str, to: Path) -> tuple[dict, fl
 
 
 def stages(model: Path, path: Path, vad: str) -> dict[str, float]:
-    """Seconds of each stage, one after the other, for the first STAGES_S of a recording."""
+    """The seconds of each stage, run one after another, for the first STAGES_S of a recording."""
     recognizer = load(model, "cpu")
     took: dict[str, float] = {}
 
@@ -170,7 +170,7 @@ def main() -> None:
     reference = " ".join(normalize(piece.text, config) for piece in pieces)
     hypothesis = normalize(found["text"], config)
     whole = score([Pair("all", reference, hypothesis, None)]).wer
-    pairs = evaluate(recognizer, pieces).pairs  # aligned as one text too: it finds fewer errors
+    pairs = evaluate(recognizer, pieces).pairs  # also aligned as one text, with fewer errors
     alone = score([Pair("all", reference, " ".join(pair.hypothesis for pair in pairs), None)]).wer
     out.print(
         f"{len(pieces)} pieces, {len(reference.split())} words: WER {whole:.2%} in one recording, "

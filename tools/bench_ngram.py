@@ -1,11 +1,11 @@
 """Estimation and agreement with KenLM: `python tools/bench_ngram.py TEXT [--lmplz PROGRAM]`.
 
-TEXT has a sentence a line, plain or gzip, of 2 million words or more for the figures of the
-documentation. It is split in 1 million words to estimate from and the rest, held out. Estimation
-runs in a process of its own: its time is all from reading the text to the saved model, its peak
-memory that of the whole process. The held-out perplexity and sentence scores are compared with the
-`kenlm` module (the wheel `kenlm` or `kenlm-ex`) reading our ARPA file, and with the ARPA file of
-KenLM's estimator where `--lmplz` names it.
+TEXT has one sentence per line, plain or gzip; for the figures of the documentation it needs at
+least 2 million words. The first million words are for estimation, the rest is held out. Each
+estimation runs in a separate process; its time includes reading the text and saving the model, and
+its peak memory is that of the whole process. The held-out perplexity and sentence scores are
+compared with those of the `kenlm` module (the wheel `kenlm` or `kenlm-ex`) with the same ARPA file,
+and, if `--lmplz` names KenLM's estimator, with those of its ARPA file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from asr.lm.ngram import NGram
 
 
 def split(source: Path, folder: Path, words: int) -> list[Path]:
-    """The first `words` words in lower case, and the rest, as files."""
+    """Write the first `words` words in lower case to one file, and the rest to another."""
     paths, done = [folder / "train.txt", folder / "test.txt"], 0
     with open(paths[0], "w", encoding="utf-8") as train, open(paths[1], "w") as test:
         for line in lines_of(source):
@@ -62,7 +62,7 @@ def compare(test: Path, folder: Path, lmplz: Path | None) -> None:
     started = time.perf_counter()
     ours = from_arpa.score_lines(lines)
     print(f"held out: {ours}")
-    print(f"scored at {ours.words / (time.perf_counter() - started) / 1e6:.2f} M words a second")
+    print(f"scored at {ours.words / (time.perf_counter() - started) / 1e6:.2f} M words per second")
     oracle = kenlm.Model(str(folder / "3.arpa"))
     # KenLM sums a sentence in float32; the scores of its words are summed in float64 here.
     scores = [math.fsum(w[0] for w in oracle.full_scores(line)) * math.log(10) for line in lines]
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("text", type=Path)
     parser.add_argument("--lmplz", type=Path, help="KenLM's estimator, to compare with")
     parser.add_argument("--order", type=int, help="estimate this order only, in this process")
-    parser.add_argument("-o", "--output", type=Path, help="of --order")
+    parser.add_argument("-o", "--output", type=Path, help="the file to write with --order")
     parser.add_argument("--words", type=int, default=1_000_000, help="words to estimate from")
     arguments = parser.parse_args()
     if arguments.order:

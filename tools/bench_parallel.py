@@ -1,10 +1,10 @@
-"""Training throughput of two processes against one, each with one thread of torch, in turns.
+"""Training throughput of two processes and of one, each with one torch thread, alternately.
 
     python tools/bench_parallel.py [--preset small] [--rounds 3]
 
-The very command that a user types, `torchrun -m asr.cli train`, on a made-up corpus; the figure is
-what the run itself writes into metrics.jsonl, its first steps left out. Nothing is read ahead
-(`train.workers=0`): all the work of a process is on its one core.
+The program runs the command of a user, `torchrun -m asr.cli train`, on a synthetic corpus, and
+takes the throughput from metrics.jsonl without the first steps. Nothing is read ahead
+(`train.workers=0`), so that all work of a process is on one core.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from bench_training import make_corpus
 
 from asr.data import manifest
 
-FIRST = 6  # steps until all is loaded and allocated
+FIRST = 6  # the number of steps left out, in which code is loaded and memory allocated
 
 
 def train(folder: Path, preset: str, processes: int, number: int) -> float:
-    """Seconds of audio that a second of training takes in."""
+    """The seconds of audio per second of training."""
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
     command = [sys.executable, "-m", *torchrun, "asr.cli", "train", str(folder / "recipe.yaml")]
     command += [f"model.preset={preset}", f"name=run-{number}", "-o", str(folder)]
@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="small")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batch-s", type=float, default=80, help="seconds of audio a step")
+    parser.add_argument("--batch-s", type=float, default=80, help="seconds of audio per step")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -58,7 +58,7 @@ def main() -> None:
             one, two = (train(folder, options.preset, n, 2 * round_ + n) for n in (1, 2))
             rows.append(two / one)
             print(f"one process {one:.1f}, two {two:.1f} s of audio/s: {two / one:.2f}")
-    print(f"{options.preset}: two processes take in {statistics.median(rows):.2f} times as much")
+    print(f"{options.preset}: two processes train {statistics.median(rows):.2f} times as fast")
 
 
 if __name__ == "__main__":

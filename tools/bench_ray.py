@@ -1,9 +1,10 @@
-"""Transcribing on Ray against one process: `python tools/bench_ray.py MODEL.asr RECORDINGS`.
+"""Transcription on Ray and in one process: `python tools/bench_ray.py MODEL.asr RECORDINGS`.
 
-The same recordings, each way in a process of its own, from loading the model to the last result on
-disk, imports not counted: one process on one CPU and on all; Ray started here; two nodes on this
-machine of one CPU each that run already; and these, the second killed when half of the results
-are there. Texts are compared with those of one process, ids counted. Wants a quiet machine.
+The same recordings are transcribed in five ways: by one process on one CPU; by one process on all
+CPUs; on Ray started here; on two running nodes with one CPU each, on this machine; and on these
+nodes when the second is killed after half of the results. Each way runs in a separate process; the
+time is from loading the model to the last result on disk, without imports. Texts are compared with
+those of one process, and ids are counted. Use an idle machine.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from asr.recognition.outputs import Outputs
 from asr.recognition.recognizer import load
 from asr.recognition.transcribe import Failure, transcribe_many
 
-NODE_MEMORY = 200 << 20  # bytes of a node's object store
+NODE_MEMORY = 200 << 20  # size of the object store of a node in bytes
 
 
 def in_one_process(cpus: int, model: Path, utterances: list[Utterance], to: Path) -> float:
@@ -86,7 +87,7 @@ def run(report, way: Callable, *arguments) -> None:
 
 
 def timed(way: Callable, *arguments) -> float:
-    """Seconds, in a process of its own."""
+    """The seconds that a function takes in a separate process."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=run, args=(sender, way, *arguments))
@@ -103,7 +104,7 @@ def main() -> None:
     parser.add_argument("audio", nargs="+")
     parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
-    # The processes below and their clusters, which let nobody else in.
+    # The token keeps other users out of the clusters of the processes below.
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
     asked = list({u.id: u for u in sources(options.audio)}.values())
     cpus = len(os.sched_getaffinity(0))

@@ -1,10 +1,10 @@
-"""How long a browser takes to open the report of many utterances (Debian's chromium, Linux).
+"""The time that a browser takes to open the report of many utterances (Debian's chromium, Linux).
 
     python tools/bench_report.py [--utterances 10000] [--rounds 5]
 
-Made-up texts of about ten words, each with times and a confidence, and noise as recordings, that of
-the utterances with most errors inside the page. The time is that from the start of navigation until
-the table stands, as the page's own clock has it, the browser started anew each time.
+The report has random texts of about ten words, each word with times and a confidence, and noise as
+recordings, which is embedded for the utterances with the most errors. The time is measured by the
+page itself, from the start of navigation until the table is complete, in a new browser each time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Two ways to honour lengths in a bidirectional LSTM: packed sequences, and reversal by length.
+"""Two ways to skip padding in a bidirectional LSTM: packed sequences, and reversal by length.
 
 python tools/bench_rnn.py [--hidden 256] [--threads 2]
 """
@@ -18,7 +18,7 @@ LAYERS, BATCH, FRAMES, ROUNDS = 3, 16, 200, 5
 
 
 class Packed(nn.Module):
-    """torch's own way: padding never enters the recurrence."""
+    """PyTorch's packed sequences, with which padding never enters the recurrence."""
 
     def __init__(self, hidden: int):
         super().__init__()

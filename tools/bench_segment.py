@@ -1,10 +1,10 @@
-"""How well a recording becomes a corpus: `python tools/bench_segment.py MODEL.asr SPEAKER...`.
+"""The accuracy of segmentation: `python tools/bench_segment.py MODEL.asr SPEAKER...`.
 
-Real digits of the named speakers of FSDD ($ASR_CORPORA/fsdd) are joined into a recording of 150
-lines of five, with pauses, so that the place of every word is known. Aligned are its true text, and
-a spoilt one: a third of the lines left out, one word in a fifth of the others changed, and lines
-added that nobody said. A score is good when it tells right lines from the rest: the figure is the
-area under the ROC curve, the chance that a right line scores above one of the rest.
+Real digits of speakers of FSDD ($ASR_CORPORA/fsdd) are joined, with pauses, to a recording of 150
+lines of five digits, so that the time of every word is known. It is aligned with its true text, and
+with a corrupted one: a third of the lines is removed, one word is changed in a fifth of the others,
+and lines that were not spoken are added. The quality of the score is the area under the ROC curve:
+the probability that a correct line scores higher than a wrong one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RATE_HZ = 8000
 
 
 def join(speakers: list[str], rng: np.random.Generator) -> tuple[np.ndarray, list[str], np.ndarray]:
-    """Samples; the text of each line; and first and last second of each word (LINES, WORDS, 2)."""
+    """The samples, the text of each line, and start and end of each word (LINES, WORDS, 2) in s."""
     rows = manifest.read(Path(os.environ["ASR_CORPORA"]) / "fsdd" / "manifest.tsv")
     of_speaker = {name: [row for row in rows if row.speaker == name] for name in speakers}
     if missing := [name for name, found in of_speaker.items() if not found]:
@@ -58,7 +58,10 @@ def join(speakers: list[str], rng: np.random.Generator) -> tuple[np.ndarray, lis
 
 
 def spoil(texts: list[str], rng: np.random.Generator) -> tuple[list[str], np.ndarray, list[int]]:
-    """Lines, what each is ("right", "one word wrong", "not said"), and its true line or -1."""
+    """Corrupt the text; returns the lines, the kind of each, and its true line or -1.
+
+    The kinds are "right", "one word wrong" and "not said".
+    """
     vocabulary = sorted({word for text in texts for word in text.split()})
     lines, kinds, sources = [], [], []
     for number, text in enumerate(texts):
@@ -105,7 +108,7 @@ def report(recognizer: Recognizer, recording: Utterance, texts: list[str], times
 
 
 def read_right(recognizer, recording, texts, times) -> np.ndarray:
-    """(LINES,) whether greedy decoding of the line alone gives its text."""
+    """Whether greedy decoding of each line alone gives its text, (LINES,)."""
     log_probs, _ = long_emissions(recognizer, recording)
     edges = np.array([[line[0, 0] - 0.1, line[-1, 1] + 0.3] for line in times])
     frames = (edges / recognizer.frame_s).astype(int).clip(0)
@@ -118,7 +121,7 @@ def read_right(recognizer, recording, texts, times) -> np.ndarray:
 
 
 def in_place(transcript: Transcript, sources: list[int], times: np.ndarray) -> np.ndarray:
-    """Whether each segment holds at least four fifths of the line it came from."""
+    """Whether each segment covers at least four fifths of its true line."""
     places = []
     for segment, source in zip(transcript.segments, sources, strict=True):
         start_s, end_s = times[source, 0, 0], times[source, -1, 1]

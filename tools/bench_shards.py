@@ -1,8 +1,8 @@
-"""What a corpus in shards costs in memory and time, by its size; and as a manifest (Linux only).
+"""Memory and time of a corpus in shards and as a manifest, by its size (Linux only).
 
-Of the sizes given all but the audio is there: the index is that of real shards, the tars are empty.
-Each is measured in a process of its own, as memory beyond what Python and torch take after their
-import. Audio is read from shards and from files for a thousand utterances, in turns.
+The large corpora have no audio: the index is like that of real shards, but the tars are empty. Each
+is measured in a separate process; its memory is the difference from that of Python after importing
+torch. The audio of a thousand utterances is read from shards and from files, alternately.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from asr.data.shards import Shard, ShardBatchSampler, Shards, digest, durations_
 from asr.model.ctc import ctc_frames
 from asr.text.tokenizer import CharacterTokenizer
 
-IN_A_SHARD = 2000  # about 256 MB of FLAC
+IN_A_SHARD = 2000  # utterances per shard, about 256 MB of FLAC
 TOKENS = CharacterTokenizer("abcdefghijklmnopqrstuvwxyz")
 BATCH_S, TOGETHER = 160.0, 16
 
@@ -63,7 +63,7 @@ def write_index(folder: Path, utterances: int) -> None:
 
 
 def resident_mib(which: str) -> float:
-    """Of this process: VmRSS now, VmHWM at most."""
+    """The memory of this process in MiB: VmRSS is the current value, VmHWM the peak."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(rf"{which}:\s+(\d+) kB", status)[1]) / 1024
 
@@ -77,7 +77,7 @@ def in_shards(folder: Path) -> dict[str, Callable[[], object]]:
         )
 
     def walk() -> None:
-        """What the training process does, and a worker beside it."""
+        """Do the work of the training process and of a worker on the corpus."""
         planned = plan()
         for batch in planned.following(0, 0, 1):
             for place in batch:
@@ -150,7 +150,7 @@ def compare_reading(folder: Path, rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 100_000, 1_000_000])
-    parser.add_argument("--rounds", type=int, default=5, help="of reading audio")
+    parser.add_argument("--rounds", type=int, default=5, help="repetitions of reading audio")
     options = parser.parse_args()
     spawn = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:

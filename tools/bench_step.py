@@ -1,10 +1,10 @@
-"""A training step in bfloat16 and through torch.compile, against the plain one.
+"""The time of a training step in bfloat16 and with torch.compile, relative to the plain one.
 
     python tools/bench_step.py [--preset small] [--device cpu] [--threads 2] [--rounds 5]
 
-The model, CTC and the backward pass on random features, in batches of many shapes as bucketing
-makes them. Rounds alternate between the ways. The first round of each, in which torch.compile
-compiles for shapes as they come, is timed apart. A way that fails is listed with its error.
+A step is the model, CTC and the backward pass on random features, in batches of different shapes as
+in training. Rounds alternate between the variants. The first round of each, in which torch.compile
+compiles for each new shape, is timed separately. A variant that fails is listed with its error.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from asr.config import PRESETS, ModelConfig
 from asr.model.acoustic import AcousticModel
 from asr.model.ctc import ctc_loss
 
-MELS, TOKENS, FRAMES_EACH = 80, 30, 8000  # feature frames a batch
+MELS, TOKENS, FRAMES_EACH = 80, 30, 8000  # FRAMES_EACH: feature frames per batch
 LENGTHS = (150, 220, 310, 400, 470, 560, 640, 800)  # frames of the utterances of each batch
 
 
 def batches(device: str) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Features (B, T, F), their lengths, tokens (B, U), their lengths."""
+    """Batches of features (B, T, F), their lengths (B,), tokens (B, U) and their lengths (B,)."""
     made = []
     for frames in LENGTHS:
         size = FRAMES_EACH // frames
@@ -78,7 +78,7 @@ def main() -> None:
     for name, seconds in ways.items():
         try:
             first[name] = seconds() * len(data)
-        except Exception as error:  # torch.compile fails in as many ways as there are compilers
+        except Exception as error:  # torch.compile raises many different kinds of errors
             first[name] = str(error).splitlines()[0]
     for _ in range(options.rounds):
         for name, seconds in ways.items():

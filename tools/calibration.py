@@ -1,11 +1,11 @@
-"""How far word confidences can be trusted, for greedy decoding and for the beam.
+"""The calibration of word confidences, for greedy decoding and for the beam.
 
     python tools/calibration.py MODEL.asr DEV TEST [--lm LM.npz] [beam=50 lm_weight=0.6 ...]
 
-Greedy, the beam alone, and the beam with the language model (of the file, or --lm), on the manifest
-TEST: WER, and expected calibration error (ECE) in 10 bins, before and after scale and shift are
-fitted on the manifest DEV, as `asr tune` does for what it chooses. The beam has the settings of the
-model file where it has been tuned, or those given.
+The manifest TEST is decoded greedily, with the beam alone, and with the beam and the language model
+(that of the file, or --lm). The program prints the WER and the expected calibration error (ECE) in
+10 bins, before and after a scale and a shift are fitted on the manifest DEV, as `asr tune` does.
+The beam has the settings of a tuned model file, or those given.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("dev")
     parser.add_argument("test")
     parser.add_argument("--lm")
-    parser.add_argument("settings", nargs="*", help="of the decoder, as beam=50")
+    parser.add_argument("settings", nargs="*", help="decoder settings, such as beam=50")
     arguments = parser.parse_args()
 
     model = model_file.load_model(arguments.model)
