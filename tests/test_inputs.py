@@ -139,7 +139,7 @@ def test_a_failure_is_tried_again(model_file, inbox, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], b"give either recordings to transcribe, or a folder with --watch FOLDER"),
+        ([], b"give recordings to transcribe, or a folder with --watch FOLDER"),
         (["in", "--watch", "in"], b"not both"),
         (["in", "--overwrite"], b"--overwrite: give a folder for the files"),
         (["--watch", "in", "--format", "srt"], b"any number of recordings need separate files"),

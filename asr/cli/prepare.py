@@ -172,4 +172,4 @@ def _summarize(source: Path, prepared: Prepared) -> None:
     for line in log.lines():
         err.print(line, highlight=False, markup=False)
     if log.total:
-        err.print(f"All {log.total} are listed in {prepared.left_out}.", highlight=False)
+        err.print(f"All {log.total} are listed in {prepared.left_out}", highlight=False)

@@ -123,7 +123,7 @@ def transcribe(
             f"--address {engine.address}: the address of a Ray cluster needs --engine ray; add it"
         )
     if (not audio) == (watch is None):
-        raise UserError("give either recordings to transcribe, or a folder with --watch FOLDER")
+        raise UserError("give recordings to transcribe, or a folder with --watch FOLDER, not both")
     utterances = sources(audio or [])
     destination.check(None if watch is not None else len(utterances))
     recognizer = decoding.load(model)
