@@ -209,7 +209,7 @@ def test_an_id_stands_for_one_recording(model_file, recordings, tmp_path):
         list(transcribe_archive(work, two, tmp_path))
     with PartFiles(tmp_path, work.settings()) as parts:
         parts.add("x", "/other.wav", b'{"id": "x", "audio": "/other.wav"}\n')
-    with pytest.raises(UserError, match=r"the result with id 'x' is that of /other.wav, not of .*r0.wav"):
+    with pytest.raises(UserError, match=r"id 'x' is that of /other.wav, not of .*r0.wav"):
         list(transcribe_archive(work, two[:1], tmp_path))
 
 
