@@ -19,6 +19,7 @@ from asr.decoder import prefixes, search
 from asr.decoder.beam import BeamDecoder
 from asr.decoder.greedy import GreedyDecoder
 from asr.decoder.reference import Rules, decode_reference, fused
+from asr.decoder.words import complete_words
 from asr.errors import UserError
 from asr.lm.automaton import Automaton
 from asr.lm.ngram import NGram
@@ -382,3 +383,94 @@ def test_the_first_use_compiles_and_says_so_and_later_ones_do_not(tmp_path):
     assert first.stderr == "compiling the decoder, once after installation (at most 30 s)\n"
     assert second.stderr == ""
     assert float(second.stdout) < float(first.stdout) / 5
+
+
+# ---- while audio comes in ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fusion", [*FUSIONS, "greedy"])
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    sizes=st.lists(st.integers(0, 9), min_size=1, max_size=30),
+    flatness=st.sampled_from([0.5, 1.5, 4.0]),
+)
+def test_settled_tokens_stay_and_pieces_change_nothing(fusion, seed, sizes, flatness):
+    log_probs = emissions(np.random.default_rng(seed), sum(sizes), len(SUBWORDS), flatness)
+    if fusion == "token lm":
+        pieces, log_probs = CHARACTERS, log_probs[:, : len(CHARACTERS)]
+    else:
+        pieces = SUBWORDS
+    decoder = (
+        GreedyDecoder(pieces)
+        if fusion == "greedy"
+        else BeamDecoder(pieces, beam=8, **FUSIONS[fusion])
+    )
+    stream, at, settled = decoder.stream(FRAME_S), 0, ()
+    for size in sizes:
+        stream.feed(log_probs[at : at + size])
+        at += size
+        best = stream.best()
+        assert best.tokens[: len(settled)] == settled
+        settled = best.tokens[: stream.settled()]
+        complete = complete_words(settled, pieces)
+        assert [word.text for word in best.words[:complete]] == best.text.split()[:complete]
+    (found,) = stream.finish()
+    (expected,) = decoder.decode(log_probs, FRAME_S)
+    assert (found.tokens, found.words) == (expected.tokens, expected.words)
+    assert found.score == pytest.approx(expected.score, abs=1e-4)
+    complete = complete_words(settled, pieces)
+    assert found.text.split()[:complete] == decode(settled, pieces).split()[:complete]
+
+
+def test_a_beam_that_agrees_settles():
+    """With certain tokens one prefix is left; where nothing is pruned, none is ever certain."""
+    tokens = [2, 0, 1, 0, 3]
+    assert settled_of(BeamDecoder(CHARACTERS), tokens) == [1, 1, 2, 2, 3]
+    assert settled_of(GreedyDecoder(CHARACTERS), tokens) == [1, 1, 2, 2, 3]
+    wide = BeamDecoder(CHARACTERS, token_min_logp=-math.inf, beam_margin=math.inf, beam=100)
+    assert settled_of(wide, tokens) == [0] * 5
+
+
+def settled_of(decoder, tokens) -> list[int]:
+    stream, found = decoder.stream(FRAME_S), []
+    for token in tokens:
+        row = np.full((1, len(CHARACTERS)), -60.0, np.float32)
+        row[0, token] = 0.0
+        stream.feed(row)
+        found.append(stream.settled())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("tokens", "complete"),
+    [([], 0), ([1], 0), ([1, 2], 0), ([1, 3], 1), ([1, 2, 5], 1), ([5, 1], 0), ([2, 4, 3, 1], 2)],
+)
+def test_a_word_is_complete_when_another_begins(tokens, complete):
+    assert complete_words(tokens, SUBWORDS) == complete
+
+
+def test_the_cost_of_an_end_is_what_the_language_model_asks_for():
+    decoder = BeamDecoder(CHARACTERS, **FUSIONS["word lm"])
+    row = np.log(np.full((1, len(CHARACTERS)), 1e-9, np.float32))
+    costs = []
+    for text in ("a", "a b a"):  # "a b" ends a line that the model knows, "a b a" none
+        stream = decoder.stream(FRAME_S)
+        for piece in text.replace(" ", "▁"):
+            sure = row.copy()
+            sure[0, CHARACTERS.index(piece)] = 0.0
+            stream.feed(sure)
+        costs.append(stream.end_cost())
+        assert costs[-1] == pytest.approx(stream.best().score - stream.finish()[0].score)
+    assert 0 < costs[0] < costs[1]
+    assert BeamDecoder(CHARACTERS).stream(FRAME_S).end_cost() == 0
+    assert GreedyDecoder(CHARACTERS).stream(FRAME_S).end_cost() == 0
+
+
+def test_an_end_within_a_word_of_a_lexicon_costs_infinitely_much():
+    decoder = BeamDecoder(CHARACTERS, beam_margin=1.0, lexicon=["ab"])
+    stream = decoder.stream(FRAME_S)
+    row = np.full((1, len(CHARACTERS)), -60.0, np.float32)
+    row[0, CHARACTERS.index("a")] = 0.0
+    stream.feed(row)
+    assert stream.end_cost() == math.inf

@@ -24,6 +24,7 @@ from asr.errors import UserError
 from asr.recognition import stitching
 from asr.recognition.emissions import Emissions
 from asr.recognition.recognizer import load
+from asr.recognition.segments import DecodedSegment
 from asr.recognition.transcribe import LONG_S, Failure, transcribe_many
 from asr.text.tokenizer import WORD_START
 
@@ -33,7 +34,7 @@ RATE_HZ = tones.RATE_HZ
 class ToneRecognizer:
     """A recognizer of the tones by their power in frames of 20 ms: right wherever it is cut."""
 
-    rate_hz, frame_s = RATE_HZ, 0.02
+    rate_hz, frame_s, streams = RATE_HZ, 0.02, False
     tokenizer = SimpleNamespace(pieces=["<blank>", *(WORD_START + word for word in tones.TONES_HZ)])
 
     def emissions(self, waveforms) -> Emissions:
@@ -51,8 +52,9 @@ class ToneRecognizer:
         scores = torch.tensor(np.stack([np.full(len(frames), 0.05), *power], axis=1))
         return (scores * 100).log_softmax(dim=1).float()
 
-    def decode(self, log_probs):
-        return GreedyDecoder(self.tokenizer.pieces).decode(log_probs, self.frame_s)
+    def decode_segments(self, log_probs):
+        found = GreedyDecoder(self.tokenizer.pieces).decode(log_probs, self.frame_s)
+        return [DecodedSegment(0, len(log_probs), found, "")]
 
 
 @pytest.fixture

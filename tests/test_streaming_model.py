@@ -11,7 +11,6 @@ from test_model import CAUSAL, on_waveforms
 from asr.audio import StreamResampler, resample
 from asr.config import FeatureConfig
 from asr.model.features import Features
-from asr.model.streaming import EmissionStream
 
 PIECES = st.lists(st.integers(0, 9000), min_size=1, max_size=12)  # samples, repeated to the end
 
@@ -26,7 +25,7 @@ def pieces_of(samples, sizes):
 
 
 def fed(recognizer, samples, sizes):
-    stream = EmissionStream(recognizer.features.eval(), recognizer.acoustic.eval())
+    stream = recognizer.emission_stream()
     rows = [stream.feed(piece) for piece in pieces_of(samples, sizes)]
     return np.concatenate([*rows, stream.finish()])
 
@@ -48,18 +47,14 @@ def test_emissions_in_pieces_are_those_of_the_whole(values, sizes, count, seed):
 
 
 def test_without_samples_there_are_no_frames():
-    stream = EmissionStream(*vars_of(on_waveforms(CAUSAL[0])))
+    stream = on_waveforms(CAUSAL[0]).emission_stream()
     assert stream.feed(np.zeros(0, np.float32)).shape == (0, 12)
     assert stream.finish().shape == (0, 12)
 
 
-def vars_of(recognizer):
-    return recognizer.features.eval(), recognizer.acoustic.eval()
-
-
 def test_a_frame_comes_when_its_look_ahead_has_been_heard():
     recognizer = on_waveforms(CAUSAL[-2])
-    stream = EmissionStream(*vars_of(recognizer))
+    stream = recognizer.emission_stream()
     samples = noise(2.0)
     count = 0
     for end in range(160, len(samples) + 1, 160):

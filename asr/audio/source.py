@@ -79,7 +79,7 @@ class Samples:
 
     def __init__(self, array: Any, rate_hz: float, name: str = "array"):
         self.name = name
-        self.rate_hz = _checked_rate(rate_hz, name)
+        self.rate_hz = checked_rate(rate_hz, name)
         self.samples = _channels_last(as_floats(array, name), name)  # (N, C) float32
 
     def __str__(self) -> str:
@@ -168,7 +168,8 @@ def _warn_of_default_rate(rate_hz: int) -> None:
         )
 
 
-def _checked_rate(rate_hz: Any, name: str) -> int:
+def checked_rate(rate_hz: Any, name: str) -> int:
+    """The rate as an integer; raises `UserError` if it is no sampling rate."""
     low, high = RATES_HZ
     try:
         whole = int(rate_hz)

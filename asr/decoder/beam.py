@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -154,11 +155,23 @@ class Stream:
             return Hypothesis((), "", -np.inf)
         return self._hypothesis(0, float(head["offset"] + self._arrays.scores[head["side"], 0]))
 
+    def settled(self) -> int:
+        """The number of leading tokens that all prefixes of the beam share, so that no later frame
+        can change them."""
+        return int(prefixes.count_settled(self._arrays))
+
+    def end_cost(self) -> float:
+        """What an end of the utterance here would cost: the score of the best text so far minus
+        that of the best whole text, a natural log; infinite where no text may end here."""
+        head = self._arrays.head[0]
+        if not head["count"]:
+            return math.inf
+        best = float(head["offset"] + self._arrays.scores[head["side"], 0])
+        return best - float(self._final_scores().max())
+
     def finish(self) -> list[Hypothesis]:
         """The best texts, with the scores of the last word and of the end of the utterance."""
-        size = int(self._arrays.head[0]["count"])
-        scores = np.empty(size)
-        search.final_scores(self._decoder.fusion, self._arrays, scores)
+        scores = self._final_scores()
         found: dict[str, Hypothesis] = {}
         for rank in np.argsort(-scores, kind="stable"):
             if len(found) == self._decoder.n_best or scores[rank] == -np.inf:
@@ -166,6 +179,11 @@ class Stream:
             hypothesis = self._hypothesis(rank, float(scores[rank]))
             found.setdefault(hypothesis.text, hypothesis)
         return list(found.values()) or [self._unfinished()]
+
+    def _final_scores(self) -> np.ndarray:
+        scores = np.empty(int(self._arrays.head[0]["count"]))
+        search.final_scores(self._decoder.fusion, self._arrays, scores)
+        return scores
 
     def _unfinished(self) -> Hypothesis:
         """The best prefix without its last word, which is only the beginning of a lexicon word."""
@@ -234,6 +252,7 @@ def _compile_once(decoder: BeamDecoder) -> None:
             stream = decoder.stream(0.0)
             stream.feed(np.zeros((1, len(decoder.pieces))))
             stream._arrays = _make_room(stream._arrays)
+            stream.settled()
             stream.finish()
         finally:
             timer.cancel()

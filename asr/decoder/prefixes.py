@@ -201,6 +201,24 @@ def compact_times(arrays):
 
 
 @numba.njit(cache=True, nogil=True)
+def count_settled(arrays):
+    """The number of leading tokens that all prefixes of the beam share.
+
+    Nodes without children are in the beam, so these are the tokens down to the first node that has
+    two children or is in the beam itself.
+    """
+    head, nodes = arrays.head[0], arrays.nodes
+    count, number = 0, 0
+    while head.count > 0 and nodes[number].slot == NONE:
+        child = nodes[number].child
+        if child == NONE or nodes[child].sibling != NONE:
+            break
+        number = child
+        count += 1
+    return count
+
+
+@numba.njit(cache=True, nogil=True)
 def trace(arrays, rank):
     """The tokens of a prefix of the beam, with their times on its best path.
 

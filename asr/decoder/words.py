@@ -50,3 +50,13 @@ def words_of(
         logs.append(log_confidence)
     close()
     return tuple(words)
+
+
+def complete_words(tokens: Sequence[int], pieces: Sequence[str]) -> int:
+    """The number of words of `tokens` that the beginning of another word follows.
+
+    The words are those of `words_of`; later tokens cannot change a complete one.
+    """
+    begins = [i for i, token in enumerate(tokens) if pieces[token].startswith(WORD_START)]
+    before = [pieces[token] for token in tokens[: begins[-1]]] if begins else []
+    return len("".join(before).replace(WORD_START, " ").split())

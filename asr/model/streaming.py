@@ -8,6 +8,8 @@ whose successors have not come. At the end, the STFT and the look-ahead read zer
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +21,19 @@ from asr.model.features import Features
 from asr.model.running_cmvn import RunningState
 
 BLOCK_S = 2.0  # a longer piece is computed in blocks of this length, so that memory stays bounded
+
+
+@contextmanager
+def evaluation(*modules: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block; those that were in training mode return to it."""
+    training = [module for module in modules if module.training]
+    for module in training:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.train()
 
 
 class FeatureStream:
@@ -166,10 +181,11 @@ class EmissionStream:
     """Samples at the rate of the model, in pieces of any size -> emissions.
 
     The outputs of `feed` and `finish`, joined, are the emissions of the whole recording (to
-    rounding, 1e-4). Its state has a fixed size. Model and features must be in evaluation mode.
+    rounding, 1e-4). Its state has a fixed size.
     """
 
     def __init__(self, features: Features, acoustic: AcousticModel):
+        self._modules = (features, acoustic)
         self._features = FeatureStream(features)
         self._acoustic = AcousticStream(acoustic, features.size)
         self._block = max(1, round(BLOCK_S * features.config.rate_hz))  # samples
@@ -179,12 +195,12 @@ class EmissionStream:
     def feed(self, samples: np.ndarray) -> np.ndarray:
         """(N,) float32 -> (T, V) float32 natural logs of the frames that are certain by now."""
         blocks = torch.from_numpy(samples).to(self._device).split(self._block)
-        with torch.backends.cudnn.flags(allow_tf32=False):
+        with evaluation(*self._modules), torch.backends.cudnn.flags(allow_tf32=False):
             rows = [self._acoustic.advance(self._features.feed(block)) for block in blocks]
         return torch.cat(rows).cpu().numpy()
 
     @torch.inference_mode()
     def finish(self) -> np.ndarray:
         """(T, V): the emissions of the frames at the end, which waited for later audio."""
-        with torch.backends.cudnn.flags(allow_tf32=False):
+        with evaluation(*self._modules), torch.backends.cudnn.flags(allow_tf32=False):
             return self._acoustic.advance(self._features.finish(), ended=True).cpu().numpy()

@@ -8,7 +8,9 @@ from typing import Protocol
 import numpy as np
 
 from asr.config import Config
+from asr.model.streaming import EmissionStream
 from asr.recognition.emissions import Emissions
+from asr.recognition.segments import DecodedSegment, Segmenter
 from asr.text.tokenizer import Tokenizer
 from asr.transcript import Hypothesis
 
@@ -21,8 +23,21 @@ class RecognizerProtocol(Protocol):
     rate_hz: int
     frame_s: float
 
+    @property
+    def streams(self) -> bool:
+        """Whether the model is causal, so that recordings go through it in pieces."""
+
     def emissions(self, waveforms: Sequence[np.ndarray], /) -> Emissions:
         """[(N_i,)] float32 samples at `rate_hz` -> the emissions of each."""
 
     def decode(self, log_probs: np.ndarray, /) -> list[Hypothesis]:
         """(T, V) log-probabilities -> hypotheses, best first."""
+
+    def decode_segments(self, log_probs: np.ndarray, /) -> list[DecodedSegment]:
+        """(T, V) log-probabilities -> the utterances in them."""
+
+    def segmenter(self) -> Segmenter:
+        """Decodes emissions in pieces; only if `streams`, as is the next."""
+
+    def emission_stream(self) -> EmissionStream:
+        """Computes the emissions of samples in pieces."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import numpy as np
 import torch
@@ -26,10 +26,15 @@ from asr.decoder.lexicon import lexicon_words
 from asr.errors import UserError
 from asr.lm.ngram import NGram
 from asr.model import model_file
+from asr.model.acoustic import AcousticModel
 from asr.model.model_file import Model
 from asr.model.quantize import quantize
+from asr.model.streaming import EmissionStream
 from asr.recognition.alignment import align_recording
 from asr.recognition.emissions import Emissions
+from asr.recognition.endpoint import ENDPOINT_RULES, EndpointRule
+from asr.recognition.segments import DecodedSegment, Segmenter
+from asr.recognition.stream import RecognizerStream
 from asr.recognition.transcribe import Failure, transcribe_many
 from asr.text.normalize import normalize
 from asr.transcript import Hypothesis, Transcript
@@ -153,6 +158,37 @@ class Recognizer:
             transcripts.append(result)
         return transcripts
 
+    @property
+    def streams(self) -> bool:
+        """Whether it can transcribe audio while it comes in: a causal model in float32.
+
+        The files that such a recognizer transcribes take the same way as a stream.
+        """
+        return not self.config.model.bidirectional and not self.quantized
+
+    def stream(
+        self,
+        rate_hz: float,
+        *,
+        endpoints: Sequence[EndpointRule] = ENDPOINT_RULES,
+        keep_transcript: bool = True,
+    ) -> RecognizerStream:
+        """Transcribe audio while it comes in.
+
+        rate_hz: the rate of the samples, any whole number of Hz; endpoints: the rules that end an
+        utterance, () for none; keep_transcript: whether `finish` returns the transcript of all the
+        audio, for which the words are kept. Without it, memory does not grow at all.
+
+        >>> stream = recognizer.stream(16000)            # doctest: +SKIP
+        >>> stream.feed(samples).text                    # doctest: +SKIP
+        'seven thr'
+        >>> stream.finish().text                         # doctest: +SKIP
+        'seven three one'
+
+        Raises `UserError` if the model reads its audio in both directions, or has int8 weights.
+        """
+        return RecognizerStream(self, rate_hz, endpoints, keep_transcript)
+
     def align(
         self, source: AudioInput, text: str | Sequence[str], rate_hz: float | None = None
     ) -> Transcript:
@@ -241,10 +277,32 @@ class Recognizer:
 
     def decode(self, log_probs: np.ndarray) -> list[Hypothesis]:
         """(T, V) log-probabilities -> hypotheses, best first, with calibrated confidences."""
+        return self.calibrated(self.decoder.decode(log_probs, self.frame_s))
+
+    def decode_segments(self, log_probs: np.ndarray) -> list[DecodedSegment]:
+        """(T, V) log-probabilities -> the utterances in them.
+
+        A recognizer that streams ends them at the default end points; otherwise there is one.
+        """
+        if not self.streams:
+            return [DecodedSegment(0, len(log_probs), self.decode(log_probs), "")]
+        segmenter = self.segmenter()
+        return [*segmenter.feed(log_probs), *segmenter.finish()]
+
+    def segmenter(self, endpoints: Sequence[EndpointRule] = ENDPOINT_RULES) -> Segmenter:
+        """What decodes emissions in pieces, utterance by utterance."""
+        return Segmenter(self.decoder, self.frame_s, endpoints, self.calibrated)
+
+    def emission_stream(self) -> EmissionStream:
+        """What computes the emissions of samples in pieces; only if `streams`."""
+        return EmissionStream(self.features, cast(AcousticModel, self.acoustic))
+
+    def calibrated(self, hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
+        """The hypotheses with the confidences that the settings of the decoder ask for."""
         c = self.config.decoder
         return [
             replace(one, words=recalibrate(one.words, c.confidence_scale, c.confidence_shift))
-            for one in self.decoder.decode(log_probs, self.frame_s)
+            for one in hypotheses
         ]
 
 

@@ -1,9 +1,10 @@
 """Many recordings of any length -> transcripts, in order, in batches of similar length.
 
 Utterances of up to `LONG_S` seconds go to the model as a whole. Longer ones are cut at pauses
-(`asr.audio.chunking`), so memory grows neither with their length nor with their number. Three
-stages run at the same time: while the model computes the emissions of one window of waveforms, the
-next window is read and the emissions of the previous window are decoded.
+(`asr.audio.chunking`), or go through a causal model in blocks (`asr.recognition.blocks`), so memory
+grows neither with their length nor with their number. Three stages run at the same time: while the
+model computes the emissions of one window of waveforms, the next window is read and the emissions
+of the previous window are decoded.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from asr.audio.chunking import chunks
 from asr.audio.vad import detector
 from asr.data.manifest import Utterance
 from asr.errors import UserError
+from asr.recognition.blocks import BlockEmissions, BlockText
 from asr.recognition.protocol import RecognizerProtocol
+from asr.recognition.segments import DecodedSegment, timed
 from asr.recognition.stitching import find_cut
 from asr.transcript import Hypothesis, Segment, Transcript
 
@@ -58,6 +61,7 @@ class _Waveform:
     overlap_s: float = 0.0  # how far it overlaps the previous chunk
     advance_s: float = 0.0  # from the end of the previous chunk to the end of this one
     last: bool = True  # whether it is the last chunk of its utterance
+    block: bool = False  # whether it is a block of a recording for a causal model
     error: str | None = None  # why the utterance could not be read
 
 
@@ -148,15 +152,20 @@ class _Stitcher:
     """
 
     recognizer: RecognizerProtocol
-    decode: Callable[[np.ndarray], Future[list[Hypothesis]]]
-    # The start of each part in seconds, and its hypotheses
-    decoded: list[tuple[float, Future[list[Hypothesis]]]] = field(default_factory=list)
+    decode: Callable[[np.ndarray], Future[list[DecodedSegment]]]
+    # The start of each part in seconds, and the utterances in it
+    decoded: list[tuple[float, Future[list[DecodedSegment]]]] = field(default_factory=list)
+    blocks: BlockText | None = None  # of a recording that goes through a causal model in blocks
     duration_s: float = 0.0  # of all chunks so far
     # The latest chunk, its emissions, and the frame from which they are used
     pending: tuple[_Waveform, np.ndarray, int] | None = None
 
     def add(self, waveform: _Waveform, log_probs: np.ndarray) -> None:
         first, self.duration_s = 0, self.duration_s + waveform.advance_s
+        if waveform.block:
+            self.blocks = self.blocks or BlockText(self.recognizer)
+            self.blocks.add(log_probs, waveform.last)
+            return
         if self.pending is not None and waveform.overlap_s:
             before, left, used = self.pending
             offset = (waveform.start_s - before.start_s) / self.recognizer.frame_s
@@ -169,6 +178,16 @@ class _Stitcher:
     def close(self) -> None:
         self._decode_pending()
         self.pending = None
+
+    def parts(self) -> list[tuple[float, list[Hypothesis]]]:
+        """The start of each part in seconds, and its hypotheses."""
+        if self.blocks is not None:
+            return self.blocks.parts()
+        return [
+            (start_s + offset_s, hypotheses)
+            for start_s, future in self.decoded
+            for offset_s, hypotheses in timed(future.result(), self.recognizer.frame_s)
+        ]
 
     def _decode_pending(self) -> None:
         if self.pending is not None:
@@ -183,15 +202,14 @@ def _results(finished: list[tuple[Utterance, _Stitcher | Failure]]) -> Iterator[
         if isinstance(found, Failure):
             yield utterance, found
             continue
-        decoded = [(start_s, future.result()) for start_s, future in found.decoded]
-        duration_s = round(found.duration_s, 6)
-        yield utterance, transcript_of(str(utterance.audio), duration_s, utterance.start_s, decoded)
+        name, duration_s = str(utterance.audio), round(found.duration_s, 6)
+        yield utterance, transcript_of(name, duration_s, utterance.start_s, found.parts())
 
 
 @contextmanager
 def _decoders(
     recognizer: RecognizerProtocol,
-) -> Iterator[Callable[[np.ndarray], Future[list[Hypothesis]]]]:
+) -> Iterator[Callable[[np.ndarray], Future[list[DecodedSegment]]]]:
     """A function that decodes emissions on all cores (the loops of the beam release the GIL).
 
     It blocks while `MAX_QUEUED` emissions are queued. Tasks that have not started when the block
@@ -199,9 +217,9 @@ def _decoders(
     """
     pool, free = ThreadPoolExecutor(os.cpu_count()), BoundedSemaphore(MAX_QUEUED)
 
-    def decode(log_probs: np.ndarray) -> Future[list[Hypothesis]]:
+    def decode(log_probs: np.ndarray) -> Future[list[DecodedSegment]]:
         free.acquire()
-        future = pool.submit(recognizer.decode, log_probs)
+        future = pool.submit(recognizer.decode_segments, log_probs)
         future.add_done_callback(lambda _: free.release())
         return future
 
@@ -221,13 +239,13 @@ def _windows(
     """Windows of waveforms with the emissions (T, V) of each; T is 0 where there are no samples."""
     stopped = Event()
     waveforms = _waveforms(recognizer, utterances, vad, stopped)
-    window_samples = WINDOW_S * recognizer.rate_hz
+    window_samples, blocks = WINDOW_S * recognizer.rate_hz, BlockEmissions(recognizer)
     with ThreadPoolExecutor(1) as reader:
         try:
             upcoming = reader.submit(_take_window, waveforms, window_samples)
             while window := upcoming.result():
                 upcoming = reader.submit(_take_window, waveforms, window_samples)
-                rows = _window_emissions(recognizer, window, batch_s, on_progress)
+                rows = _window_emissions(recognizer, window, batch_s, on_progress, blocks)
                 yield list(zip(window, rows, strict=True))
         finally:
             stopped.set()  # so that Ctrl-C does not wait until the next window has been read
@@ -238,10 +256,20 @@ def _window_emissions(
     window: list[_Waveform],
     batch_s: float,
     on_progress: OnProgress,
+    blocks: BlockEmissions,
 ) -> list[np.ndarray]:
-    """The (T, V) log-probabilities of each waveform, computed in batches of similar length."""
+    """The (T, V) log-probabilities of each waveform, computed in batches of similar length.
+
+    Blocks of a recording are computed one after another, with the state of the model in `blocks`.
+    """
+    empty = np.zeros(0, np.float32)
     rows = [np.zeros((0, len(recognizer.tokenizer.pieces)), np.float32)] * len(window)
-    for batch in _batches([w.samples for w in window], batch_s * recognizer.rate_hz):
+    for i, waveform in enumerate(window):
+        if waveform.block:
+            rows[i] = blocks.of(waveform.samples, waveform.start_s == 0, waveform.last)
+            on_progress(waveform.advance_s)
+    whole = [empty if w.block else w.samples for w in window]
+    for batch in _batches(whole, batch_s * recognizer.rate_hz):
         emissions = recognizer.emissions([window[i].samples for i in batch])
         for i, row in zip(batch, emissions.rows(), strict=True):
             rows[i] = row
@@ -273,7 +301,10 @@ def _waveforms(
             return
         try:
             if vad is not None and seconds_of(utterance) > LONG_S:
-                yield from _cut(recognizer, utterance, vad, stopped)
+                if recognizer.streams:
+                    yield from _in_blocks(recognizer, utterance, stopped)
+                else:
+                    yield from _cut(recognizer, utterance, vad, stopped)
                 continue
             samples = audio.read(
                 utterance.audio, recognizer.rate_hz, utterance.start_s, utterance.duration_s
@@ -301,11 +332,7 @@ def _cut(
 
     def blocks() -> Iterator[np.ndarray]:
         nonlocal read
-        for block in audio.blocks(
-            utterance.audio, rate_hz, BLOCK_S, utterance.start_s, utterance.duration_s
-        ):
-            if stopped.is_set():
-                return
+        for block in _read_blocks(recognizer, utterance, stopped):
             read += len(block)
             yield block
 
@@ -317,12 +344,39 @@ def _cut(
             utterance, chunk.samples, chunk.start_s, chunk.overlap_s, end_s - covered_s, last=False
         )
         covered_s = end_s
+    read_s = read / rate_hz
+    yield _Waveform(utterance, np.zeros(0, np.float32), read_s, advance_s=read_s - covered_s)
+
+
+def _in_blocks(
+    recognizer: RecognizerProtocol, utterance: Utterance, stopped: Event
+) -> Iterator[_Waveform]:
+    """The blocks of a long utterance for a causal model, then an empty one that ends it."""
+    read = 0
+    for samples in _read_blocks(recognizer, utterance, stopped):
+        block_s = len(samples) / recognizer.rate_hz
+        start_s = read / recognizer.rate_hz
+        yield _Waveform(utterance, samples, start_s, advance_s=block_s, last=False, block=True)
+        read += len(samples)
+    yield _Waveform(utterance, np.zeros(0, np.float32), read / recognizer.rate_hz, block=True)
+
+
+def _read_blocks(
+    recognizer: RecognizerProtocol, utterance: Utterance, stopped: Event
+) -> Iterator[np.ndarray]:
+    """Samples of a long utterance, until `stopped`; raises `UserError` if there are none."""
+    read = False
+    for block in audio.blocks(
+        utterance.audio, recognizer.rate_hz, BLOCK_S, utterance.start_s, utterance.duration_s
+    ):
+        if stopped.is_set():
+            return
+        read = True
+        yield block
     if not read:
         raise UserError(
             f"{utterance.audio}: no samples between {utterance.start_s:g} s and the end of the file"
         )
-    read_s = read / rate_hz
-    yield _Waveform(utterance, np.zeros(0, np.float32), read_s, advance_s=read_s - covered_s)
 
 
 def _batches(samples: list[np.ndarray], batch_samples: float) -> Iterator[list[int]]:
