@@ -71,7 +71,7 @@ class RecognizerStream:
         self._emissions = recognizer.emission_stream()
         self._segmenter = recognizer.segmenter(endpoints)
         self._keep = keep_transcript
-        self._segments: list[DecodedSegment] = []  # for the transcript
+        self._segments: list[DecodedSegment] = []  # of the transcript
         self._samples = 0  # at the rate of the model
         self._ended = False
 
@@ -85,10 +85,42 @@ class RecognizerStream:
 
         samples: (N,) for mono, or (N, C) for C channels, of which the mean is taken; N from 0 up;
         floats with full scale 1.0, or int16, int32 or uint8 as WAV files have them. Raises
-        `UserError` for another type or shape, for values that are not finite, and after `finish`.
+        `UserError` for another type or shape, for values that are not finite, and after the end.
         """
         self._check_open()
-        ended = self._hear(self._resampler.feed(_mono(samples)))
+        return self._partial(self._hear(self._resampler.feed(_mono(samples))))
+
+    def end(self) -> Partial:
+        """The end of the audio: the utterance under way is finished."""
+        self._check_open()
+        self._ended = True
+        ended = self._hear(self._resampler.finish())
+        if self._samples:
+            ended += self._segmenter.feed(self._emissions.finish())
+            ended += self._segmenter.finish()
+        return self._partial(ended)
+
+    def finish(self) -> Transcript:
+        """The end of the audio: its transcript, which is that of the whole recording.
+
+        Without `keep_transcript`, it has only what no call of `feed` has returned as finished.
+        """
+        self.end()
+        parts = timed(self._segments, self._recognizer.frame_s)
+        return transcript_of(NAME, self.duration_s, 0.0, parts)
+
+    def _check_open(self) -> None:
+        if self._ended:
+            raise UserError(f"{NAME}: it has ended; open another with recognizer.stream(rate_hz)")
+
+    def _hear(self, samples: np.ndarray) -> list[DecodedSegment]:
+        """The utterances that end in these samples."""
+        self._samples += len(samples)
+        return self._segmenter.feed(self._emissions.feed(samples))
+
+    def _partial(self, ended: list[DecodedSegment]) -> Partial:
+        if self._keep or self._ended:
+            self._segments += ended
         start, best, complete = self._segmenter.partial()
         words = self._in_stream(start, best.words)
         return Partial(
@@ -98,51 +130,28 @@ class RecognizerStream:
             finished=tuple(self._finished(segment) for segment in ended),
         )
 
-    def finish(self) -> Transcript:
-        """The end of the audio: its transcript, which is that of the whole recording.
-
-        Without `keep_transcript`, the transcript has only the utterance that was under way.
-        """
-        self._check_open()
-        self._ended = True
-        self._hear(self._resampler.finish())
-        if self._samples:
-            self._collect(self._segmenter.feed(self._emissions.finish()))
-            self._collect(self._segmenter.finish())
-        parts = timed(self._segments, self._recognizer.frame_s)
-        return transcript_of(NAME, self.duration_s, 0.0, parts)
-
-    def _check_open(self) -> None:
-        if self._ended:
-            raise UserError(f"{NAME}: it has ended; open another with recognizer.stream(rate_hz)")
-
-    def _hear(self, samples: np.ndarray) -> list[DecodedSegment]:
-        self._samples += len(samples)
-        return self._collect(self._segmenter.feed(self._emissions.feed(samples)))
-
-    def _collect(self, ended: list[DecodedSegment]) -> list[DecodedSegment]:
-        if self._keep or self._ended:
-            self._segments += ended
-        return ended
-
     def _in_stream(self, start: int, words: Sequence[Word]) -> tuple[Word, ...]:
-        """Words of an utterance with times of the stream; none ends after the audio."""
-        offset_s, limit_s = start * self._recognizer.frame_s, self.duration_s
+        """Words of an utterance with times of the stream."""
+        offset_s = start * self._recognizer.frame_s
         return tuple(
             replace(
                 word,
-                start_s=min(offset_s + word.start_s, limit_s),
-                end_s=min(offset_s + word.end_s, limit_s),
+                start_s=self._at_most_end(offset_s + word.start_s),
+                end_s=self._at_most_end(offset_s + word.end_s),
             )
             for word in words
         )
+
+    def _at_most_end(self, time_s: float) -> float:
+        """The last frame may extend past the last sample by part of a hop."""
+        return min(time_s, self.duration_s) if self._ended else time_s
 
     def _finished(self, segment: DecodedSegment) -> FinishedUtterance:
         best, *others = segment.hypotheses
         frame_s = self._recognizer.frame_s
         return FinishedUtterance(
             segment.start * frame_s,
-            min(segment.end * frame_s, self.duration_s),
+            self._at_most_end(segment.end * frame_s),
             self._in_stream(segment.start, best.words),
             tuple(other.text for other in others),
             segment.rule,
