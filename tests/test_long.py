@@ -160,7 +160,7 @@ def test_a_slow_decoder_does_not_pile_up_emissions(recognizer, tmp_path, monkeyp
     words, samples = say(90, 1.0)
     soundfile.write(tmp_path / "long.wav", samples, RATE_HZ)
     gate, made = Event(), []
-    decode, emissions = recognizer.decode, recognizer.emissions
+    decode, emissions = recognizer.decode_segments, recognizer.emissions
 
     def slow(log_probs):
         gate.wait(30)
@@ -170,7 +170,7 @@ def test_a_slow_decoder_does_not_pile_up_emissions(recognizer, tmp_path, monkeyp
         made.extend(waveforms)
         return emissions(waveforms)
 
-    recognizer.decode, recognizer.emissions = slow, counted
+    recognizer.decode_segments, recognizer.emissions = slow, counted
     with ThreadPoolExecutor(1) as other:
         result = other.submit(heard, recognizer, tmp_path / "long.wav")
         before = -1
@@ -217,7 +217,7 @@ def test_ctrl_c_leaves_what_is_still_to_be_read_and_decoded(recognizer, tmp_path
             pressed.set()
             raise KeyboardInterrupt
 
-    recognizer.decode, recognizer.emissions = slow, counted
+    recognizer.decode_segments, recognizer.emissions = slow, counted
     monkeypatch.setattr("asr.recognition.transcribe.audio.blocks", and_quiet_for_hours)
     with pytest.raises(KeyboardInterrupt):
         asked = [Utterance("x", str(tmp_path / "long.wav"))]

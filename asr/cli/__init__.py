@@ -19,6 +19,7 @@ from asr.cli.console import LogLines, err, messages, set_messages
 from asr.cli.corpus import corpus
 from asr.cli.data import check, shard
 from asr.cli.language import lm, tune
+from asr.cli.listening import listen
 from asr.cli.options import command
 from asr.cli.pictures import show
 from asr.cli.prepare import prepare
@@ -52,6 +53,11 @@ PANELS = {
         transcribe: [
             "asr transcribe model.asr talk.mp3",
             "asr transcribe model.asr recordings -o texts --format txt --format srt",
+        ],
+        listen: [
+            "asr listen model.asr",
+            "asr listen model.asr --save heard",
+            "asr listen model.asr --from talk.wav --fast --json",
         ],
         align: ["asr align model.asr talk.wav talk.txt -o aligned"],
     },

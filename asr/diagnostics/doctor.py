@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from packaging.requirements import Requirement
 
 from asr import __version__
+from asr.audio.microphone import INSTALL_PORTAUDIO
 from asr.synthesis.engine import VoiceEngine
 from asr.synthesis.engines import ENGINES
 
@@ -19,6 +20,7 @@ EXTRAS = {  # optional package: its purpose
     "matplotlib": "draws learning curves and other pictures",
     "pytest": "runs the tests",
     "silero-vad": "finds the pauses of long recordings, with onnxruntime",
+    "sounddevice": "listens to a microphone",
     "ray": "transcribes archives on many machines",
     "wandb": "logs runs to Weights & Biases",
 }
@@ -50,6 +52,7 @@ def check_installation() -> list[CheckResult]:
     results.append(_torch_pair())
     results += [_extra(name, purpose) for name, purpose in EXTRAS.items()]
     results += [_voice_engine(engine) for engine in ENGINES.values()]
+    results += _portaudio()
     results.append(_device())
     return results
 
@@ -95,6 +98,17 @@ def _voice_engine(engine: VoiceEngine) -> CheckResult:
     if problem:
         return CheckResult(name, f"not installed, optional: {engine.install}")
     return CheckResult(name, f"{len(engine.voices())}, {engine.version()}")
+
+
+def _portaudio() -> list[CheckResult]:
+    """The library that sounddevice loads, if sounddevice is installed."""
+    try:
+        sounddevice = importlib.import_module("sounddevice")
+    except ImportError:
+        return []
+    except OSError:
+        return [CheckResult("PortAudio", f"missing, optional: {INSTALL_PORTAUDIO}")]
+    return [CheckResult("PortAudio", sounddevice.get_portaudio_version()[1])]
 
 
 def _device() -> CheckResult:
