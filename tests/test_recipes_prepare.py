@@ -23,6 +23,7 @@ from asr.data import download as downloads
 from asr.data import manifest
 from asr.data.download import DownloadError, download, extract, sha256_of
 from asr.errors import Failed, UserError
+from asr.synthesis import ENGINES
 from asr.synthesis.quality import cut_to_sound
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -389,6 +390,47 @@ def test_digits_voices_are_split(digits):
     ]
     assert [len(s) for s in speakers] == [3, 1, 1]
     assert len(set.union(*speakers)) == 5
+
+
+def test_digits_by_several_engines(tmp_path, monkeypatch):
+    """Each has half of the training audio, and no variant of eSpeak NG is in two sets."""
+    pytest.importorskip("hibari")
+    pytest.importorskip("espeakng_loader")
+    options = ("--hours", "0.01", "--voices", "16", "--engines", "espeak,hibari")
+    assert run("digits", tmp_path, *options, "--processes", "2").returncode == 0
+    sets = {s: manifest.read(tmp_path / f"{s}.jsonl") for s in ("train", "dev", "test")}
+    seconds = {"espeak": 0.0, "hibari": 0.0}
+    variants = {}
+    for name, utterances in sets.items():
+        espeak = [u for u in utterances if "-espeak-" in u.speaker]
+        variants[name] = {u.speaker.rpartition("+")[2] for u in espeak}
+        assert 0 < len(espeak) < len(utterances)
+        for u in utterances:
+            samples, _ = soundfile.read(u.audio, dtype="int16")
+            assert 600 < np.abs(samples.astype(int)).max() < 32000
+    for u in sets["train"]:
+        seconds["espeak" if "-espeak-" in u.speaker else "hibari"] += u.duration_s
+    assert len({u.speaker for u in sets["train"]}) == 16
+    assert all(18 <= spent < 18 + 8 * 8 for spent in seconds.values())
+    assert not variants["test"] & variants["train"] | variants["dev"] & variants["train"]
+    assert not variants["test"] & variants["dev"]
+
+
+def test_digits_splits_the_voices_of_an_engine(monkeypatch):
+    voices = load("digits", "voices", monkeypatch)
+    for name, sizes in (("espeak", (150, 10, 20)), ("flite", (3, 0, 1))):
+        speakers = voices.draw_engine_speakers(ENGINES[name], 0, 150)
+        assert len({speaker.voice for speaker in speakers}) == len(speakers)
+        splits = [speaker.split for speaker in speakers]
+        assert tuple(splits.count(split) for split in ("train", "dev", "test")) == sizes
+
+
+def test_digits_refuses_engines_that_it_cannot_use(tmp_path):
+    pytest.importorskip("hibari")
+    for names, message in (("espeak", "has no hibari"), ("hibari,hal", "'hal': unknown")):
+        done = run("digits", tmp_path, "--engines", names)
+        assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_digits_bytes_do_not_depend_on_the_processes(digits, tmp_path):

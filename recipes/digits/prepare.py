@@ -1,12 +1,12 @@
 """Make the digits corpus: strings of 1 to 7 digits, spoken by synthetic voices.
 
-One small network synthesizes all of it (the PyPI package hibari-tts, Apache-2.0, no network access
-at run time). It predicts the fundamental frequency and the spectral envelope separately, so a voice
-is defined by changes of both: pitch, vocal tract length, formant spacing, spectral tilt,
-breathiness, rate and accent. The splits share no voice, and no voice of dev or test is similar to
-one of train.
+The voices are those of `asr.synthesis`: hibari, whose one network gives any number of voices by
+changes of pitch, vocal tract, spectrum, rate and accent, and with --engines others beside it, each
+with an equal share of the audio. The splits share no voice, and no voice of dev or test is similar
+to one of train.
 
-    python recipes/digits/prepare.py OUT [--hours H] [--voices N] [--seed S] [--processes P]
+    python recipes/digits/prepare.py OUT [--hours H] [--voices N] [--engines NAMES] [--seed S]
+        [--processes P]
 
 writes OUT/{train,dev,test}.jsonl and 16 kHz, 16-bit WAV files in OUT/audio. The text is the
 intended word ("three"), even if an accent makes it sound like "tree". Complete voices in OUT are
@@ -23,19 +23,19 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from importlib import metadata
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from rich.progress import track
-from voices import RATE_HZ, Speaker, draw_speakers, draw_utterance
+from voices import RATE_HZ, Speaker, draw_engine_speakers, draw_speakers, draw_utterance
 
 from asr.data.manifest import Utterance, write
 from asr.errors import UserError
 from asr.pipeline.prepare_cli import main
-from asr.synthesis.hibari import synthesizer
+from asr.synthesis.engine import VoiceEngine
+from asr.synthesis.engines import engines_of, installed_engines
 
 RECIPE_VERSION = 2  # in the marker; increase it with every change of the generated audio
 SPLITS = ("train", "dev", "test")
@@ -105,17 +105,54 @@ def write_json(path: Path, content: dict) -> None:
     os.replace(beside, path)
 
 
-def prepare(out: Path, hours: float, voices: int, seed: int, processes: int) -> None:
+def chosen_engines(names: str) -> list[VoiceEngine]:
+    """The engines, hibari first; `auto` means all fast ones that are installed.
+
+    Raises `UserError` if one cannot be used.
+    """
+    hibari, *_ = engines_of(["hibari"])
+    others = installed_engines() if names == "auto" else engines_of(names.split(","))
+    if hibari not in others:
+        raise UserError(f"--engines: {names!r} has no hibari, which every corpus needs")
+    return [hibari, *(engine for engine in others if engine is not hibari)]
+
+
+def draw_parts(
+    audio: Path, engines: list[VoiceEngine], hours: float, voices: int, seed: int
+) -> list[Part]:
+    """What each speaker is to say; each engine has an equal share of the training audio."""
+    count = max(1, voices // len(engines))
+    parts = []
+    for engine in engines:
+        if engine.name == "hibari":
+            speakers: list[Speaker] = [*draw_speakers(seed, count)]
+        else:
+            speakers = [*draw_engine_speakers(engine, seed, count)]
+        n_train = sum(speaker.split == "train" for speaker in speakers)
+        for speaker in speakers:
+            parts.append(
+                Part(
+                    folder=audio / speaker.name,
+                    speaker=speaker,
+                    rng_seed=(seed, *speaker.name.encode()),
+                    n_utterances=None if speaker.split == "train" else HELD_OUT_UTTERANCES,
+                    seconds=hours * 3600 / len(engines) / n_train,
+                )
+            )
+    return parts
+
+
+def prepare(out: Path, hours: float, voices: int, engines: str, seed: int, processes: int) -> None:
     """Write the corpus to `out`; raises `UserError` if `out` has audio of another origin."""
     for name, value in (("hours", hours), ("voices", voices), ("processes", processes)):
         if not 0 < value < float("inf"):
             raise UserError(f"--{name}: {value} is not a number above 0")
     if seed < 0:
         raise UserError(f"--seed: {seed} is below 0")
-    synthesizer()  # reports a missing package before any file is changed
+    chosen = chosen_engines(engines)  # reports what is missing before any file is changed
     options = {
         "recipe": f"digits {RECIPE_VERSION}",
-        "hibari-tts": metadata.version("hibari-tts"),
+        "engines": [f"{engine.name} {engine.version()}" for engine in chosen],
         "hours": hours,
         "voices": voices,
         "seed": seed,
@@ -131,16 +168,7 @@ def prepare(out: Path, hours: float, voices: int, seed: int, processes: int) -> 
     out.mkdir(parents=True, exist_ok=True)
     write_json(marker, options)
 
-    parts = [
-        Part(
-            folder=audio / speaker.name,
-            speaker=speaker,
-            rng_seed=(seed, *speaker.name.encode()),
-            n_utterances=None if speaker.split == "train" else HELD_OUT_UTTERANCES,
-            seconds=hours * 3600 / voices,
-        )
-        for speaker in draw_speakers(seed, voices)
-    ]
+    parts = draw_parts(audio, chosen, hours, voices, seed)
     if processes == 1:
         done = list(track(map(Part.make, parts), "speaking", len(parts)))
     else:
@@ -166,6 +194,10 @@ if __name__ == "__main__":
         {
             "--hours": {"type": float, "default": 1.2, "help": "hours of training audio (1.2)"},
             "--voices": {"type": int, "default": 300, "help": "number of training voices (300)"},
+            "--engines": {
+                "default": "hibari",
+                "help": "engines, separated by commas, or auto: all that are installed (hibari)",
+            },
             "--seed": {"type": int, "default": 0, "help": "random seed of the corpus (0)"},
             "--processes": {
                 "type": int,

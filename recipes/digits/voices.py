@@ -1,12 +1,15 @@
-"""Speakers of digits: voices of hibari, each with an accent, in three sets without a like pair."""
+"""Speakers of digits in three sets: no voice of dev or test is similar to one of train."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
 
+from asr.audio import resample
+from asr.synthesis.engine import VoiceEngine
 from asr.synthesis.hibari import RATE_HZ, HibariVoice, draw_voice, speak
 from asr.synthesis.quality import cut_to_sound
 
@@ -31,16 +34,41 @@ FOREIGN = (
 
 
 @dataclass(frozen=True)
-class Speaker:
-    """A voice with the pronunciation of its digits."""
+class Speaker(ABC):
+    """Somebody who says digits."""
 
-    name: str
-    voice: HibariVoice
-    accent: tuple[str, ...]  # phonemes of the ten digits
+    name: str  # the set, and what tells the speaker from the others of the set
+    words: tuple[str, ...]  # the ten digits, as `speak` reads them
 
     @property
     def split(self) -> str:
-        return self.name.split("-")[0]
+        return self.name.partition("-")[0]
+
+    @abstractmethod
+    def speak(self, sentence: str, pace: float, rng: np.random.Generator) -> np.ndarray:
+        """(N,) float32: one sentence at `RATE_HZ`, trimmed, at an arbitrary level."""
+
+
+@dataclass(frozen=True)
+class HibariSpeaker(Speaker):
+    """A voice of hibari; its words are phonemes, so it can have an accent."""
+
+    voice: HibariVoice
+
+    def speak(self, sentence: str, pace: float, rng: np.random.Generator) -> np.ndarray:
+        return speak(sentence, self.voice, pace, rng)
+
+
+@dataclass(frozen=True)
+class EngineSpeaker(Speaker):
+    """A voice of another engine, which has a pace of its own."""
+
+    engine: VoiceEngine
+    voice: str
+
+    def speak(self, sentence: str, pace: float, rng: np.random.Generator) -> np.ndarray:
+        samples, rate_hz = self.engine.speak(sentence, self.voice, int(rng.integers(2**31)))
+        return cut_to_sound(resample(samples, rate_hz, RATE_HZ), 45, RATE_HZ)
 
 
 def draw_accent(rng: np.random.Generator) -> tuple[str, ...]:
@@ -55,17 +83,18 @@ def draw_accent(rng: np.random.Generator) -> tuple[str, ...]:
     )
 
 
-def draw_speaker(name: str, rng: np.random.Generator) -> Speaker:
-    return Speaker(name, draw_voice(rng), draw_accent(rng))
+def draw_speaker(name: str, rng: np.random.Generator) -> HibariSpeaker:
+    voice = draw_voice(rng)
+    return HibariSpeaker(name, draw_accent(rng), voice)
 
 
-def draw_speakers(seed: int, count: int) -> list[Speaker]:
+def draw_speakers(seed: int, count: int) -> list[HibariSpeaker]:
     """`count` speakers for training, count / 15 for dev and 2 * count / 15 for test."""
     rng = np.random.default_rng([seed, 0])
     dev = [draw_speaker(f"dev-{i:04d}", rng) for i in range(max(1, count // 15))]
     test = [draw_speaker(f"test-{i:04d}", rng) for i in range(max(1, 2 * count // 15))]
     held_out = np.stack([speaker.voice.coordinates() for speaker in dev + test])
-    train: list[Speaker] = []
+    train: list[HibariSpeaker] = []
     while len(train) < count:
         speaker = draw_speaker(f"train-{len(train):04d}", rng)
         if (np.abs(held_out - speaker.voice.coordinates()).max(axis=1) >= 1).all():
@@ -73,11 +102,37 @@ def draw_speakers(seed: int, count: int) -> list[Speaker]:
     return train + dev + test
 
 
+def draw_engine_speakers(engine: VoiceEngine, seed: int, count: int) -> list[EngineSpeaker]:
+    """Up to `count` voices for training, count / 15 for dev and 2 * count / 15 for test.
+
+    Voices of eSpeak NG that differ only in accent are of one variant, and a variant is in one set
+    only. An engine of few voices has one for the test and none for dev.
+    """
+    rng = np.random.default_rng([seed, *engine.name.encode()])
+    variants: dict[str, list[str]] = {}
+    for voice in engine.voices():
+        variants.setdefault(voice.rpartition("+")[2], []).append(voice)
+    order = [list(variants)[i] for i in rng.permutation(len(variants))]
+    n_test, n_dev = max(1, len(order) // 6), len(order) // 12
+    sets = {
+        "train": (order[n_test + n_dev :], count),
+        "dev": (order[n_test : n_test + n_dev], max(1, count // 15)),
+        "test": (order[:n_test], max(1, 2 * count // 15)),
+    }
+    speakers = []
+    for split, (names, size) in sets.items():
+        voices = [voice for name in names for voice in variants[name]]
+        for i in rng.permutation(len(voices))[:size]:
+            name = f"{split}-{engine.name}-{voices[i]}"
+            speakers.append(EngineSpeaker(name, DIGITS, engine, voices[i]))
+    return speakers
+
+
 def draw_sentences(
-    digits: np.ndarray, accent: tuple[str, ...], rng: np.random.Generator
+    digits: np.ndarray, names: tuple[str, ...], rng: np.random.Generator
 ) -> list[str]:
-    """The digit string in phonemes: fluently, as a list, in groups, or as separate words."""
-    words = [accent[digit] for digit in digits]
+    """The digit string, with these names: fluently, as a list, in groups, or as separate words."""
+    words = [names[digit] for digit in digits]
     manner = rng.choice(["run", "list", "groups", "apart"], p=[0.35, 0.25, 0.2, 0.2])
     ending = str(rng.choice([".", "", "?", ",", "!"], p=[0.6, 0.1, 0.1, 0.15, 0.05]))
     if manner == "apart":
@@ -103,10 +158,10 @@ def draw_utterance(speaker: Speaker, rng: np.random.Generator) -> tuple[np.ndarr
     digits = rng.integers(0, 10, n_digits)
     pace = math.exp(rng.normal(0, 0.08))
     pieces: list[np.ndarray] = []
-    for sentence in draw_sentences(digits, speaker.accent, rng):
+    for sentence in draw_sentences(digits, speaker.words, rng):
         if pieces:
             pieces.append(silence(log_uniform(0.03, 0.5, rng)))
-        pieces.append(speak(sentence, speaker.voice, pace, rng))
+        pieces.append(speaker.speak(sentence, pace, rng))
     samples = np.concatenate(pieces)
     # Half of the recordings are trimmed tightly, as by a program that takes weak sounds, such as
     # the f of "four", for silence.
