@@ -641,6 +641,9 @@ def test_check_lists_problems_and_statistics(run, tmp_path, model_file, test_set
     assert (status, err) == (1, [])
     assert "r0: characters outside the alphabet: 'x' (U+0078)" in out
     assert "1 problems, 7 utterances can be used" in out
+    worst = out.split("These texts fit their audio worst")[1].splitlines()[1:8]
+    scores = [float(line.split()[0]) for line in worst]
+    assert len(scores) == 7 and scores == sorted(scores) and scores[-1] <= 0
 
 
 def test_check_counts_in_the_units_of_the_recipe(run, tmp_path):
@@ -856,5 +859,14 @@ def test_check_against_another_set(run, tmp_path):
     assert "train and test: the same sound (correlation 1.000)" in out
     status, out, err = run(*arguments, "--no-audio")
     assert (status, err) == (0, []) and out.splitlines()[2] == "no recordings in common"
-    status, out, err = run("check", tmp_path / "train.jsonl", "--no-audio")
-    assert status == 2 and "--no-audio is only for --against" in err[0]
+
+
+def test_check_without_audio_believes_the_manifest(run, tmp_path):
+    row = {"id": "far", "audio": "nowhere.wav", "text": "One 2", "duration_s": 2.0}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    status, out, err = run("check", tmp_path / "rows.jsonl", "--no-audio")
+    assert (status, err) == (0, [])
+    assert "text.lowercase changed the text of 1 utterance: 'One 2' -> 'one 2'" in out
+    assert "The texts have digits (2, first in far)" in out
+    status, out, err = run("check", tmp_path / "rows.jsonl")
+    assert status == 1 and "nowhere.wav: no such file" in out

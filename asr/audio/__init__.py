@@ -6,6 +6,7 @@ from asr.audio.io import (
     audio_files,
     blocks,
     info,
+    measure,
     read,
     verify,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "audio_files",
     "blocks",
     "info",
+    "measure",
     "read",
     "resample",
     "source_of",

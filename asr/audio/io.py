@@ -22,6 +22,7 @@ import numpy as np
 import soundfile
 
 from asr.audio import sphere
+from asr.audio.level import Level
 from asr.audio.resampling import StreamResampler, resample
 from asr.audio.source import Encoded, Member, Samples, Source
 from asr.errors import UserError
@@ -57,6 +58,17 @@ def verify(path: Source, start_s: float = 0.0, duration_s: float | None = None) 
         for _ in source.blocks(start_s, duration_s):
             pass
         return source.info
+
+
+def measure(
+    path: Source, start_s: float = 0.0, duration_s: float | None = None
+) -> tuple[AudioInfo, Level]:
+    """`verify`, and the level of the segment: the mean of its channels, at the rate of the file."""
+    with _open(path) as source:
+        level = Level(source.info.rate_hz)
+        for block in source.blocks(start_s, duration_s):
+            level.add(block)
+        return source.info, level
 
 
 def read(

@@ -13,7 +13,6 @@ from rich.text import Text
 
 from asr.cli.console import err, out, progress_bars, result, say_failed
 from asr.data.manifest import Utterance
-from asr.errors import UserError
 
 if TYPE_CHECKING:
     from asr.config import Config
@@ -36,24 +35,27 @@ def check(
         typer.Option(metavar="MANIFEST", help="Only look for what this set has in common with it."),
     ] = None,
     no_audio: Annotated[
-        bool, typer.Option("--no-audio", help="With --against: open no audio.")
+        bool, typer.Option("--no-audio", help="Open no audio, believe the manifest.")
     ] = False,
 ) -> None:
-    """Print statistics of a manifest, and why each unusable utterance cannot be used."""
+    """Print statistics of a manifest, why each unusable utterance cannot be used, and warnings.
+
+    With a model file, also the texts that fit their audio worst.
+    """
     if against:
         _leaks(manifest, against, not no_audio)
         return
-    if no_audio:
-        raise UserError("--no-audio is only for --against")
     from asr.data import check as checking
     from asr.data import shards
+    from asr.data.findings import findings
+    from asr.data.observations import Observations
     from asr.model.ctc import ctc_frames
 
     corpus = shards.read(manifest)
     settings, tokens = _standard(recipe, corpus)
-    tally, problems, usable = checking.Tally(), 0, 0
+    tally, seen, problems, usable = checking.Tally(), Observations(settings.text), 0, 0
     with progress_bars() as progress:
-        task = progress.add_task("decoding", total=len(corpus))
+        task = progress.add_task("reading" if no_audio else "decoding", total=len(corpus))
         for part in shards.parts(corpus):
             report = checking.check(
                 part,
@@ -62,17 +64,37 @@ def check(
                 tokens,
                 training=recipe is not None,
                 decode=True,
+                open_audio=not no_audio,
                 tally=tally,
+                observations=seen,
                 progress=lambda: progress.advance(task),
             )
             for problem in report.problems:
                 result(f"{problem.utterance}: {problem.detail}")
             problems, usable = problems + len(report.problems), usable + len(report.usable)
-    out.print(_statistics(report.statistics))
+    out.print(_statistics(tally.statistics()))
+    for finding in findings(seen, settings):
+        out.print(Text(str(finding)))
+    if recipe is not None and recipe.suffix == ".asr" and not no_audio:
+        _worst_fits(recipe, corpus)
     if problems:
         out.print(f"{problems} problems, {usable} utterances can be used")
         raise typer.Exit(1)
     out.print("no problem found")
+
+
+def _worst_fits(model: Path, corpus: Sequence[Utterance]) -> None:
+    """Print the texts that fit their audio worst, by the model."""
+    from asr.recognition.fit import worst_fits
+    from asr.recognition.recognizer import load
+
+    with progress_bars() as progress:
+        task = progress.add_task("aligning", total=len(corpus))
+        fits = worst_fits(load(model), corpus, progress=lambda: progress.advance(task))
+    if fits.worst:
+        out.print("These texts fit their audio worst (mean log-probability of the worst second):")
+    for score, name, text in fits.worst:
+        out.print(Text(f"  {score:.2f} {name}: {text}"))
 
 
 def _leaks(manifest: Path, against: list[Path], open_audio: bool) -> None:

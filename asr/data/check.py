@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from asr import audio
-from asr.config import Config, TextConfig
+from asr.audio.level import Level
+from asr.config import Config
 from asr.data.manifest import Utterance
+from asr.data.observations import Observations
 from asr.data.shards import SECONDS, Shards
 from asr.errors import UserError
 from asr.files import replacing
@@ -24,6 +26,7 @@ from asr.text.tokenizer import Tokenizer
 NAMED_PROBLEMS = 10  # number of problems that `Problems.lines` lists
 # (token ids, seconds of audio) -> (frames that CTC needs, frames that the model gives)
 CtcFrames = Callable[[Sequence[int], float], tuple[int, int]]
+Measured = tuple[audio.AudioInfo, Level | None]
 
 DURATION_TOLERANCE_S = 0.1  # the greatest difference between the durations of manifest and file
 
@@ -97,8 +100,8 @@ class Tally:
         self.texts, self.segments = array("q"), array("q")  # hashes
         self.rates_hz: Counter = Counter()
 
-    def add(self, utterance: Utterance, config: TextConfig) -> None:
-        text = normalize(utterance.text or "", config)
+    def add(self, utterance: Utterance, text: str) -> None:
+        """text: its normalized text."""
         words = text.split()
         self.durations_s.append(utterance.duration_s)
         self.words += len(words)
@@ -140,7 +143,9 @@ def check(
     *,
     training: bool = False,
     decode: bool = False,
+    open_audio: bool = True,
     tally: Tally | None = None,
+    observations: Observations | None = None,
     progress: Callable[[], None] = lambda: None,
 ) -> Report:
     """Check the file, the duration and the text of each utterance, and whether CTC can align it.
@@ -148,8 +153,9 @@ def check(
     tokenizer: if it is None, texts are not compared with an alphabet, and each character counts as
     a token. training: whether to apply the duration limits as well, and to check CTC at the highest
     speed of the augmentation. decode: whether to decode all audio, which finds damage that headers
-    do not show. tally: accumulates the statistics of several calls. progress: called after each
-    utterance.
+    do not show. open_audio: if it is false, the durations of the manifest are believed, and an
+    utterance that has none is a problem. tally, observations: accumulate the findings of several
+    calls. progress: called after each utterance.
     """
     tally = tally or Tally()
     utterances = list(utterances)
@@ -157,37 +163,61 @@ def check(
     problems: list[Problem] = []
     usable: list[Utterance] = []
 
-    def measured(utterance: Utterance) -> audio.AudioInfo | UserError:
+    def measured(utterance: Utterance) -> Measured | UserError:
         try:
+            if decode and observations is not None:
+                return audio.measure(utterance.audio, utterance.start_s, utterance.duration_s)
             if decode:
-                return audio.verify(utterance.audio, utterance.start_s, utterance.duration_s)
-            return audio.info(utterance.audio)
+                place = utterance.audio, utterance.start_s, utterance.duration_s
+                return audio.verify(*place), None
+            return audio.info(utterance.audio), None
         except UserError as error:
             return error
 
+    def judge(utterance: Utterance, duration_s: float) -> None:
+        utterance = utterance.lasting(duration_s)
+        found = _check_limits(utterance, config) if training else []
+        text = normalize(utterance.text or "", config.text)
+        unfit, frames = _check_text(utterance, text, tokenizer, ctc_frames, fastest)
+        found += unfit
+        problems.extend(found)
+        if observations is not None and text:
+            observations.add_text(utterance, text, frames)
+        if all(problem.usable for problem in found):
+            usable.append(utterance)
+            tally.add(utterance, text)
+
+    if not open_audio:
+        for utterance in utterances:
+            progress()
+            if utterance.duration_s is None:
+                problems.append(_unknown_duration(utterance))
+            else:
+                judge(utterance, utterance.duration_s)
+        return Report(usable, problems, tally.statistics())
     with ThreadPoolExecutor(4) as pool:
         for utterance, found in zip(utterances, pool.map(measured, utterances), strict=True):
             progress()
             if isinstance(found, UserError):
                 problems.append(Problem(utterance.id, "audio", str(found)))
                 continue
-            tally.rates_hz[found.rate_hz] += 1
-            found_problems = check_duration(utterance, found.duration_s)
-            if found_problems:  # the segment does not exist, so it cannot be checked further
-                problems += found_problems
+            info, level = found
+            tally.rates_hz[info.rate_hz] += 1
+            if observations is not None:
+                observations.add_audio(utterance, info, level)
+            mismatch = check_duration(utterance, info.duration_s)
+            if mismatch:  # the segment does not exist, so it cannot be checked further
+                problems += mismatch
                 continue
-            duration_s = found.duration_s - utterance.start_s
+            duration_s = info.duration_s - utterance.start_s
             if utterance.duration_s is not None:
                 duration_s = min(duration_s, utterance.duration_s)
-            utterance = utterance.lasting(duration_s)
-            if training:
-                found_problems += _check_limits(utterance, config)
-            found_problems += _check_text(utterance, config.text, tokenizer, ctc_frames, fastest)
-            problems += found_problems
-            if all(problem.usable for problem in found_problems):
-                usable.append(utterance)
-                tally.add(utterance, config.text)
+            judge(utterance, duration_s)
     return Report(usable, problems, tally.statistics())
+
+
+def _unknown_duration(utterance: Utterance) -> Problem:
+    return Problem(utterance.id, "audio", f"its duration is unknown: {utterance.audio}")
 
 
 def check_shards(
@@ -204,10 +234,11 @@ def check_shards(
             lasting = []
             for u in shards.of(number):
                 if u.duration_s is None:
-                    problems = [Problem(u.id, "audio", f"its duration is unknown: {u.audio}")]
+                    problems = [_unknown_duration(u)]
                 else:
                     problems = _check_limits(u, config)
-                    problems += _check_text(u, config.text, tokenizer, ctc_frames, fastest)
+                    text = normalize(u.text or "", config.text)
+                    problems += _check_text(u, text, tokenizer, ctc_frames, fastest)[0]
                 yield from problems
                 lasting.append(math.nan if problems else u.duration_s)
             file.write(np.array(lasting, SECONDS).tobytes())
@@ -240,19 +271,18 @@ def _check_limits(utterance: Utterance, config: Config) -> list[Problem]:
 
 def _check_text(
     utterance: Utterance,
-    config: TextConfig,
+    text: str,
     tokenizer: Tokenizer | None,
     ctc_frames: CtcFrames,
     fastest: float,
-) -> list[Problem]:
-    text = normalize(utterance.text or "", config)
+) -> tuple[list[Problem], int]:
+    """The problem of a normalized text, if any, and the frames that the model gives for it."""
     if not text:
-        detail = f"{utterance.text!r} is empty after normalization"
-        return [Problem(utterance.id, "text", detail)]
+        return [Problem(utterance.id, "text", f"no text is left of {utterance.text!r}")], 0
     try:
-        tokens = tokenizer.encode(text) if tokenizer else [ord(c) for c in text]
+        tokens, problems = tokenizer.encode(text) if tokenizer else [ord(c) for c in text], []
     except ValueError as error:
-        return [Problem(utterance.id, "alphabet", str(error))]
+        tokens, problems = [], [Problem(utterance.id, "alphabet", str(error))]
     needed, frames = ctc_frames(tokens, utterance.duration_s / fastest)
     if needed > frames:
         at_speed = f" at speed {fastest:g}" if fastest != 1 else ""
@@ -261,5 +291,5 @@ def _check_text(
             f"{len(tokens)} tokens and {needed - len(tokens)} repeats need {needed}: lower "
             "model.subsampling, take larger units (tokenizer.kind=bpe), or correct the text"
         )
-        return [Problem(utterance.id, "ctc", detail)]
-    return []
+        problems.append(Problem(utterance.id, "ctc", detail))
+    return problems, frames
