@@ -125,7 +125,7 @@ def test_a_broken_download_goes_on_where_it_stopped(serve, tmp_path):
 def test_a_broken_download_goes_on_in_the_next_run(serve, tmp_path):
     path = tmp_path / "corpus.tar"
     _, url = serve(breaks=(700_000, 0, 0, 0))
-    with pytest.raises(DownloadError, match="700000 bytes are kept, run again"):
+    with pytest.raises(DownloadError, match="700000 bytes are kept; run again"):
         download(url, path, SHA256)
     assert not path.exists()
     server, url = serve()
