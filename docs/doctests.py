@@ -8,7 +8,7 @@ EXAMPLE = re.compile(r"^>>> .*(?:\n(?!\s*$).*)*", re.M)
 
 
 class Doctests(griffe.Extension):
-    """Without it, Markdown takes the lines for quotations."""
+    """Without this extension, Markdown would render the lines as quotations."""
 
     def on_object(self, *, obj: griffe.Object, **_) -> None:
         if obj.docstring is not None:

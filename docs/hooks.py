@@ -1,4 +1,4 @@
-"""What mkdocs adds to the folder `docs`: pages that stand elsewhere, and the table of settings.
+"""Hooks that add pages of other folders, and the table of settings, to the site of `docs`.
 
 The recipes' READMEs, CONTRIBUTING.md and CHANGELOG.md stay where readers of the repository expect
 them. On the site, `docs` is the root, so links between the two are rewritten.
@@ -27,7 +27,7 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, **_):
-    """Links as the site has them: `docs` is the root, and files of code are not on the site."""
+    """Rewrite links for the site: `docs` is the root, and source files are not on the site."""
     source = page.file.src_uri
     if source.startswith("recipes/"):
         markdown = markdown.replace("](../../docs/", "](../../")

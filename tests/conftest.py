@@ -1,4 +1,4 @@
-"""What several test files need: a model file, recordings, and real corpora where there are some."""
+"""Fixtures of several test files: a model file, recordings, and real corpora if available."""
 
 import logging
 import os
@@ -52,7 +52,7 @@ def noise(duration_s: float, seed: int = 0, rate_hz: int = RATE_HZ) -> np.ndarra
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny_config) -> Model:
-    """Untrained, its head so steep and so centered that every sound gives other letters."""
+    """An untrained model with a scaled and centered head, so that its texts depend on the audio."""
     with torch.random.fork_rng():
         torch.manual_seed(37)
         model = Model.build(tiny_config, CharacterTokenizer("abcdefghij"))
@@ -72,7 +72,7 @@ def model_file(tiny_model, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def recordings(tmp_path_factory) -> Path:
-    """A folder of r0.wav to r7.wav, 0.4 to 3.2 seconds long; only to be read."""
+    """A read-only folder of r0.wav to r7.wav, 0.4 to 3.2 seconds long."""
     folder = tmp_path_factory.mktemp("recordings")
     for i, duration_s in enumerate((1.0, 0.4, 2.3, 1.7, 3.2, 0.9, 1.1, 2.0)):
         soundfile.write(folder / f"r{i}.wav", noise(duration_s, i), RATE_HZ)
@@ -81,7 +81,7 @@ def recordings(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
-    """The recipe of tones, for a file of tests to train in."""
+    """The recipe of tones, in a folder that the tests of a file share."""
     folder = tmp_path_factory.mktemp("tones")
     make_recipe(folder)
     return folder

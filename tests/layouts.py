@@ -1,4 +1,4 @@
-"""Corpora as their publishers lay them out: trees, names, formats, quirks; small recordings.
+"""Small corpora in the layouts of their publishers: folders, names, formats and oddities.
 
 Each function fills a folder and returns the source to import.
 """
@@ -18,7 +18,7 @@ RATE_HZ = 16000
 
 
 def sound(seconds, seed=0, channels=1):
-    """(N, channels) int16 of noise; each seed is another sound."""
+    """Noise (N, channels) int16; it depends on the seed."""
     draw = np.random.default_rng(seed)
     return (draw.standard_normal((round(seconds * RATE_HZ), channels)) * 3000).astype(np.int16)
 
@@ -196,7 +196,7 @@ def kaldi(at):
 
 
 def webdataset(at):
-    """Two tars, one with JSON, one with texts; a sample without audio and one with two."""
+    """Two tars, one with JSON and one with texts; one sample has no audio, one has two files."""
     at.mkdir(parents=True, exist_ok=True)
     for number in range(2):
         with tarfile.open(at / f"train-{number:06d}.tar", "w") as tar:

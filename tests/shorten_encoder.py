@@ -1,4 +1,4 @@
-"""Shorten streams for tests, and SPHERE files around them: the plainest encoder that can be."""
+"""A minimal encoder of shorten streams and of SPHERE files, for tests."""
 
 import struct
 
@@ -35,7 +35,7 @@ def quotient(a, b):
 def shorten(
     samples, version=2, block=256, means=4, kind=5, shift=0, lpc=2, verbatim=b"", pick=None
 ):
-    """samples (channels, n) of integers -> a stream; `pick(number of the block)` -> its command."""
+    """Encode integer samples (channels, n); `pick(number of a block)` returns its command."""
     channels, count = samples.shape
     out = Bits()
     for value in (kind, channels, block, lpc, means, 0):
@@ -104,7 +104,7 @@ def block_of(out, command, x, before, mean, version, lpc):
 
 
 def sphere(body, rate_hz=16000, channels=1, count=0, coding="pcm", n_bytes=2, order="01", more=""):
-    """A SPHERE file with this body."""
+    """A SPHERE file with the given body."""
     rows = [
         "NIST_1A\n   1024",
         "database_id -s3 AN4",

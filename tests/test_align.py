@@ -1,4 +1,4 @@
-"""Forced alignment: the fast path against the textbook, torchaudio, and all paths there are."""
+"""Forced alignment, compared with a plain reference, torchaudio and exhaustive search."""
 
 import itertools
 import runpy
@@ -38,7 +38,7 @@ def cases(draw, max_frames=12, max_vocabulary=5):
 
 
 def collapse(path):
-    """What a path of labels spells."""
+    """The tokens that a path of labels spells."""
     return [label for label, _ in itertools.groupby(path) if label != BLANK]
 
 
@@ -154,8 +154,8 @@ def test_no_tokens_are_all_blank():
 
 @settings(derandomize=True, deadline=None, max_examples=60)
 @given(cases(max_frames=5, max_vocabulary=4), st.data())
-def test_a_wildcard_stands_for_anything_at_its_price(case, data):
-    """By definition: try every label, or a wildcard frame, in the gaps that have a star."""
+def test_a_wildcard_matches_anything_with_its_penalty(case, data):
+    """Compared with exhaustive search: a frame in a starred gap has any label or is wild."""
     log_probs, spoken = case
     stars = data.draw(st.lists(st.integers(0, len(spoken)), min_size=1, max_size=3))
     tokens = list(spoken)
@@ -175,7 +175,7 @@ def test_a_wildcard_stands_for_anything_at_its_price(case, data):
     assert align(log_probs, tokens, star_penalty=1.0).score == best
 
 
-def test_a_wildcard_takes_what_was_not_written_down():
+def test_a_wildcard_matches_speech_without_text():
     tokens = [1, 2, 3, 4, 5, 6, 1, 2]
     log_probs = np.full((8, 8), -12.0, np.float32)
     log_probs[np.arange(8), tokens] = -0.01
@@ -202,7 +202,7 @@ LETTERS = CharacterTokenizer(list("abc"))
 
 
 def emissions_of(spoken, tokenizer):
-    """One frame of 0.1 s a piece, each after a blank frame."""
+    """Emissions with one frame of 0.1 s per piece, each after a blank frame."""
     frames = [frame for piece in spoken for frame in (BLANK, tokenizer.pieces.index(piece))]
     log_probs = np.full((len(frames), len(tokenizer.pieces)), -9.0, np.float32)
     log_probs[np.arange(len(frames)), frames] = -0.125
@@ -218,7 +218,7 @@ def test_words_have_seconds_and_confidences():
     assert [word.confidence for word in words] == pytest.approx([np.exp(-0.125)] * 2)
 
 
-def test_a_star_in_the_text_is_a_word_where_something_was_said():
+def test_a_star_in_the_text_is_a_word_if_it_matches_speech():
     log_probs = emissions_of(["a", WORD_START, "b", "b", WORD_START, "c"], LETTERS)
     words = align_words(log_probs, "* a * c *", LETTERS, frame_s=0.1)
     assert [word.text for word in words] == ["a", "*", "c"]
@@ -263,7 +263,7 @@ def test_times_are_in_order_and_inside(text, seed):
         (np.array([[0, -np.inf]]), [1], "probability 0"),
     ],
 )
-def test_what_cannot_be_aligned_is_said(log_probs, tokens, message):
+def test_texts_that_cannot_be_aligned_are_errors(log_probs, tokens, message):
     with pytest.raises(ValueError, match=message):
         align(log_probs, tokens)
 

@@ -1,4 +1,4 @@
-"""A recording and its text become utterances with places and scores."""
+"""Segmentation: a recording and its text give utterances with times and scores."""
 
 import json
 
@@ -30,9 +30,9 @@ BOOK = [
 
 
 def emissions_of(spoken, rng):
-    """Peaky emissions of sentences with pauses between them, and each one's first and last frame.
+    """Peaky emissions of sentences with pauses, and the first and last frame of each sentence.
 
-    One frame in ten that carries a letter is heard wrong.
+    One frame in ten with a letter has a wrong letter.
     """
     best, places = [], []
     for sentence in spoken:
@@ -50,7 +50,7 @@ def emissions_of(spoken, rng):
 
 
 def near(match, place):
-    """Within the margin and a few frames of where it was said."""
+    """Whether a match is within the margin and a few frames of its true place."""
     slack_s = alignment.MARGIN_S + 0.2
     return (
         abs(match.start_s - place[0] * FRAME_S) < slack_s
@@ -73,7 +73,7 @@ def test_every_sentence_is_found(seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_what_was_read_but_not_written_disturbs_no_neighbor(seed):
+def test_speech_without_text_does_not_shift_neighbors(seed):
     log_probs, places = emissions_of(BOOK, np.random.default_rng(seed))
     written = [1, 2, 5]
     matches = alignment.segment(log_probs, [BOOK[i] for i in written], LETTERS, FRAME_S)
@@ -83,7 +83,7 @@ def test_what_was_read_but_not_written_disturbs_no_neighbor(seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_what_was_written_but_not_read_scores_below_the_rest(seed):
+def test_text_without_speech_scores_lowest(seed):
     log_probs, places = emissions_of(BOOK, np.random.default_rng(seed))
     text = [*BOOK[:3], "call me ishmael some years ago", *BOOK[3:]]
     matches = alignment.segment(log_probs, text, LETTERS, FRAME_S)
@@ -93,7 +93,7 @@ def test_what_was_written_but_not_read_scores_below_the_rest(seed):
     assert sum(near(match, place) for match, place in zip(real, places, strict=True)) >= 5
 
 
-def test_one_wrong_word_is_seen_in_a_long_sentence():
+def test_one_wrong_word_lowers_the_score_of_a_long_sentence():
     rng = np.random.default_rng(0)
     said = " ".join(BOOK)
     log_probs, _ = emissions_of([said], rng)
@@ -190,7 +190,7 @@ def test_align_writes_annotations_and_a_corpus(model_file, recording, tmp_path):
     assert all(line.startswith("a_talk 1 ") for line in ctm) and len(ctm) >= 12
 
 
-def test_align_takes_a_manifest_and_goes_on_after_a_failure(model_file, recording, tmp_path):
+def test_align_takes_a_manifest_and_continues_after_a_failure(model_file, recording, tmp_path):
     rows = [
         Utterance("good", str(recording), 1.0, 20.0, "we had nothing before us", "ann"),
         Utterance("short", str(recording), 1.0, 0.2, "we had everything before us"),
@@ -208,7 +208,7 @@ def test_align_takes_a_manifest_and_goes_on_after_a_failure(model_file, recordin
     assert "silent: no text" in result.output and "gone.wav" in result.output
 
 
-def test_align_keeps_what_scores_well_enough(model_file, recording, tmp_path):
+def test_min_score_filters_the_manifest(model_file, recording, tmp_path):
     text = tmp_path / "talk.txt"
     text.write_text("it was the best of times\n")
     result = run(

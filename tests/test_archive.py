@@ -1,4 +1,4 @@
-"""An archive on a Ray cluster: every recording once, whoever dies on the way."""
+"""Transcription on a Ray cluster: every recording has one result, even if workers or nodes fail."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def test_a_part_that_is_old_enough_is_written(tmp_path):
         assert len(rows(tmp_path)) == 1
 
 
-def test_a_second_run_goes_on_behind_the_first(tmp_path):
+def test_a_second_run_continues_the_part_numbers(tmp_path):
     fill(tmp_path, "ab")
     (tmp_path / ".part-00001.jsonl.77.part").write_text("half a li")  # of a run that was killed
     with PartFiles(tmp_path, SETTINGS) as parts:
@@ -82,7 +82,7 @@ def test_a_second_run_goes_on_behind_the_first(tmp_path):
     assert [row["id"] for row in rows(tmp_path)] == list("abc")
 
 
-def test_what_had_come_is_kept_when_a_run_is_interrupted(tmp_path):
+def test_an_interrupted_run_keeps_finished_results(tmp_path):
     with pytest.raises(KeyboardInterrupt), PartFiles(tmp_path, SETTINGS) as parts:
         parts.add("a", "/a.wav", b'{"id": "a", "audio": "/a.wav"}\n')
         raise KeyboardInterrupt
@@ -137,7 +137,7 @@ def test_failures_are_a_manifest_until_a_run_has_none(tmp_path):
 
 
 @given(st.lists(st.none() | st.floats(0.1, 9000), max_size=300), st.integers(1, 40))
-def test_every_utterance_is_in_one_chunk_with_its_like(durations_s, workers):
+def test_chunks_have_every_utterance_once_by_duration(durations_s, workers):
     utterances = [Utterance(str(i), f"{i}.wav", 0.0, d) for i, d in enumerate(durations_s)]
     found = chunks(utterances, workers)
     assert sorted(i for chunk in found for i, _ in chunk) == list(range(len(utterances)))
@@ -169,13 +169,13 @@ def test_every_utterance_is_in_one_chunk_with_its_like(durations_s, workers):
         ),
     ],
 )
-def test_what_does_not_go_together_is_said(arguments, complaint):
+def test_contradicting_options_are_errors(arguments, complaint):
     done = CliRunner().invoke(app, ["transcribe", "model.asr", *arguments])
     assert isinstance(done.exception, UserError)
     assert complaint in str(done.exception)
 
 
-def test_without_ray_it_says_what_to_install(monkeypatch):
+def test_without_ray_the_error_names_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"Ray is not installed .*pip install 'asr\[ray\]'"):
         require_ray()
@@ -190,7 +190,7 @@ def test_without_ray_it_says_what_to_install(monkeypatch):
         ("127.0.0.1:99999", "no Ray cluster answers"),
     ],
 )
-def test_where_no_cluster_is_is_said_at_once(tmp_path, address, complaint):
+def test_an_unreachable_cluster_is_an_error_at_once(tmp_path, address, complaint):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'asr[ray]'")
     began = time.monotonic()
     with (
@@ -201,7 +201,7 @@ def test_where_no_cluster_is_is_said_at_once(tmp_path, address, complaint):
     assert time.monotonic() - began < 15
 
 
-def test_an_id_stands_for_one_recording(model_file, recordings, tmp_path):
+def test_an_id_belongs_to_one_recording(model_file, recordings, tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'asr[ray]'")
     two = [Utterance("x", str(recordings / "r0.wav")), Utterance("x", str(recordings / "r1.wav"))]
     work = Work(model_file, vad="energy")
@@ -217,7 +217,7 @@ def test_an_id_stands_for_one_recording(model_file, recordings, tmp_path):
 
 
 class Marked(Worker):
-    """Slow, and each says in a file where it began; `deadly` ends the process that has it."""
+    """A slow recognizer that records its process in a file; `deadly` audio kills the process."""
 
     def _results(self, utterances):
         import ray
@@ -233,7 +233,7 @@ class Marked(Worker):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two nodes of one CPU each, on this machine; a lost one is missed within seconds."""
+    """Two nodes with one CPU each, on this machine; the loss of a node is detected in seconds."""
     pytest.importorskip("ray.data", reason="Ray is not installed: pip install 'asr[ray]'")
     from ray.cluster_utils import Cluster
 
@@ -258,7 +258,7 @@ def cluster():
 
 @pytest.fixture
 def audio(recordings, tmp_path) -> Path:
-    """manifest.jsonl of 24 recordings and one that is none, its paths relative."""
+    """A manifest.jsonl with relative paths of 24 recordings and of a file that is not audio."""
     folder = tmp_path / "archive"
     folder.mkdir()
     utterances = []
@@ -274,13 +274,13 @@ def audio(recordings, tmp_path) -> Path:
 
 
 def in_one_process(model_file, audio: Path) -> dict[str, str]:
-    """{id: JSON line}."""
+    """The results of a single process: {id: JSON line}."""
     results = transcribe_many(load(model_file, "cpu"), manifest.read(audio / "manifest.jsonl"))
     return {u.id: jsonl(found, u.id) for u, found in results if not isinstance(found, Failure)}
 
 
 def same(folder: Path, lines: dict[str, str]) -> None:
-    """The parts hold these results, once each; confidences may differ by rounding in a batch."""
+    """Assert that the parts have each result once, with confidences equal up to rounding."""
     found = rows(folder)
     assert sorted(row["id"] for row in found) == sorted(lines)
     for row in found:
@@ -305,7 +305,7 @@ def command(*arguments, **options) -> subprocess.CompletedProcess:
     )
 
 
-def test_the_command_writes_what_one_process_does_and_goes_on(cluster, audio, model_file, tmp_path):
+def test_the_command_equals_one_process_and_resumes(cluster, audio, model_file, tmp_path):
     odd = os.fsdecode(b"n\xff\xfe.wav")  # no text in any encoding
     shutil.copy(audio / "n3.wav", audio / odd)
     lines = in_one_process(model_file, audio)
@@ -341,7 +341,7 @@ def marked(monkeypatch):
 
 
 @pytest.mark.slow
-def test_what_kills_each_worker_is_given_up_and_stops_no_other(
+def test_a_recording_that_kills_workers_is_given_up_alone(
     cluster, audio, model_file, tmp_path, marked, caplog
 ):
     utterances = manifest.read(audio / "manifest.jsonl")[:6]
@@ -377,7 +377,7 @@ for outcome in archive.transcribe_archive(work, manifest.read(listed), to, addre
 
 @pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
-def test_a_driver_that_ends_half_way_is_gone_on_with(cluster, audio, model_file, tmp_path, end):
+def test_a_killed_driver_is_resumed(cluster, audio, model_file, tmp_path, end):
     to = tmp_path / "out"
     arguments = (model_file, audio / "manifest.jsonl", to, cluster.address)
     driver = subprocess.Popen(
@@ -411,7 +411,7 @@ def test_a_driver_that_ends_half_way_is_gone_on_with(cluster, audio, model_file,
 
 
 @pytest.mark.slow
-def test_a_node_that_dies_half_way_costs_nothing(cluster, audio, model_file, tmp_path, marked):
+def test_a_lost_node_loses_no_result(cluster, audio, model_file, tmp_path, marked):
     utterances = [u for u in manifest.read(audio / "manifest.jsonl") if u.id != "bad"]
     outcomes = transcribe_archive(Work(model_file), utterances, tmp_path / "out", cluster.address)
     seen = []

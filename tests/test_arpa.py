@@ -1,4 +1,4 @@
-"""ARPA files: what is written is read back, and what is wrong is named by file and line."""
+"""ARPA files round-trip, and errors name file and line."""
 
 import gzip
 
@@ -64,7 +64,7 @@ def test_scores_by_hand(path):
 
 
 @pytest.mark.parametrize("name", ["copy.arpa", "copy.arpa.gz"])
-def test_what_is_written_is_read(path, name):
+def test_a_written_file_is_read_back(path, name):
     words, orders = read_arpa(path)
     write_arpa(path.with_name(name), words, orders)
     again, same = read_arpa(path.with_name(name))
@@ -76,7 +76,7 @@ def test_what_is_written_is_read(path, name):
     assert sorted(file.name for file in path.parent.iterdir()) == [name, "lm.arpa"]
 
 
-def test_a_packed_file_is_told_by_its_content(path):
+def test_gzip_is_detected_by_content(path):
     path.write_bytes(gzip.compress(ARPA.encode()))
     assert read_arpa(path)[0][3] == "sea"
 
@@ -94,7 +94,7 @@ def test_upper_case_and_missing_unknown_words(path):
     assert words[-1] == "<unk>" and orders[0].score[-1] == np.float32(MISSING_UNKNOWN)
 
 
-def test_only_white_space_of_ascii_parts_words(path):
+def test_only_ascii_white_space_separates_words(path):
     path.write_text(ARPA.replace("ñandú", "a\u00a0b\u2028c"), encoding="utf-8")
     assert read_arpa(path)[0][4] == "a\u00a0b\u2028c"
 

@@ -1,4 +1,4 @@
-"""Every format reads back; every file that is none says so in one line."""
+"""Every audio format is read back; every damaged or foreign file is an error of one line."""
 
 import logging
 from pathlib import Path
@@ -30,7 +30,7 @@ def frequency_of(samples: np.ndarray, rate_hz: int) -> float:
 def write_container(
     path, codec, *, format=None, rate_hz=RATE_HZ, video_s=0.0, sound=True, **options
 ):
-    """A tone through PyAV, with a video stream of `video_s` seconds beside it."""
+    """Encode a tone with PyAV, together with a video stream of `video_s` seconds."""
     with av.open(str(path), "w", format=format, options=options) as container:
         if video_s:
             video = container.add_stream("libvpx" if path.suffix == ".webm" else "mpeg4", rate=10)
@@ -109,7 +109,7 @@ def test_containers_read_back(tmp_path, name):
 
 
 def test_an_mp3_of_variable_bit_rate_without_a_header_is_read_to_its_end(tmp_path):
-    """Recorders and cutters leave the header out: its length is not what the first frames imply."""
+    """Recorders omit the header, and the length that FFmpeg estimates from the start is wrong."""
     draw = np.random.default_rng(0)
     loud = draw.standard_normal(10 * RATE_HZ).astype(np.float32) * 0.2
     samples = np.concatenate([tone(5.0), loud, np.zeros(5 * RATE_HZ, np.float32)])
@@ -153,7 +153,7 @@ def test_resampling_keeps_pitch_level_and_length(tmp_path, rate_hz):
     np.testing.assert_allclose(samples[1600:46400], tone()[1600:46400], atol=1e-3)
 
 
-def test_resampling_is_said_once_for_a_rate(tmp_path, caplog, monkeypatch):
+def test_resampling_is_logged_once_per_rate(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr("asr.audio.io._logged_rates", set())
     for name in ("a.wav", "b.wav"):
         soundfile.write(tmp_path / name, tone(rate_hz=8000), 8000)
@@ -170,7 +170,7 @@ def test_resampling_is_said_once_for_a_rate(tmp_path, caplog, monkeypatch):
     name=st.sampled_from(["noise.wav", "noise.flac", "noise.mka"]),
 )
 @settings(max_examples=60)
-def test_a_stretch_is_a_slice_of_the_whole(noises, start, count, name):
+def test_a_segment_is_a_slice_of_the_whole(noises, start, count, name):
     samples = audio.read(
         noises / name, RATE_HZ, start / RATE_HZ, None if count is None else count / RATE_HZ
     )
@@ -200,7 +200,7 @@ def test_blocks_joined_are_the_file(noises, block_s, name, rate_hz):
 
 @pytest.fixture(scope="session")
 def noises(tmp_path_factory) -> Path:
-    """One second of noise in three formats without loss."""
+    """One second of noise in three lossless formats."""
     folder = tmp_path_factory.mktemp("noises")
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, RATE_HZ)
     for name in ("noise.wav", "noise.flac"):
@@ -217,7 +217,7 @@ def noises(tmp_path_factory) -> Path:
     return folder
 
 
-def test_a_stretch_past_the_end_is_refused(noises):
+def test_a_segment_past_the_end_is_refused(noises):
     with pytest.raises(UserError, match=r"noise\.wav: no samples between 2 s and the end"):
         audio.read(noises / "noise.wav", RATE_HZ, 2.0)
 
@@ -238,8 +238,8 @@ def test_a_playlist_opens_no_other_file(tmp_path):
         audio.read(playlist, RATE_HZ)
 
 
-def test_the_length_of_a_pipe_is_not_a_promise(tmp_path):
-    """Writers to a pipe leave 0xFFFFFFFF where the length would stand."""
+def test_unknown_lengths_in_headers_are_ignored(tmp_path):
+    """Programs that write to a pipe write 0xFFFFFFFF instead of the length."""
     path = tmp_path / "piped.wav"
     soundfile.write(path, tone(), RATE_HZ)
     data = bytearray(path.read_bytes())

@@ -1,4 +1,4 @@
-"""Augmentation: the ratio that was asked for, nothing moved, nothing louder, the same each time."""
+"""Augmentation: configured ratios, times and levels that do not change, reproducible results."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ RATE_HZ = 16000
 
 
 def only(**values) -> AugmentConfig:
-    """Without what is on where nothing is said."""
+    """A configuration with only these settings; augmentation that is on by default is off."""
     return AugmentConfig(pad_silence_s=0, **values)
 
 
@@ -38,7 +38,7 @@ def power(samples):
 
 
 def lag(a, b):
-    """Samples by which b comes after a: where their cross-correlation is highest."""
+    """The delay of b relative to a in samples: the maximum of their cross-correlation."""
     size = fast_length(len(a) + len(b))
     found = torch.fft.irfft(torch.fft.rfft(a, size).conj() * torch.fft.rfft(b, size), size)
     at = int(found.argmax())
@@ -49,7 +49,7 @@ def speech(duration_s=2.0, seed=0, rate_hz=RATE_HZ):
     return torch.from_numpy(noise(duration_s, seed, rate_hz))
 
 
-def test_quiet_stands_around_what_was_said():
+def test_silence_is_added_around_the_speech():
     said = speech(1.0)
     augment, lengths = WaveformAugment(AugmentConfig(pad_silence_s=0.3), RATE_HZ), set()
     for seed in range(20):
@@ -63,7 +63,7 @@ def test_quiet_stands_around_what_was_said():
     assert len(lengths) > 15
 
 
-def test_half_of_the_edges_can_be_left_alone():
+def test_edges_are_padded_with_the_given_probability():
     said, tight = speech(0.5), 0
     augment = WaveformAugment(AugmentConfig(pad_silence_s=0.3, pad_silence_p=0.5), RATE_HZ)
     for seed in range(60):
@@ -76,7 +76,7 @@ def test_half_of_the_edges_can_be_left_alone():
 
 @pytest.fixture
 def noises(tmp_path):
-    """A folder of noise: a short file and a long one, of other rates, one of them in stereo."""
+    """A folder with a short and a long file of noise at different rates; one is stereo."""
     folder = tmp_path / "noises"
     (folder / "deep").mkdir(parents=True)
     soundfile.write(folder / "short.wav", noise(0.3, 1, 8000), 8000)
@@ -109,7 +109,7 @@ def rooms(tmp_path):
 @pytest.mark.parametrize("recorded", [False, True])
 @pytest.mark.parametrize("snr_db", [-5, 10, 30])
 @pytest.mark.parametrize("duration_s", [0.1, 1.0007, 3.0])
-def test_noise_has_the_ratio_that_was_asked_for(noises, recorded, snr_db, duration_s):
+def test_noise_has_the_configured_snr(noises, recorded, snr_db, duration_s):
     folder = str(noises) if recorded else None
     config = only(noise_p=1, noise_snr_db=(snr_db, snr_db), noise_folder=folder)
     augment, samples = WaveformAugment(config, RATE_HZ), speech(duration_s)
@@ -129,7 +129,7 @@ def test_ratios_are_drawn_from_the_range():
 
 
 def test_generated_noise_is_colored():
-    """From white, which falls by nothing from octave to octave, to brown, which falls by 6 dB."""
+    """Power falls by 0 dB (white) to 6 dB (brown) per octave."""
     augment = WaveformAugment(only(noise_p=1, noise_snr_db=(0, 0)), RATE_HZ)
     falls = []
     for seed in range(40):
@@ -140,8 +140,8 @@ def test_generated_noise_is_colored():
     assert -0.5 < min(falls) < 1 and 5 < max(falls) < 6.5
 
 
-def test_recorded_noise_is_that_of_the_files(tmp_path):
-    """A stretch from anywhere in a long file; a short one begins again and again."""
+def test_recorded_noise_comes_from_the_files(tmp_path):
+    """A random segment of a long file; a short file is repeated."""
     ramp = np.linspace(0.01, 0.9, 5 * RATE_HZ, dtype=np.float32)  # each value stands for its place
     soundfile.write(tmp_path / "long.wav", ramp, RATE_HZ, "FLOAT")
     config = only(noise_p=1, noise_snr_db=(0, 0), noise_folder=str(tmp_path))
@@ -187,8 +187,8 @@ MOVES_NOTHING = {
 
 @pytest.mark.parametrize("name", MOVES_NOTHING)
 @pytest.mark.parametrize("rate_hz", [8000, 16000, 22050])
-def test_length_place_and_level_stay(noises, rooms, monkeypatch, name, rate_hz):
-    """Cross-correlation with the original: labels keep their place to half a millisecond."""
+def test_length_time_and_level_do_not_change(noises, rooms, monkeypatch, name, rate_hz):
+    """By cross-correlation with the original, times move by at most half a millisecond."""
     monkeypatch.chdir(noises.parent)
     augment = WaveformAugment(only(**MOVES_NOTHING[name]), rate_hz)
     for seed in range(8):
@@ -202,8 +202,8 @@ def test_length_place_and_level_stay(noises, rooms, monkeypatch, name, rate_hz):
             assert abs(decibels(power(changed) / power(samples))) < 6  # bands that are cut count
 
 
-def test_a_recorded_room_is_its_first_channel(tmp_path):
-    """Against the sum that defines convolution, from the direct sound on."""
+def test_a_recorded_room_uses_its_first_channel(tmp_path):
+    """Compared with the definition of convolution, starting at the direct sound."""
     room = impulse_response(8000)
     soundfile.write(tmp_path / "room.wav", room, 8000, "FLOAT")
     config = only(reverb_p=1, reverb_folder=str(tmp_path))
@@ -228,7 +228,7 @@ def test_every_codec_loses_something_and_clips_nothing():
     assert high.max() > 20 * high.min()
 
 
-def test_the_smallest_and_oddest_utterances_pass(noises, rooms):
+def test_extreme_utterances_are_augmented(noises, rooms):
     config = only(
         noise_p=1,
         noise_folder=str(noises),
@@ -295,7 +295,7 @@ def write_cut(folder):
         (write_cut, "a.wav: truncated: "),
     ],
 )
-def test_a_folder_is_looked_at_before_training(tmp_path, kind, spoil, said):
+def test_noise_folders_are_checked_before_training(tmp_path, kind, spoil, said):
     (tmp_path / "x").mkdir()
     spoil(tmp_path / "x")
     config = only(**{f"{kind}_p": 0.5, f"{kind}_folder": str(tmp_path / "x")})
@@ -312,7 +312,7 @@ def test_a_silent_impulse_response_is_no_room(tmp_path):
         augment(speech(0.1, 0, 8000), seeded(0))
 
 
-def test_a_folder_that_nothing_would_use_is_refused():
+def test_a_noise_folder_without_effect_is_refused():
     with pytest.raises(UserError, match="noise_folder noises has no effect with noise_p"):
         parse({"name": "t", "augment": {"noise_folder": "noises"}}, "t")
 
@@ -327,7 +327,7 @@ def test_fast_lengths_are_near_and_have_small_factors(n):
     assert found == 1
 
 
-def test_telephone_keeps_its_band_alone():
+def test_telephone_keeps_only_its_band():
     augment = WaveformAugment(only(telephone_p=1), 16000)
     spectrum = (
         torch.fft.rfft(augment(torch.randn(16000), torch.Generator())).abs().square()
@@ -352,7 +352,7 @@ def test_spec_augment_masks_no_more_than_its_share(lengths, seed):
 
 
 def test_masks_are_drawn_evenly_up_to_their_share_and_anywhere():
-    """One mask each: widths are even in [0, share of the length], starts where the mask fits."""
+    """With one mask each, widths are uniform in [0, share of the length], and so are starts."""
     torch.manual_seed(0)
     lengths = torch.tensor([400, 200]).repeat(2000)
     config = SpecAugmentConfig(freq_masks=0, time_masks=1, time_share=0.1)

@@ -1,4 +1,4 @@
-"""The back-off automaton: what it scores is what the n-gram table says."""
+"""The back-off automaton gives the scores of the n-gram table."""
 
 import math
 
@@ -16,7 +16,7 @@ START, END = 1, 2
 
 @st.composite
 def tables(draw) -> list[dict[tuple[int, ...], tuple[float, float]]]:
-    """Random models of order 1 to 4: n-gram -> (score, back-off), one table an order."""
+    """Random models of order 1 to 4: for each order a table {n-gram: (score, back-off)}."""
     numbers = st.floats(-9, 0, width=32)
     known = draw(st.sets(st.integers(0, LABELS - 1), min_size=1))
     orders = [{(label,): (draw(numbers), draw(numbers)) for label in sorted(known)}]
@@ -46,7 +46,7 @@ def automaton_of(orders) -> Automaton:
 
 
 def table_score(orders, history: tuple[int, ...], label: int) -> float:
-    """The back-off equation (Katz 1987), read straight off the table."""
+    """The back-off equation (Katz 1987), evaluated on the table."""
     history = history[len(history) - min(len(history), len(orders) - 1) :]
     ngram = (*history, label)
     if ngram in orders[len(history)]:
@@ -59,7 +59,7 @@ def table_score(orders, history: tuple[int, ...], label: int) -> float:
 
 @settings(derandomize=True, deadline=None, max_examples=300)
 @given(tables(), st.lists(st.integers(0, LABELS - 1), max_size=8))
-def test_it_scores_what_the_table_says(orders, labels):
+def test_scores_equal_the_table(orders, labels):
     automaton = automaton_of(orders)
     automaton.check("model")
     state = automaton.start
@@ -95,7 +95,7 @@ def test_states_are_only_those_that_can_change_a_score(orders):
 
 @settings(derandomize=True, deadline=None, max_examples=100)
 @given(tables())
-def test_the_ngrams_come_out_as_they_went_in(orders):
+def test_ngrams_round_trip(orders):
     listed = ngrams_of(automaton_of(orders))
     while len(orders) > 1 and not orders[-1]:
         orders.pop()

@@ -1,4 +1,4 @@
-"""`train.batch_s: auto`: as much as fits, predicted before memory ends."""
+"""`train.batch_s: auto`: the largest batch that fits is predicted before memory is exhausted."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ MIB = 2**20
 
 
 class Hungry(nn.Module):
-    """Takes `mib` a second of audio in forward and backward pass, on top of `base`."""
+    """An objective that needs `base` plus `mib` per second of audio in both passes."""
 
     def __init__(self, base=100, mib=10, limit=None):
         super().__init__()
@@ -38,7 +38,7 @@ class Hungry(nn.Module):
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A machine whose memory is as free, and as used, as the test says."""
+    """Simulate a machine with the free and used memory that the test sets."""
 
     def set_up(objective, free_mib):
         monkeypatch.setattr(batch_size, "used_bytes", lambda device: objective.base * MIB)
@@ -59,13 +59,13 @@ def test_what_fits_is_predicted_not_exceeded(machine, free_mib, fits):
     assert objective.weight.grad is None
 
 
-def test_memory_that_ends_without_warning_is_survived(machine):
+def test_an_out_of_memory_error_is_handled(machine):
     objective = Hungry(mib=0, limit=50.0)  # grows by nothing that shows, then fails
     machine(objective, 1000)
     assert fitting_utterances(objective, 10.0, 32, 5, 16000, CPU) == 4
 
 
-def test_a_small_corpus_gets_its_hundred_steps(machine):
+def test_a_small_corpus_gets_a_hundred_steps(machine):
     objective = Hungry()
     machine(objective, 10**6)
     assert find_batch_s(objective, [4.0] * 500, 5, 16000, CPU) == pytest.approx(20.0)
@@ -95,14 +95,14 @@ for count in (40, 80, 160, 320):
 
 
 def test_real_memory_grows_with_the_batch(model_file):
-    """In a process of its own: `MEMORY_SHARE` leaves more free than the prediction is off by."""
+    """In a separate process: `MEMORY_SHARE` leaves more memory free than the prediction error."""
     printed = subprocess.check_output([sys.executable, "-c", GROWTH, str(model_file)], text=True)
     _, a, b, c = map(int, printed.split())
     assert 1 < (c - b) / (b - a) < 2 / batch_size.MEMORY_SHARE["cpu"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system tells another figure")
-def test_a_peak_is_the_process_s_own_and_can_be_forgotten():
+def test_the_peak_is_per_process_and_can_be_reset():
     large = np.ones(2**27)  # 1 GiB: a process that this one starts would begin with it
     program = """
 import numpy as np, torch

@@ -33,7 +33,7 @@ WORD_LM = NGram.estimate(LINES, order=3)
 
 
 class Pieces:
-    """Enough of a tokenizer to estimate a model on tokens."""
+    """The part of a tokenizer that is needed to estimate a model on tokens."""
 
     def __init__(self, pieces):
         self.pieces = pieces
@@ -68,12 +68,12 @@ def emissions(rng, frames, tokens, sharpness=1.0):
 
 
 def run(rules, log_probs):
-    """All that is left in the beam."""
+    """Decode, and return all prefixes that are left in the beam."""
     return BeamDecoder(**vars(rules), n_best=rules.beam).decode(log_probs, FRAME_S)
 
 
 def exhaustive(rules, log_probs):
-    """Every token sequence with its score: the sum over all V^T paths, one by one."""
+    """Every token sequence with its score, by enumerating all V^T paths."""
     sums: dict[tuple[int, ...], float] = {}
     frames, tokens = log_probs.shape
     for path in itertools.product(range(tokens), repeat=frames):
@@ -195,7 +195,7 @@ def test_fed_in_pieces_equals_fed_at_once(name):
             assert stream.finish() == at_once
 
 
-def test_best_of_a_stream_grows_into_the_result():
+def test_the_best_text_of_a_stream_grows_to_the_result():
     log_probs = np.log(np.full((6, 5), 0.01, np.float32))
     for t, token in enumerate([2, 0, 3, 1, 4, 0]):  # a b ▁ c
         log_probs[t, token] = np.log(0.96)
@@ -254,7 +254,7 @@ def test_weight_zero_changes_nothing(idle):
         assert BeamDecoder(CHARACTERS, n_best=5, **idle).decode(log_probs, FRAME_S) == plain
 
 
-def test_confident_emissions_give_what_greedy_gives():
+def test_confident_emissions_give_the_greedy_result():
     for seed in range(20):
         log_probs = emissions(np.random.default_rng(seed), 50, len(CHARACTERS), 60.0)
         (greedy,) = GreedyDecoder(CHARACTERS).decode(log_probs, FRAME_S)
@@ -284,7 +284,7 @@ def test_impossible_tokens_and_frames():
         assert decode_reference(Rules(CHARACTERS), dead) == []
 
 
-def test_a_lexicon_that_the_utterance_breaks_off_leaves_the_whole_words():
+def test_an_unfinished_lexicon_word_is_left_out():
     log_probs = np.log(np.full((4, 5), 0.001, np.float32))
     for t, token in enumerate([2, 1, 4, 2]):  # a ▁ c a
         log_probs[t, token] = np.log(0.996)
@@ -310,7 +310,7 @@ def test_a_lexicon_that_the_utterance_breaks_off_leaves_the_whole_words():
         ({"hotwords": {"a": math.inf}}, "inf"),
     ],
 )
-def test_senseless_options_are_refused_in_words(options, says):
+def test_invalid_options_are_refused(options, says):
     with pytest.raises(UserError, match=says) as refused:
         BeamDecoder(CHARACTERS, **options)
     assert "\n" not in str(refused.value)
@@ -325,7 +325,7 @@ def test_emissions_of_another_shape_or_nan_are_refused():
 
 
 def test_the_loops_are_compiled_for_one_kind_of_arguments(tmp_path):
-    """Otherwise the first user of a language model, mapped from a file or not, would wait again."""
+    """Otherwise the first use of a language model, mapped or not, would compile again."""
     mapped = {}
     for field in fields(Automaton):
         value = getattr(WORD_LM.automaton, field.name)
@@ -364,7 +364,7 @@ def test_the_example_of_the_documentation_runs(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow  # compiles everything
-def test_the_first_use_compiles_and_says_so_and_later_ones_do_not(tmp_path):
+def test_only_the_first_use_compiles_and_announces_it(tmp_path):
     program = (
         "import time, asr.decoder.beam as beam; begin = time.perf_counter();"
         "beam.BeamDecoder(['<blank>', 'a']); print(time.perf_counter() - begin)"

@@ -1,4 +1,4 @@
-"""asr bench: every figure against a delay, an allocation or a count made by the test."""
+"""asr bench: every figure is compared with a delay, an allocation or a count made by the test."""
 
 import json
 import re
@@ -87,7 +87,7 @@ def test_the_times_of_all_rounds_fit_into_the_wall_clock(model_file, recordings)
     assert least_s <= wall_s
 
 
-def test_opening_and_the_first_clip_are_apart_from_the_later_ones(model_file, recordings):
+def test_loading_and_the_first_clip_are_timed_separately(model_file, recordings):
     def slow_load():
         time.sleep(DELAY_S)
         recognizer = load(model_file, "cpu")
@@ -201,7 +201,7 @@ def test_the_command_measures(model_file, recordings, capsys):
 
 
 def test_whole_commands_side_by_side(model_file, recordings, tmp_path, monkeypatch, capsys):
-    """A reference that the model itself wrote: no errors, and none in the order of the files."""
+    """The references are the model's own output, so that any error is one of the program."""
     own = load(model_file, "cpu")
     paths = [recordings / f"r{i}.wav" for i in (4, 0, 2)]
     rows = [Utterance(p.stem, str(p), text=own.transcribe(p).text) for p in paths]

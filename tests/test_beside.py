@@ -1,4 +1,4 @@
-"""Texts and segmentations beside recordings, against the libraries that write such files."""
+"""Texts and segmentations beside recordings, compared with libraries that write such files."""
 
 import datetime
 
@@ -171,7 +171,7 @@ def test_words_and_phones_of_a_forced_aligner(tmp_path):
     ]
 
 
-def test_tiers_that_could_all_be_the_transcript(tmp_path):
+def test_ambiguous_tiers_are_an_error(tmp_path):
     path = tmp_path / "a.TextGrid"
     textgrid_of({"ann": SENTENCES, "translation": SENTENCES[:1]}).write(str(path))
     with pytest.raises(UserError, match="the tiers ann, translation could all be the transcript"):
@@ -236,8 +236,8 @@ def test_webvtt_as_its_library_reads_it(tmp_path):
     assert [c.start_in_seconds for c in theirs] == [1, 3603]
 
 
-def test_captions_that_roll(tmp_path):
-    """YouTube's: each line stays for the next cue, and its words have times of their own."""
+def test_rolling_captions(tmp_path):
+    """Captions like YouTube's: each line is repeated in the next cue, and words have times."""
     path = write(
         tmp_path / "a.vtt",
         "WEBVTT\n\n00:00:01.000 --> 00:00:03.000\n \nso<00:00:01.500><c> today</c>\n\n"

@@ -31,7 +31,7 @@ def check(utterances, config, *tokenizer, **options):
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> dict[str, Utterance]:
-    """Utterances by id, named after what is wrong with them."""
+    """A corpus whose utterances are named after their problems."""
     folder = tmp_path_factory.mktemp("corpus")
 
     def wav(name: str, duration_s: float, rate_hz: int = RATE_HZ) -> str:
@@ -105,7 +105,7 @@ def test_every_problem_is_named_once_with_its_kind(corpus):
     assert not any("\n" in text for text in detail.values())
 
 
-def test_decoding_finds_what_headers_do_not_tell(tmp_path):
+def test_decoding_finds_damage_that_headers_do_not_show(tmp_path):
     samples = np.random.default_rng(0).uniform(-0.1, 0.1, 5 * RATE_HZ)
     cut = tmp_path / "cut.flac"
     soundfile.write(cut, samples, RATE_HZ)
@@ -129,19 +129,19 @@ def test_decoding_finds_what_headers_do_not_tell(tmp_path):
     assert "nan.wav: holds samples that are not finite" in found[1].detail
 
 
-def test_decoding_finds_the_same_in_what_is_whole(corpus):
+def test_decoding_changes_nothing_for_undamaged_files(corpus):
     config = Config(name="a")
     headers = check(corpus.values(), config, ALPHABET, training=True)
     assert check(corpus.values(), config, ALPHABET, training=True, decode=True) == headers
 
 
-def test_limits_hold_for_training_alone(corpus):
+def test_limits_apply_only_to_training(corpus):
     long = check([corpus["very long"]], Config(name="a"), ALPHABET)
     assert long.problems == []
     assert long.usable[0].duration_s == 31.0
 
 
-def test_without_a_tokenizer_any_alphabet_will_do(corpus):
+def test_without_a_tokenizer_any_character_is_accepted(corpus):
     assert check([corpus["foreign"]], Config(name="a")).problems == []
     (problem,) = check([corpus["infeasible"]], Config(name="a")).problems
     assert problem.kind == "ctc"
@@ -174,7 +174,7 @@ def test_durations_are_measured(corpus):
 
 @pytest.mark.parametrize("augment", [{"speed": [0.9, 1.0, 2.0]}, {"tempo": [0.9, 2.0]}], ids=str)
 def test_faster_speech_in_training_needs_more(corpus, augment):
-    """At twice the speed or tempo, half the frames are left."""
+    """At twice the speed or tempo, an utterance has half the frames."""
     asked = Utterance("x", corpus["good"].audio, 0.0, 0.4, "abcdefghi")  # 41 -> 11 frames
     plain = parse({"name": "a"}, "test")
     fast = parse({"name": "a", "augment": augment}, "test")
@@ -192,7 +192,7 @@ def test_progress_is_called_for_each(corpus):
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 4, 5])
 def test_frames_needed_by_trying_every_path(frames):
-    """What some path of so many frames spells is what needs no more frames, and nothing else."""
+    """A path of T frames exists exactly for the texts that need at most T frames."""
     decoder = GreedyDecoder(["<blank>", "a", "b"])
     spelt = set()
     for path in itertools.product(range(3), repeat=frames):

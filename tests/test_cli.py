@@ -177,13 +177,13 @@ def test_bad_files_among_good_ones_are_status_1_and_the_rest_is_transcribed(
     assert len(err) == len(bad) + 1
 
 
-def test_when_nothing_asked_for_can_be_read_the_status_is_2(run, tmp_path, model_file):
+def test_if_no_file_can_be_read_the_status_is_2(run, tmp_path, model_file):
     asked = [tmp_path / "a.wav", tmp_path / "b.wav"]
     status, out, err = run("transcribe", model_file, *asked, "--device", "cpu")
     assert (status, out, len(err)) == (2, "", 3)
 
 
-def test_a_real_process_says_the_same(tmp_path, model_file, recordings):
+def test_a_real_process_gives_the_same_errors(tmp_path, model_file, recordings):
     bad = written(tmp_path / "text.mp3", b"\xff\xfbnot a sound\n" * 99)
     alone = process("transcribe", model_file, bad)
     assert (alone.returncode, alone.stdout) == (2, b"")
@@ -196,7 +196,7 @@ def test_a_real_process_says_the_same(tmp_path, model_file, recordings):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
-def test_names_that_are_no_text_are_no_reason_to_stop(run, tmp_path, model_file, recordings):
+def test_file_names_that_are_not_unicode_work(run, tmp_path, model_file, recordings):
     folder = tmp_path / "in"
     folder.mkdir()
     for name in (b"caf\xe9.wav", b"\xe9.mp3", "שלום.wav".encode()):
@@ -352,7 +352,7 @@ RESULTS = {
         (["bench", "m.asr", "-q", "--verbos"], "--verbose"),
     ],
 )
-def test_wrong_usage_is_status_2_and_names_what_is_near(run, arguments, needle):
+def test_wrong_usage_is_status_2_and_suggests_a_fix(run, arguments, needle):
     status, out, err = run(*arguments)
     assert (status, out) == (2, "")
     shown = " ".join(" ".join(err).replace("│", " ").split())
@@ -448,7 +448,7 @@ def test_quiet_keeps_results_and_errors(run, tmp_path, model_file, place):
     assert set(usual) < set(verbose)
 
 
-def test_verbose_says_where_an_error_arose(run):
+def test_verbose_prints_the_traceback(run):
     usual = run("transcribe", "none.asr", "a.wav")
     status, out, err = run("-v", "transcribe", "none.asr", "a.wav")
     assert (status, out, err[-1]) == (2, "", usual[2][0])
@@ -507,7 +507,7 @@ def test_config_names_the_setting_that_was_meant(run, key, near):
 # ---- align ---------------------------------------------------------------------------------------
 
 
-def test_align_without_a_text_says_what_to_give(run, tmp_path, model_file, recordings):
+def test_align_without_a_text_is_an_error_with_a_fix(run, tmp_path, model_file, recordings):
     for asked in (recordings / "r0.wav", recordings):
         status, out, err = run("align", model_file, asked, "-o", tmp_path / "out")
         assert (status, out) == (2, "")
@@ -582,7 +582,7 @@ def test_files_of_one_name_do_not_overwrite_each_other(run, tmp_path, model_file
     assert texts == [run("transcribe", model_file, path)[1] for path in paths]
 
 
-def test_another_rate_is_said_once_on_one_line(run, tmp_path, monkeypatch, model_file):
+def test_resampling_is_reported_once_on_one_line(run, tmp_path, monkeypatch, model_file):
     monkeypatch.setattr("asr.audio.io._logged_rates", set())
     long = tmp_path / ("deep" * 20) / ("down" * 20)
     long.mkdir(parents=True)
@@ -599,7 +599,7 @@ def test_another_rate_is_said_once_on_one_line(run, tmp_path, monkeypatch, model
 
 @pytest.fixture
 def test_set(run, tmp_path, model_file, recordings) -> Path:
-    """A manifest whose texts are what the model writes, but for one word too many in the first."""
+    """A manifest with the texts that the model outputs, except for a word added to the first."""
     _, out, _ = run("transcribe", model_file, recordings, "--format", "jsonl")
     rows = [json.loads(line) for line in out.splitlines()]
     rows[0]["text"] += " xyz"
@@ -622,7 +622,7 @@ def test_score_of_a_model_is_score_of_its_transcripts(run, tmp_path, model_file,
     assert again == out.replace("normalization: recipe", "normalization: basic")
 
 
-def test_audio_that_cannot_be_read_is_scored_as_empty_and_said(run, tmp_path, model_file, test_set):
+def test_unreadable_audio_is_scored_as_empty_and_reported(run, tmp_path, model_file, test_set):
     lost = Utterance("lost", str(tmp_path / "lost.wav"), text="one two")
     manifest.write(test_set, [*manifest.read(test_set), lost])
     status, out, err = run("score", model_file, test_set)
@@ -647,7 +647,7 @@ def test_check_lists_problems_and_statistics(run, tmp_path, model_file, test_set
 
 
 def test_check_counts_in_the_units_of_the_recipe(run, tmp_path):
-    """Twelve letters do not fit the frames of 0.3 s, the two words that they spell do."""
+    """Twelve letters do not fit in the frames of 0.3 s, but the tokens of their two words do."""
     rows = [
         Utterance(str(i), str(sound(tmp_path / f"{i}.wav", tone(0.3))), text="seven eight")
         for i in range(3)
@@ -665,14 +665,14 @@ def test_check_counts_in_the_units_of_the_recipe(run, tmp_path):
 # ---- doctor --------------------------------------------------------------------------------------
 
 
-def test_doctor_finds_this_installation_well(run):
+def test_doctor_finds_no_problem_here(run):
     status, out, err = run("doctor")
     assert (status, err) == (0, [])
     assert "no problem found" in out
     assert "torch with torchaudio" in out
 
 
-def test_doctor_names_what_is_wrong_and_the_mend(run, monkeypatch):
+def test_doctor_names_problems_and_fixes(run, monkeypatch):
     version = importlib.metadata.version
 
     def other(name):
@@ -708,7 +708,7 @@ def test_doctor_says_why_torch_and_torchaudio_do_not_load(monkeypatch):
 
 @functools.cache
 def imports_of(path: Path) -> tuple[set[str], set[str]]:
-    """Modules that a file imports when it is imported itself, and all that it ever imports."""
+    """The modules that a file imports at its top level, and all modules that it imports."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     late = {
         id(node)
@@ -753,7 +753,7 @@ def test_imports_run_one_way():
         graph = {name: needs for name, needs in graph.items() if name not in ready}
 
 
-def test_nothing_below_knows_the_command_line():
+def test_the_library_does_not_import_the_command_line():
     for name, path in modules().items():
         if f"{name}.".startswith("asr.cli."):
             continue
@@ -765,7 +765,7 @@ def test_nothing_below_knows_the_command_line():
             assert "rich" not in outer, name
 
 
-def test_nothing_below_the_command_line_names_its_flags():
+def test_the_library_names_no_flags():
     for name, path in modules().items():
         if f"{name}.".startswith("asr.cli."):
             continue
@@ -824,7 +824,7 @@ def test_prepare_for_another_toolkit(run, tmp_path):
     assert status == 2 and "espnet: no such format; choose one of nemo" in err[0]
 
 
-def test_prepare_says_what_it_found_and_what_it_left_out(run, tmp_path):
+def test_prepare_reports_format_sets_and_left_out_rows(run, tmp_path):
     for i in range(8):
         (tmp_path / f"in/s{i % 6}").mkdir(parents=True, exist_ok=True)
         sound(tmp_path / f"in/s{i % 6}/{i}.wav")

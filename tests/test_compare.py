@@ -1,4 +1,4 @@
-"""Two systems: the tests against enumeration and a plain state machine, and by simulation."""
+"""Comparison of systems: checked by enumeration, by a plain state machine and by simulation."""
 
 import itertools
 import math
@@ -44,7 +44,7 @@ def test_segments_by_hand(reference, first, second, errors):
 
 
 def nist(reference, first, second):
-    """Segments as the state graph in NIST's sc_stats draws them, a word at a time."""
+    """Segments by the state graph of NIST's sc_stats, word by word."""
     before = []  # for each place between and on words: errors of the two
     for hypothesis in (first, second):
         inserted, wrong = [0] * (len(reference.split()) + 1), []
@@ -116,7 +116,7 @@ def test_p_by_hand():
 
 
 def simulated(draw, rates, utterances=60):
-    """Systems with these error rates on the same utterances, some of which are hard for all."""
+    """Systems with the given error rates; some utterances are hard for all of them."""
     systems = [[] for _ in rates]
     for i in range(utterances):
         reference = [f"w{n}" for n in range(int(draw.integers(4, 16)))]
@@ -132,7 +132,7 @@ def simulated(draw, rates, utterances=60):
     return systems
 
 
-def test_equal_systems_are_told_apart_in_5_of_100_test_sets():
+def test_equal_systems_differ_significantly_in_5_of_100_test_sets():
     draw = np.random.default_rng(1)
     found = [compare(*simulated(draw, (0.1, 0.1), 40)) for _ in range(500)]
     assert 0.03 <= np.mean([c.p < 0.05 for c in found]) <= 0.07
@@ -147,7 +147,7 @@ def test_the_interval_of_the_difference_holds_the_true_one():
     assert 0.92 <= np.mean([c.interval[0] <= truth <= c.interval[1] for c in found]) <= 0.98
 
 
-def test_a_large_difference_is_real_and_in_words():
+def test_a_large_difference_is_significant():
     first, second = simulated(np.random.default_rng(0), (0.05, 0.2), 200)
     found = compare(first, second)
     assert found.verdict == "The first system is significantly better (both tests, 95%)."
@@ -158,7 +158,7 @@ def test_a_large_difference_is_real_and_in_words():
     assert found.interval[0] > 0
 
 
-def test_no_difference_says_what_could_have_been_seen():
+def test_no_difference_states_the_detectable_size():
     first, second = simulated(np.random.default_rng(5), (0.1, 0.1), 100)
     found = compare(first, second)
     low, high = found.interval
@@ -168,8 +168,8 @@ def test_no_difference_says_what_could_have_been_seen():
     assert (same.statistic, same.p, same.interval) == (0.0, 1.0, (0.0, 0.0))
 
 
-def test_tests_that_disagree_leave_it_in_doubt():
-    """All of the difference lies in one speaker: the words differ enough, the speakers do not."""
+def test_disagreeing_tests_are_inconclusive():
+    """The whole difference is in one speaker: significant over words, but not over speakers."""
     made = [("a b c", "x b c" if i < 20 else "a b c") for i in range(200)]
     speakers = [f"s{i // 20}" for i in range(200)]
     better = [(said, said) for said, _ in made]

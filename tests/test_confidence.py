@@ -92,13 +92,13 @@ def test_extreme_confidences_stay_finite_and_in_order():
 
 
 @pytest.mark.parametrize("right", [[True] * 5, [False] * 5])
-def test_words_that_are_all_right_or_all_wrong_do_not_make_all_others_so(right):
+def test_all_right_or_all_wrong_words_give_no_certainty(right):
     scale, shift = fit_logit([0.9, 0.8, 0.99, 1.0, 0.7], right)
     (word,) = recalibrate(words_of([0.9]), scale, shift)
     assert 0.05 < word.confidence < 0.95
 
 
-def test_confidences_that_say_nothing_or_the_contrary_become_the_share_that_is_right():
+def test_useless_confidences_become_the_share_of_right_words():
     confidences = np.linspace(0.05, 0.95, 400)
     right = np.arange(400) < 300
     scale, shift = fit_logit(confidences, right)

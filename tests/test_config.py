@@ -1,4 +1,4 @@
-"""Every mistake in a configuration is one line: where, which key, what was probably meant."""
+"""Every error in a configuration is one line with the source, the key and a suggestion."""
 
 import math
 import re
@@ -125,7 +125,7 @@ def test_a_preset_fills_what_is_not_given(preset):
     assert model.dropout == PRESETS[preset]["dropout"]
 
 
-def test_what_is_parsed_is_not_changed():
+def test_parsing_does_not_change_its_input():
     values = {"name": "a", "train": {"epochs": 3}}
     config.parse(values, "test", ["train.epochs=5", "seed=2"])
     assert values == {"name": "a", "train": {"epochs": 3}}
@@ -201,7 +201,7 @@ def test_a_default_may_be_stated_where_it_has_no_effect():
     assert config.parse(model, "test") == Config(name="a")
 
 
-def test_an_override_drops_what_it_leaves_without_effect():
+def test_an_override_drops_settings_without_effect():
     values = {
         "name": "a",
         "tokenizer": {"kind": "bpe", "vocab_size": 60},
@@ -297,7 +297,7 @@ def test_what_does_not_stream_is_refused(values, needles):
         assert needle in line
 
 
-def test_a_causal_model_has_no_floor_below_a_peak_that_is_to_come():
+def test_a_causal_model_has_no_relative_floor():
     values = {"name": "a", "features": {"cmvn": "none", "floor_db": 80}}
     assert config.parse(values, "test").features.floor_db == 80
     line = complaint(config.parse, values | {"model": {"bidirectional": False}}, "test")
@@ -331,7 +331,7 @@ text = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]))
 
 
 def values_of(field) -> st.SearchStrategy:
-    """Values that a field's type and bounds allow."""
+    """Values that the type and the bounds of a field allow."""
     kinds = [kind for kind in get_args(field.annotation) if kind is not type(None)]
     optional = type(None) in get_args(field.annotation)
     (kind,) = kinds if optional else [field.annotation]
@@ -341,7 +341,7 @@ def values_of(field) -> st.SearchStrategy:
 
 @st.composite
 def configurations(draw) -> Config:
-    """Any configuration: each setting drawn by its type, and dropped where it is refused."""
+    """Random configurations: settings are drawn by type, and dropped if they are refused."""
     values = {"name": draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]*", fullmatch=True))}
     folders = {"folder": draw(st.none() | text), "prepare": draw(st.dictionaries(text, text))}
     values["data"] = folders
@@ -393,7 +393,7 @@ def test_the_resolved_yaml_has_only_what_has_an_effect():
     assert written["features"]["n_mels"] == 80 and written["decoder"]["beam"] == 1
 
 
-def test_another_preset_replaces_what_the_old_one_filled_in():
+def test_another_preset_replaces_the_values_of_the_old_one():
     resolved = yaml.safe_load(config.to_yaml(config.parse({"name": "a"}, "test")))
     changed = config.parse(resolved, "test", ["model.layers=5", "model.preset=tiny"]).model
     assert (changed.preset, changed.layers, changed.hidden) == ("tiny", 5, 128)

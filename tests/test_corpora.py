@@ -125,7 +125,7 @@ def test_mistakes_in_the_table(line, message):
         parse(f"a:\n  title: x\n  license: y\n  page: z\n  {line}\n")
 
 
-def test_names_that_cannot_be_got():
+def test_unavailable_corpora_are_errors():
     with pytest.raises(UserError, match="an5: no such corpus; choose one of an4, mini-librispeech"):
         find("an5")
     with pytest.raises(UserError, match=r"common-voice: https://\S+: download the archive"):
@@ -147,7 +147,7 @@ def test_get_downloads_unpacks_and_prepares(tmp_path, an4):
     assert server.asked == ["ok"]
 
 
-def test_counts_that_differ_are_told(tmp_path, an4):
+def test_differing_counts_are_reported(tmp_path, an4):
     *_, known = an4
     known("ok", utterances={"train": 948, "test": 1}, total=1078)
     _, differences = get("an4", tmp_path / "out")
@@ -200,7 +200,7 @@ def test_a_disk_that_is_too_small(tmp_path, an4, monkeypatch):
     monkeypatch.undo()
 
 
-def test_what_is_there_needs_no_disk(tmp_path, an4):
+def test_existing_files_need_no_disk_space(tmp_path, an4):
     *_, data, known = an4
     known("ok")
     corpus = find("an4")

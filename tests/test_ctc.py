@@ -1,4 +1,4 @@
-"""CTC against the sum over all paths, and against the fewest frames that a text needs."""
+"""CTC compared with the sum over all paths, and the number of frames that a text needs."""
 
 import itertools
 import math
@@ -17,7 +17,7 @@ def collapse(path):
 
 
 def sum_over_paths(log_probs, tokens):
-    """ln P(tokens), by writing down every path: V ** T of them."""
+    """ln P(tokens), by enumerating all V ** T paths."""
     time, vocabulary = log_probs.shape
     total = 0.0
     for path in itertools.product(range(vocabulary), repeat=time):
@@ -44,7 +44,7 @@ def test_loss_is_the_sum_over_all_paths(time, tokens, seed):
 
 
 def test_the_loss_is_a_sum():
-    """Over utterances, padding not looked at: a step divides it by the tokens of all its parts."""
+    """The loss is a sum over utterances without padding; a step divides it by its tokens."""
     log_probs = torch.randn(2, 9, 5).log_softmax(2)
     lengths, targets = torch.tensor([9, 6]), torch.tensor([[1, 2, 3], [4, 0, 0]])
     found = ctc_loss(log_probs, lengths, targets, torch.tensor([3, 1]))

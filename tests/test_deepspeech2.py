@@ -1,4 +1,4 @@
-"""The DeepSpeech2 design: against torch's own layers, over real frames alone, and learning."""
+"""The DeepSpeech2 design: compared with torch's layers, without padding, and trained."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def make(features=40, **options) -> DeepSpeech2:
 
 
 def reference(model: DeepSpeech2, x: torch.Tensor) -> torch.Tensor:
-    """Unpadded (B, T, F) through torch's 2-D norms and two-way LSTMs, frequency first."""
+    """The model in torch's own 2-D norms and bidirectional LSTMs, for unpadded (B, T, F)."""
     x = x.transpose(1, 2).unsqueeze(1)  # (B, 1, F, T)
     for convolution, frame_norm, kernel, stride in zip(
         model.convolutions, model.norms, ((41, 11), (21, 11)), ((2, 2), (2, 1)), strict=True
@@ -72,7 +72,7 @@ def test_it_is_the_published_design(training, frames):
 
 
 def test_its_size_is_the_published_one():
-    """Convolutions, five LSTMs each way, norms and a head without bias, counted by hand."""
+    """The parameters of convolutions, bidirectional LSTMs, norms and head, counted by hand."""
     features = Features(Config(name="a", features=SPECTROGRAM).features)
     assert features.size == 161
     model = DeepSpeech2(ModelConfig(preset="deepspeech2"), features.size, 29)
@@ -83,7 +83,7 @@ def test_its_size_is_the_published_one():
 
 
 def test_statistics_are_those_of_real_frames():
-    """What a norm learns of a padded batch is what it learns of its utterances end to end."""
+    """The statistics of a padded batch are those of its utterances, concatenated."""
     lengths = torch.tensor([7, 20, 1])
     mask = length_mask(lengths, 20)
     x = torch.randn(3, 20, 5, 6) * 3 + 1
@@ -97,7 +97,7 @@ def test_statistics_are_those_of_real_frames():
     torch.testing.assert_close(found.norm.running_var, expected.running_var)
 
 
-def test_training_does_not_see_the_padding():
+def test_padding_does_not_affect_training():
     """Emissions, gradients and statistics do not change with frames added past the end."""
     lengths = torch.tensor([30, 17, 4])
     x = torch.randn(3, 30, 40) * length_mask(lengths, 30)[:, :, None]
@@ -122,7 +122,7 @@ def test_training_does_not_see_the_padding():
         ({"inter_ctc": [1]}, "inter_ctc of preset deepspeech2 is [], not [1]"),
     ],
 )
-def test_what_the_design_lacks_is_refused(wrong, said):
+def test_settings_that_the_design_lacks_are_refused(wrong, said):
     with pytest.raises(UserError) as raised:
         parse({"name": "a", "model": SMALL | wrong}, "test")
     assert said in str(raised.value)

@@ -1,4 +1,4 @@
-"""Several processes compute what one does; a batch in several passes is the batch at once."""
+"""Several processes compute the same as one; a batch in several passes equals one pass."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ def alone(corpus):
 
 
 def together(processes, corpus, runs, *settings):
-    """The same command, by torchrun, processes talking through gloo."""
+    """Run the command in several processes by torchrun, with gloo."""
     arguments = ["--standalone", "--nproc-per-node", processes, "-m", "asr.cli", "train", corpus]
     command = [sys.executable, "-m", "torch.distributed.run", *map(str, arguments)]
     command += [*SETTINGS, *settings, "-o", str(runs)]
@@ -44,7 +44,7 @@ def test_processes_share_a_step_and_get_the_weights_of_one(corpus, alone, proces
     torch.testing.assert_close(weights(runs / "tones"), weights(alone), atol=2e-4, rtol=1e-3)
 
 
-def test_a_run_goes_on_with_another_number_of_processes(corpus, alone):
+def test_a_run_resumes_with_another_number_of_processes(corpus, alone):
     runs = corpus / "changed"
     settings = ("train.checkpoint_minutes=0.00001", "train.keep_checkpoints=99")
     done = together(2, corpus, runs, *settings)

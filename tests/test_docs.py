@@ -1,8 +1,8 @@
-"""Contract 9: every command of the pages is run, as it stands, or on a smaller scale.
+"""Contract 9: every command of the pages is run, as written or at a smaller scale.
 
-A page's commands are the lines of its fenced blocks that name no language, and those in README's
-table of figures. They run in one folder, in the order of the pages; the files that the pages take
-as given are made beforehand. A command that is not in `RUN` fails the test that collects them.
+The commands of a page are the lines of its fenced blocks without a language, and those in the table
+of figures of the README. They run in one folder, in the order of the pages; files that the pages
+presuppose are created first. A command that is not in `RUN` fails the test that collects them.
 test_tools.py runs the programs in tools/.
 """
 
@@ -184,7 +184,7 @@ def commands() -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, model_file):
-    """What the pages take for granted, in small."""
+    """Small versions of the files that the pages presuppose."""
     folder = tmp_path_factory.mktemp("docs")
     (folder / "recipes").symlink_to(ROOT / "recipes")
     shutil.copy(model_file, folder / "model.asr")

@@ -1,4 +1,4 @@
-"""Where the errors are: columns and their ranges, confusions, unknown words, noise."""
+"""Error analysis: columns and their ranges, confusions, unknown words, noise."""
 
 import math
 
@@ -48,7 +48,7 @@ def test_confusions_are_all_the_errors():
     ]
 
 
-def test_unknown_words_and_how_they_fared():
+def test_unknown_words_and_their_errors():
     found = vocabulary(MADE, {"the", "sat", "a", "b", "barks"})
     assert (found.words, found.unknown, found.unknown_errors, found.errors) == (10, 4, 3, 1)
     assert found.share == 0.4
@@ -71,7 +71,7 @@ def groups(values, name="age"):
     return {label: len(places) for label, places in by_column(columns, name).items()}
 
 
-def test_groups_have_the_places_of_their_utterances():
+def test_groups_have_the_indices_of_their_utterances():
     found = by_column([{"sex": sex} for sex in "fmmff"], "sex")
     assert list(found.items()) == [("f", [0, 3, 4]), ("m", [1, 2])]
 
@@ -88,7 +88,7 @@ def test_many_numbers_are_ranges_of_alike_numbers_of_utterances():
     assert [*found][::4] == ["below 19.8", "79.2 and more"]
 
 
-def test_speakers_are_no_numbers():
+def test_speakers_are_not_grouped_into_ranges():
     assert len(groups([f"{i:04}" for i in range(30)], "speaker")) == 30
 
 
@@ -99,7 +99,7 @@ def test_durations_have_fixed_ranges():
 
 
 def test_duration_and_noise_are_measured_where_there_is_audio(tmp_path):
-    """A second of noise, a second of a tone twenty decibels above it, then the noise again."""
+    """The audio is a second of noise, a second of a tone 20 dB above it, and noise again."""
     hiss = np.random.default_rng(0).standard_normal(3 * RATE_HZ) * 0.01
     at = np.arange(RATE_HZ, 2 * RATE_HZ)
     hiss[at] += 0.1 * math.sqrt(2 * 3) * np.sin(2 * math.pi * 440 * at / RATE_HZ)
@@ -115,7 +115,7 @@ def test_duration_and_noise_are_measured_where_there_is_audio(tmp_path):
     assert found == {"below 0 dB": [1], "20 to 30 dB": [0], "(none)": [2, 3]}
 
 
-def test_a_column_that_nobody_has_is_named():
+def test_a_missing_column_is_an_error():
     with pytest.raises(
         UserError, match="no utterance has a column 'accent'; the columns are: age, sex;"
     ):

@@ -1,4 +1,4 @@
-"""Manifests in the forms of other toolkits: there and back again, and as lhotse reads them."""
+"""Manifests in the formats of other toolkits round-trip, and lhotse reads them."""
 
 import json
 
@@ -19,7 +19,7 @@ from asr.errors import UserError
 
 @pytest.fixture
 def utterances(tmp_path):
-    """Whole files of several formats, stretches of one, and names that need quoting."""
+    """Whole files of several formats, segments of one, and names that need quoting."""
     at = tmp_path / "in"
     found = []
     for i, name in enumerate(("a.wav", "b.flac", "c (1) $x's.ogg", "sub dir/a.wav", "d.sph")):
@@ -42,7 +42,7 @@ FORMS = {"nemo": "table", "kaldi": "kaldi", "lhotse": "lhotse", "huggingface": "
 
 
 @pytest.mark.parametrize("form", EXPORTERS)
-def test_there_and_back(tmp_path, utterances, form):
+def test_exports_are_imported_unchanged(tmp_path, utterances, form):
     exported = export_manifest(utterances, tmp_path / "out", form)
     assert exported.utterances == 8 and not exported.left_out
     assert all(path.is_file() for path in exported.files)
@@ -136,7 +136,7 @@ def test_lhotse_reads_our_kaldi_folder(tmp_path, utterances):
         assert (theirs.start, theirs.duration) == pytest.approx((u.start_s, u.duration_s))
 
 
-def test_the_order_that_kaldi_wants(tmp_path, utterances):
+def test_kaldi_files_are_sorted(tmp_path, utterances):
     export_manifest(utterances, tmp_path, "kaldi")
     for path in (path for path in tmp_path.iterdir() if path.is_file()):
         keys = [line.split()[0].encode() for line in path.read_text().splitlines()]

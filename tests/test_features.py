@@ -43,7 +43,7 @@ def test_alone_equals_in_a_batch(kind, cmvn, floor_db):
         torch.testing.assert_close(alone[0], together[i, : frames[i]], atol=1e-4, rtol=0)
 
 
-def test_what_stands_in_the_padding_does_not_matter():
+def test_values_in_the_padding_do_not_matter():
     features = Features(FeatureConfig()).eval()
     waveforms, lengths = batch(0.5, 1.0)
     dirty = waveforms.clone()
@@ -66,7 +66,7 @@ def test_scalar_cmvn_gives_mean_0_and_deviation_1_over_all_bins_together():
 
 @pytest.mark.parametrize("cmvn", ["scalar", "level"])
 def test_one_mean_for_all_bins_keeps_the_shape_of_the_spectrum(cmvn):
-    """Differences between bins are those of the raw features, divided by one number."""
+    """The differences between bins equal those of the raw features divided by one number."""
     samples = batch(1.0)
     features = Features(FeatureConfig(cmvn=cmvn, dither=0.0)).eval()
     (raw,), (found,) = features.raw(*samples)[0], features(*samples)[0]
@@ -139,7 +139,7 @@ def test_global_cmvn_is_measured_over_all_frames():
 
 
 def power_spectra(samples, n_fft, window, hop):
-    """(T, bins) float64 |DFT|^2 by its definition, of frames centered on multiples of the hop."""
+    """|DFT|^2 by its definition, (T, bins) float64, of frames centered on multiples of the hop."""
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)  # periodic
     bins = np.arange(n_fft // 2 + 1)
     basis = np.exp(-2j * np.pi * np.outer(bins, np.arange(window)) / n_fft)
@@ -173,7 +173,7 @@ def cosines(n_mels, n_mfcc):
 
 
 def speech_like(rate_hz):
-    """(N,) harmonics of 120 Hz in noise, with a decay: all bands have power, of different sizes."""
+    """Decaying harmonics of 120 Hz in noise (N,): all bands have power, each a different one."""
     t = np.arange(rate_hz // 2) / rate_hz
     voice = sum(np.sin(2 * np.pi * 120 * k * t) / k for k in range(1, 20))
     noise = np.random.default_rng(0).standard_normal(len(t))

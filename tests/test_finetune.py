@@ -1,4 +1,4 @@
-"""Fine-tuning: what is kept of another model, what waits, what learns slower, what is said."""
+"""Fine-tuning: kept layers, frozen layers, layer-wise learning rates, and messages."""
 
 import json
 import logging
@@ -89,7 +89,7 @@ def test_the_same_tokens_keep_everything(model_file, said):
     assert "norm, head" in said() and "; new" not in said() and "replaced" not in said()
 
 
-def test_what_conditions_on_tokens_keeps_their_columns(tmp_path):
+def test_conditioning_weights_keep_shared_token_columns(tmp_path):
     inner = {"layers": 2, "inter_ctc": [1], "self_conditioned": True}
     old, model = build(OLD, model=inner), build(seed=2, model=inner)
     finetune.initialize(model, saved(tmp_path, old))
@@ -158,7 +158,7 @@ def test_other_features_are_refused_with_both_values(model_file, features, said)
         finetune.initialize(build(features={"n_mels": 20} | features), model_file)
 
 
-def test_what_changes_no_feature_is_let_through(model_file, said):
+def test_settings_that_change_no_feature_may_differ(model_file, said):
     same = {"n_mels": 20, "dither": 0.0, "cmvn": "global", "floor_db": 80, "high_hz": 8000}
     model = build(features=same)
     finetune.initialize(model, model_file)
@@ -246,7 +246,7 @@ def weights(path):
     return {k: v.clone() for k, v in model.acoustic.state_dict().items()}, state
 
 
-def test_frozen_layers_wait_and_then_move(finished, corpus):
+def test_frozen_layers_change_only_after_freeze_steps(finished, corpus):
     folder = finished.folder / "checkpoints"
     old = load_model(corpus / "old.asr").acoustic.state_dict()
     steps = [weights(checkpoint_file(folder, step))[0] for step in range(1, FREEZE_STEPS + 3)]
@@ -265,7 +265,7 @@ def test_the_rate_of_each_group_is_scaled(finished):
 
 
 def test_resumed_while_frozen_equals_never_stopped_without_the_old_model(finished, corpus):
-    """The checkpoint has all that is needed: the model file may be gone, or not be read again."""
+    """The checkpoint has all that is needed: the initial model file may be missing or damaged."""
     copy = corpus / "resumed/tuned"
     (copy / "checkpoints").mkdir(parents=True)
     for name in ("stages.json", "tokenizer"):
@@ -291,7 +291,7 @@ def test_resumed_while_frozen_equals_never_stopped_without_the_old_model(finishe
         assert torch.equal(value, theirs[name]), name
 
 
-def test_another_model_to_begin_with_is_another_run(finished, corpus):
+def test_another_initial_model_is_another_run(finished, corpus):
     path = corpus / "old.asr"
     whole = path.read_bytes()
     try:
@@ -305,7 +305,7 @@ def test_another_model_to_begin_with_is_another_run(finished, corpus):
     assert finished.model_file.exists()
 
 
-def test_a_whole_run_says_what_it_keeps(corpus, caplog):
+def test_a_run_reports_the_kept_layers(corpus, caplog):
     caplog.set_level(logging.INFO, "asr")
     rows = manifest.read(corpus / "train.jsonl")
     config = load_recipe(corpus / "recipe.yaml", ["features.cmvn=global", "train.epochs=1"]).config

@@ -50,7 +50,7 @@ def test_manifests_and_the_version_need_no_torch():
     assert done.stdout == "False\n"
 
 
-def test_one_base_of_all_errors():
+def test_all_errors_share_a_base_class():
     assert issubclass(UserError, asr.AsrError) and issubclass(Failed, asr.AsrError)
 
 
@@ -71,7 +71,7 @@ def test_mypy_accepts_the_uses_without_this_project_s_settings(tmp_path):
 
 
 def test_mypy_rejects_wrong_uses(tmp_path):
-    """Or the test above would pass if every type were Any."""
+    """Otherwise the test above would pass even if every type were Any."""
     (tmp_path / "wrong.py").write_text(
         "import asr\n"
         "asr.load(3)\n"

@@ -1,4 +1,4 @@
-"""Hotwords and spelling: the automata against counting in the text, and what decoding gains."""
+"""Hotwords and spelling: automata are compared with counting in the text; effects on decoding."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ phrases = st.lists(words, min_size=1, max_size=3).map(" ".join)
 
 
 def walk(automaton, text):
-    """Score of feeding `text`, the space before it aside, and of giving back what was advanced."""
+    """The score of `text`, without the space before it and without unfinished advances."""
     total, state = 0.0, automaton.start
     for char in text[1:]:
         label = SPACE if char == " " else int(SPELLING.ids(char)[0])
@@ -50,7 +50,7 @@ def test_automaton_counts_whole_phrases(hotwords, ended, partial):
         assert settled == pytest.approx(hotword_score(rules, text, False), abs=1e-4)
 
 
-def test_advances_are_given_back_to_the_last_bit():
+def test_advances_cancel_exactly():
     automaton = build_hotwords({"ab ba ab": 0.1, "b": 0.7}, SPELLING)
     for length in range(6):
         for chars in itertools.product("ab ", repeat=length):
@@ -69,7 +69,7 @@ def test_spaces_of_a_phrase_do_not_matter():
 
 
 @pytest.mark.parametrize("tokens", [[1, 2, 3], [4], [2, 3]])
-def test_a_hotword_turns_a_close_call_however_it_is_cut_into_pieces(tokens):
+def test_a_hotword_wins_in_any_segmentation(tokens):
     rival = [2, 2]  # "aa", a little likelier
     log_probs = np.full((4, 5), -20.0, np.float32)
     for t in range(4):

@@ -19,7 +19,7 @@ SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
 
 def nesting(node: ast.AST, depth: int = 0) -> int:
-    """The deepest nesting of blocks in a function, without those of functions inside it."""
+    """The deepest nesting of blocks in a function, without blocks of inner functions."""
     deepest = depth
     for name, field in ast.iter_fields(node):
         for child in field if isinstance(field, list) else [field]:

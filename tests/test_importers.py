@@ -1,4 +1,4 @@
-"""Importers by quirks: each format as its publishers lay it out, and what goes wrong in it."""
+"""Importers: each format in the layout of its publishers, with its oddities and errors."""
 
 import json
 from collections import Counter
@@ -435,7 +435,7 @@ def test_a_format_that_is_not_there(tmp_path):
         imported(tmp_path, "mp3")
 
 
-def test_every_importer_says_no_to_an_empty_folder(tmp_path):
+def test_no_importer_accepts_an_empty_folder(tmp_path):
     look = Source(tmp_path)
     assert {name: importer.sniff(look) for name, importer in IMPORTERS.items()} == dict.fromkeys(
         IMPORTERS, 0

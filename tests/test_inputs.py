@@ -1,4 +1,4 @@
-"""What transcribe takes, what it leaves alone, and what it waits for."""
+"""`asr transcribe`: inputs, existing results, watched folders and interruption."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from asr.errors import UserError
 
 
 def start(*arguments):
-    """In the background; a shell that starts tests there has them ignore Ctrl-C."""
+    """Start a command in the background with Ctrl-C enabled, which some shells disable."""
     return subprocess.Popen(
         [sys.executable, "-m", "asr.cli", *map(str, arguments)],
         stderr=subprocess.PIPE,
@@ -34,7 +34,7 @@ def asr(*arguments, **options):
 
 @pytest.fixture
 def inbox(recordings, tmp_path):
-    """r0 to r3 in folders of two depths."""
+    """A folder with r0 to r3 at two depths."""
     (tmp_path / "in/deep").mkdir(parents=True)
     for i, folder in enumerate(["in", "in", "in/deep", "in/deep"]):
         shutil.copy(recordings / f"r{i}.wav", tmp_path / folder / f"r{i}.wav")
@@ -99,7 +99,7 @@ def test_a_pipe(model_file, recordings):
 # --- what is finished
 
 
-def test_what_is_finished_is_left_as_it_is(model_file, inbox, tmp_path):
+def test_finished_transcripts_are_not_written_again(model_file, inbox, tmp_path):
     command = ["transcribe", model_file, inbox, "-o", tmp_path / "out", "--format"]
     assert asr(*command, "txt").returncode == 0
     texts = {path: path.read_text() for path in (tmp_path / "out").rglob("*.txt")}
@@ -146,7 +146,7 @@ def test_a_failure_is_tried_again(model_file, inbox, tmp_path):
         (["--watch", "none"], b"none: no such folder"),
     ],
 )
-def test_what_makes_no_sense_together(model_file, inbox, arguments, said):
+def test_contradicting_arguments_are_errors(model_file, inbox, arguments, said):
     done = asr("transcribe", model_file, *arguments, cwd=inbox.parent)
     assert done.returncode == 2 and said in done.stderr
     assert done.stderr.splitlines()[-1].startswith(b"asr: ")
@@ -155,7 +155,7 @@ def test_what_makes_no_sense_together(model_file, inbox, arguments, said):
 # --- watching
 
 
-def test_a_file_is_taken_once_it_is_whole(inbox):
+def test_a_file_is_transcribed_when_it_is_complete(inbox):
     def names(polls=4):
         return [path.name for _ in range(polls) for path in next(found)]
 

@@ -1,4 +1,4 @@
-"""Ctrl-C at any time: exit status 130, and the run goes on to the weights of one undisturbed."""
+"""Ctrl-C at any time: exit status 130, and the resumed run gives the weights of a straight run."""
 
 import os
 import signal
@@ -56,7 +56,7 @@ def straight(corpus):
 
 
 def interrupting(function, times=1):
-    """`function`, with Ctrl-C pressed as it is called."""
+    """Wrap `function` so that Ctrl-C is pressed when it is called."""
 
     def interrupted(*arguments, **options):
         for _ in range(times):

@@ -1,4 +1,4 @@
-"""The bootstrap interval: it holds the true rate as often as it says."""
+"""The bootstrap interval contains the true rate as often as it should."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_a_95_interval_covers_the_true_rate_in_95_of_100_test_sets():
 
 @pytest.mark.parametrize("speakers", [10, 20])
 def test_it_covers_it_with_few_speakers_too(speakers):
-    """Speakers differ; plain percentiles cover the rate of all speakers in 87% with ten of them."""
+    """With ten different speakers, plain percentiles would cover the true rate in only 87%."""
     rate, of_each = 0.1, 10
     draw = np.random.default_rng(7)
     groups = np.arange(speakers).repeat(of_each)
@@ -62,7 +62,7 @@ def test_quantiles_of_students_t(freedom, quantile):
     )
 
 
-def test_expansion_is_nothing_with_many_groups_and_wide_with_few():
+def test_expansion_is_wide_for_few_groups_only():
     tails = [expanded_tail(0.025, groups) for groups in (10**6, 100, 10, 5, 2)]
     assert tails[0] == pytest.approx(0.025, rel=1e-4)
     assert tails == sorted(tails, reverse=True)
@@ -70,8 +70,8 @@ def test_expansion_is_nothing_with_many_groups_and_wide_with_few():
 
 
 @pytest.mark.parametrize(("words", "high"), [(100, 0.0362), (240, 0.0153), (10, 0.3085)])
-def test_no_error_at_all_is_not_certainty(words, high):
-    """Tables of Clopper and Pearson; every resample of no errors has none."""
+def test_without_errors_the_interval_has_a_positive_end(words, high):
+    """The interval is that of Clopper and Pearson, because every resample has no errors."""
     found = bootstrap_interval([0, 0], [words - 1, 1], ["a", "b"])
     assert found == (0.0, pytest.approx(high, abs=1e-4))
 

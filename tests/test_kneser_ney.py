@@ -1,4 +1,4 @@
-"""Estimation: interpolated modified Kneser-Ney, held to the definition written out slowly."""
+"""Estimation: interpolated modified Kneser-Ney, compared with a plain implementation."""
 
 import gzip
 import logging
@@ -40,7 +40,7 @@ prunings = st.sampled_from([(0,), (0, 0, 1), (0, 1), (0, 1, 2, 3)])
 
 
 class Reference:
-    """Chen & Goodman 1998, section 3: probabilities by the formula, counts in dictionaries."""
+    """The formulas of Chen & Goodman 1998, section 3, with counts in dictionaries."""
 
     def __init__(self, sentences, order, prune):
         self.order = order
@@ -157,7 +157,7 @@ def test_the_vocabulary_is_the_most_frequent_words():
     assert (ids == 0).sum() == sum(word not in words for sentence in sentences for word in sentence)
 
 
-def test_words_that_the_text_lacks_share_what_is_left():
+def test_unseen_words_share_the_remaining_probability():
     words, ids = encode_sentences([["a", "b"], ["a"]], words=["z", "a", "b"])
     unigrams = estimate(ids, len(words), 1)[0]
     assert words == [*MARKS, "a", "b", "z"]

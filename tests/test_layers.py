@@ -14,7 +14,7 @@ def test_imports_run_one_way():
 
 
 def imported_by(*modules: str) -> set[str]:
-    """The modules of `asr` that an interpreter has loaded once it has imported these."""
+    """The modules of `asr` that are loaded after an interpreter has imported these."""
     code = f"import sys, {', '.join(modules)}; print(*(m for m in sys.modules if 'asr' in m[:3]))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(done.stdout.split())

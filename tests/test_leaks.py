@@ -77,7 +77,7 @@ def test_different_takes_are_not(speech):
     assert max(found) < COPY - 0.02
 
 
-def test_correlation_is_what_it_says():
+def test_correlation_equals_its_definition():
     a = sound(1.0, 1)[:, 0] / 32768
     late = np.concatenate([np.zeros(4000), a * 0.01])
     assert correlation(a, late) == pytest.approx(1, abs=1e-3)
@@ -88,7 +88,7 @@ def test_correlation_is_what_it_says():
 
 
 @pytest.mark.parametrize("count", [0, 1, 10, 255, 256, 8000])
-def test_silence_and_stubs_are_like_nothing(count):
+def test_silence_and_very_short_audio_match_nothing(count):
     silent = np.zeros(count, np.float32)
     assert not fingerprint(silent).any()
     assert correlation(silent, np.ones(100, np.float32)) == 0

@@ -30,7 +30,7 @@ def test_a_plan_holds_each_utterance_once_within_the_limit(durations_s, batch_s,
 
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(durations, st.integers(0, 3))
-def test_batches_are_filled_by_what_is_heard(durations_s, epoch):
+def test_batches_are_filled_by_augmented_lengths(durations_s, epoch):
     plan = BatchSampler(durations_s, 25.0, 1, [0.8, 1.0, 1.25]).batches(epoch)
     assert sorted(place.index for batch in plan for place in batch) == list(range(len(durations_s)))
     for batch in plan:
@@ -66,7 +66,7 @@ def test_epochs_differ_and_seeds_repeat():
     assert plan.batches(1) != BatchSampler(durations_s, 60.0, seed=2).batches(1)
 
 
-def test_a_run_goes_on_where_it_stopped():
+def test_a_run_resumes_at_the_same_batch():
     plan = BatchSampler(np.random.default_rng(0).uniform(1, 10, 100), 60.0, seed=1)
     everything = [batch for epoch in range(3) for batch in plan.batches(epoch)]
     first = len(plan.batches(0))

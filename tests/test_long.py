@@ -1,4 +1,4 @@
-"""Recordings of any length: no word is lost, doubled or made up where they are cut."""
+"""Recordings of any length: no word is lost, doubled or invented where chunks are cut."""
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -32,7 +32,7 @@ RATE_HZ = tones.RATE_HZ
 
 
 class ToneRecognizer:
-    """A recognizer of the tones by their power in frames of 20 ms: right wherever it is cut."""
+    """Recognizes tones by their power in frames of 20 ms, correctly for any chunking."""
 
     rate_hz, frame_s, streams = RATE_HZ, 0.02, False
     tokenizer = SimpleNamespace(pieces=["<blank>", *(WORD_START + word for word in tones.TONES_HZ)])
@@ -63,7 +63,7 @@ def recognizer() -> ToneRecognizer:
 
 
 def say(count: int, pause_s: float, seed: int = 0) -> tuple[list[str], np.ndarray]:
-    """Sentences of five words, `pause_s` between them."""
+    """Sentences of five words with pauses of `pause_s` between them."""
     draw = np.random.default_rng(seed)
     words, parts = [], []
     for _ in range(count):
@@ -94,7 +94,7 @@ def test_no_word_is_lost_or_doubled(recognizer, tmp_path, pause_s, vad):
 
 
 def test_times_are_those_of_the_file(recognizer, tmp_path):
-    """Each word is where it is said, also in a segment of the file."""
+    """Each word has its true time, also in a segment of the file."""
     draw = np.random.default_rng(1)
     samples = 0.003 * draw.standard_normal(RATE_HZ * 200)
     places = [7.0, 64.0, 131.0, 190.0]
@@ -112,7 +112,7 @@ def test_times_are_those_of_the_file(recognizer, tmp_path):
     assert later.words[0].start_s == pytest.approx(result.words[1].start_s, abs=0.15)
 
 
-def test_nothing_is_made_up_in_silence(recognizer, tmp_path):
+def test_silence_gives_no_words(recognizer, tmp_path):
     draw = np.random.default_rng(2)
     for name, level in (("zeros", 0.0), ("hiss", 0.0003)):
         path = tmp_path / f"{name}.wav"
@@ -154,7 +154,7 @@ def test_progress_comes_with_each_batch(recognizer, tmp_path):
     assert max(told) < 20 and len(told) >= 12
 
 
-def test_a_slow_decoder_does_not_pile_up_emissions(recognizer, tmp_path, monkeypatch):
+def test_a_slow_decoder_bounds_the_queue(recognizer, tmp_path, monkeypatch):
     monkeypatch.setattr("asr.recognition.transcribe.WINDOW", 8)
     monkeypatch.setattr("asr.recognition.transcribe.MAX_QUEUED", 8)
     words, samples = say(90, 1.0)
@@ -183,7 +183,7 @@ def test_a_slow_decoder_does_not_pile_up_emissions(recognizer, tmp_path, monkeyp
     assert len(made) >= 90
 
 
-def test_ctrl_c_leaves_what_is_still_to_be_read_and_decoded(recognizer, tmp_path, monkeypatch):
+def test_ctrl_c_stops_reading_and_decoding(recognizer, tmp_path, monkeypatch):
     """Sentences, then hours of quiet: pressed while the last sentences are heard, the quiet is read
     ahead and most sentences are still to be decoded."""
     monkeypatch.setattr("asr.recognition.transcribe.WINDOW", 8)
@@ -242,7 +242,7 @@ def test_the_recognizer_transcribes_like_transcribe_many(model_file, tmp_path, m
 
 
 class Told:
-    """A detector that knows."""
+    """A detector with known results."""
 
     hop = 10
 
@@ -297,7 +297,7 @@ PIECES = ["<blank>", WORD_START, "a", "b", "c"]
 
 
 def rows(text: str) -> np.ndarray:
-    """A frame a character: `-` blank, `_` the word mark."""
+    """Emissions with a frame per character: `-` is the blank, `_` the word mark."""
     tokens = [{"-": 0, "_": 1}.get(c) if c in "-_" else PIECES.index(c) for c in text]
     log_probs = np.full((len(tokens), len(PIECES)), -5.0, np.float32)
     log_probs[np.arange(len(tokens)), tokens] = -0.1
@@ -324,7 +324,7 @@ def test_chunks_are_joined_between_words_that_both_have(left, right, offset, joi
 
 
 @pytest.mark.parametrize("level", [0.0003, 0.01])
-def test_energy_knows_speech_from_the_noise_floor(level):
+def test_energy_separates_speech_from_noise(level):
     draw = np.random.default_rng(0)
     samples = level * draw.standard_normal(RATE_HZ * 60).astype(np.float32)
     said = np.zeros(len(samples), bool)
@@ -343,7 +343,7 @@ def test_a_detector_does_not_depend_on_silence_alone(size):
     assert Everything(RATE_HZ)(quiet).all()
 
 
-def test_silero_knows_speech_from_tones_and_noise(corpora):
+def test_silero_separates_speech_from_tones_and_noise(corpora):
     if not silero_installed():
         pytest.skip("silero-vad is not installed: pip install silero-vad onnxruntime")
     from asr import audio
@@ -359,7 +359,7 @@ def test_silero_knows_speech_from_tones_and_noise(corpora):
         assert (Silero(16000)(other.astype(np.float32)) > 0.5).mean() < 0.1
 
 
-def test_detectors_say_what_they_cannot(monkeypatch):
+def test_detectors_refuse_unsupported_rates(monkeypatch):
     if silero_installed():
         with pytest.raises(UserError, match="takes 8 or 16 kHz, not 22050 Hz"):
             Silero(22050)

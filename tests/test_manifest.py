@@ -1,4 +1,4 @@
-"""Manifests: three formats, two sets of names, and errors that point to file:line."""
+"""Manifests: three formats, two sets of column names, and errors that name file:line."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def complaint(path) -> str:
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 @pytest.mark.parametrize("bom", ["", "\ufeff"])
 @pytest.mark.parametrize("names", ["ours", "nemo"])
-def test_all_formats_and_names_say_the_same(tmp_path, names, bom, newline):
+def test_all_formats_and_column_names_are_equivalent(tmp_path, names, bom, newline):
     nemo = {ours: theirs for theirs, ours in SYNONYMS.items()} if names == "nemo" else {}
     columns = [nemo.get(key, key) for key in ROWS[0]]
     rows = [dict(zip(columns, row.values(), strict=True)) for row in ROWS]
@@ -67,7 +67,7 @@ def test_writing_elsewhere_keeps_the_paths_true(tmp_path):
     assert os.path.normpath(again.audio) == utterance.audio
 
 
-def test_what_is_not_said_is_not_known(tmp_path):
+def test_missing_columns_are_none(tmp_path):
     (utterance,) = manifest.read(written(tmp_path, "m.tsv", "audio\ttext\tspeaker\na.wav\t\t\n"))
     assert utterance == Utterance("a", str(tmp_path / "a.wav"), text="")
     (utterance,) = manifest.read(written(tmp_path, "m.jsonl", '{"audio": "a.wav", "text": null}'))
@@ -89,7 +89,7 @@ def test_other_columns_are_kept(tmp_path):
     assert utterance.extra == {"age": "7"}
 
 
-def test_quotes_are_letters_in_tsv(tmp_path):
+def test_quotes_in_tsv_are_ordinary_characters(tmp_path):
     path = written(tmp_path, "m.tsv", 'audio\ttext\na.wav\t"so" he said "\nb.wav\t"\n')
     assert [u.text for u in manifest.read(path)] == ['"so" he said "', '"']
 
@@ -134,7 +134,7 @@ def test_a_mistake_names_file_and_line(tmp_path, name, text, line, needles):
 
 
 @pytest.mark.parametrize("name", ["m.jsonl", "m.tsv", "m.csv"])
-def test_a_manifest_that_says_nothing_is_a_mistake(tmp_path, name):
+def test_an_empty_manifest_is_an_error(tmp_path, name):
     assert "no such manifest" in complaint(tmp_path / name)
     assert "has no utterances" in complaint(written(tmp_path, name, ""))
     assert "cannot be read" in complaint(written(tmp_path, name, "é\n", "latin-1"))
@@ -172,7 +172,7 @@ utterances = st.lists(
 
 
 @given(utterances)
-def test_what_is_written_is_read(tmp_path_factory, made):
+def test_a_written_file_is_read_back(tmp_path_factory, made):
     path = tmp_path_factory.getbasetemp() / "identity.jsonl"
     manifest.write(path, made)
     for again, utterance in zip(manifest.read(path), made, strict=True):

@@ -27,12 +27,12 @@ def make(**options):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_presets_have_the_size_that_they_promise(preset):
+def test_presets_have_the_documented_size(preset):
     assert make(preset=preset).parameter_count() / 1e6 == pytest.approx(SIZES_M[preset], rel=0.05)
 
 
 def batch_error(config: Config, device: str) -> float:
-    """The greatest change of an utterance's emissions by a batch of 16 with far longer ones."""
+    """The largest change of the emissions of an utterance in a batch with 15 longer ones."""
     torch.manual_seed(0)
     built = Model.build(config, CharacterTokenizer("abcdefghij"))
     if config.features.cmvn in MEASURED:
@@ -90,7 +90,7 @@ def test_emissions_of_all_features_do_not_depend_on_the_batch(kind, cmvn, floor_
 
 @pytest.mark.parametrize("subsampling", [2, 4, 8])
 def test_an_edge_of_quiet_is_heard_and_nothing_is_written_there(subsampling):
-    """The outputs are those of the same utterance with quiet frames around it, without these."""
+    """The outputs equal those of the utterance with quiet frames around it, cut to its frames."""
     model = make(preset="tiny", subsampling=subsampling, edge=3, inter_ctc=[1])
     plain = make(preset="tiny", subsampling=subsampling, inter_ctc=[1])
     plain.load_state_dict(model.state_dict())
@@ -159,7 +159,7 @@ def on_waveforms(values, bidirectional=False) -> Recognizer:
 
 
 def changed_after(recognizer, after: int) -> torch.Tensor:
-    """(T,) bool: whether the emissions of a frame change when the samples from `after` on do."""
+    """Whether the emissions of a frame change if the samples from `after` on do, (T,) bool."""
     samples = 0.1 * torch.randn(16000)
     louder = torch.cat([samples[:after], 3 * samples[after:].flip(0)])
     a, b = (recognizer.emissions([s]).log_probs[0] for s in (samples, louder))
@@ -187,7 +187,7 @@ def test_emissions_of_a_bidirectional_model_depend_on_all_samples(cmvn):
     assert changed_after(on_waveforms(values, bidirectional=True), 15000)[0]
 
 
-def test_a_bidirectional_model_hears_the_whole_utterance():
+def test_a_bidirectional_model_uses_the_whole_utterance():
     model = make(preset="tiny")
     features = torch.randn(1, 80, 80)
     changed = features.clone()
@@ -197,7 +197,7 @@ def test_a_bidirectional_model_hears_the_whole_utterance():
 
 
 def test_backward_recurrence_is_that_of_a_packed_sequence():
-    """The reversal by length against torch's own way of honouring lengths."""
+    """The reversal by length is compared with torch's packed sequences."""
     layer = make(preset="tiny").layers[0]
     x, lengths = torch.randn(3, 20, 256), torch.tensor([20, 11, 1])
     last, frame = lengths[:, None] - 1, torch.arange(20)

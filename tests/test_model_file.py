@@ -1,4 +1,4 @@
-"""A model file is a plain zip of data: whole or refused, and nothing in it is ever run."""
+"""A model file is a plain zip of data: damaged ones are refused, and nothing in it is executed."""
 
 import dataclasses
 import json
@@ -55,7 +55,7 @@ NEEDED = tuple(part for part in MODEL_PARTS if part != NGRAM_PART)
 
 
 class Bomb:
-    """A pickle that leaves a file behind when it is loaded."""
+    """A pickle that creates a file when it is loaded."""
 
     def __init__(self, mark):
         self.mark = mark
@@ -147,7 +147,7 @@ def test_a_compressed_part_is_refused_before_it_is_unpacked(tmp_path, model_file
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_a_part_that_stands_twice_is_refused(tmp_path, model_file):
+def test_a_duplicate_part_is_refused(tmp_path, model_file):
     path = packed(tmp_path / "m.asr", parts_of(model_file))
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("config.yaml", "name: other\n")
@@ -203,7 +203,7 @@ def test_what_is_no_model_file_is_refused(tmp_path):
     assert "'a.npy'" in refusal(tmp_path / "arrays.asr")
 
 
-def test_a_device_that_is_not_here_is_a_users_mistake(model_file):
+def test_a_missing_device_is_a_user_error(model_file):
     assert recognizer.load(model_file, "cpu").device.type == "cpu"
     with pytest.raises(UserError, match="device 'gpu': not available"):
         recognizer.load(model_file, "gpu")
@@ -318,7 +318,7 @@ def test_a_file_of_words_that_cannot_be_used_is_named(tmp_path, model_file, cont
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_file_makes_no_other_file_be_read(tmp_path, tiny_model):
+def test_loading_a_model_file_reads_no_other_file(tmp_path, tiny_model):
     path = tmp_path / "m.asr"
     save_model(path, changed(tiny_model, "decoder.beam=8", "decoder.lexicon=[ab]"))
     parts = parts_of(path)
@@ -331,7 +331,7 @@ def test_a_model_file_makes_no_other_file_be_read(tmp_path, tiny_model):
     "tight", [{"token_min_logp": -0.2}, {"tokens_per_frame": 1}, {"beam_margin": 0.1}, {"beam": 2}]
 )
 def test_each_limit_of_the_search_reaches_the_decoder(model_file, recordings, tight):
-    """A tight limit finds no better hypothesis, and here a worse one."""
+    """A tighter limit cannot find a better hypothesis, and finds a worse one here."""
 
     def score(**limits) -> float:
         opened = recognizer.load(model_file, "cpu", **{"beam": 200} | limits)

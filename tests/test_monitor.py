@@ -1,4 +1,4 @@
-"""What a run shows: rows that a kill does not change, logs that can be read, pictures, W&B."""
+"""The outputs of a run: rows that do not depend on a kill, TensorBoard logs, pictures, W&B."""
 
 import json
 import math
@@ -39,7 +39,7 @@ def start(folder, config=None, total_steps=20, **more):
 
 
 def logged(step):
-    """A step like no other; every seventh has a gradient that is not finite."""
+    """Random metrics of a step; every seventh step has a gradient that is not finite."""
     return StepMetrics(
         loss=10 / step,
         gradient_norm=math.inf if step % 7 == 0 else 0.1 * step,
@@ -52,12 +52,12 @@ def logged(step):
 
 
 def decided(rows):
-    """Rows without what a clock decides."""
+    """Rows without the columns that depend on the clock."""
     return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
 
 
 def scalars(folder):
-    """All scalars of a run's logs, as TensorBoard reads them: {name: [(step, value)]}."""
+    """All scalars of the logs of a run, as TensorBoard reads them: {name: [(step, value)]}."""
     logs = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0}).Reload()
     return {
         tag: [(event.step, event.value) for event in logs.Scalars(tag)]
@@ -136,7 +136,7 @@ SCRIPT = [
 def test_a_run_that_is_killed_and_resumed_leaves_the_rows_of_one_that_is_not(
     tmp_path, monkeypatch, recognizer, evaluation, dev_set, saved, killed
 ):
-    """Killed after so many events of the script, the last checkpoint written after so many."""
+    """The run is killed after N events, with the last checkpoint after M <= N events."""
     monkeypatch.setattr("asr.plotting.figures.curves", lambda *_: None)
 
     def follow(seen, events, other=0):
@@ -168,12 +168,12 @@ def test_a_run_that_is_killed_and_resumed_leaves_the_rows_of_one_that_is_not(
     rows = [read_metrics(folder / "metrics.jsonl") for folder in (straight, stopped)]
     assert decided(rows[0]) == decided(rows[1])
     assert [row["step"] for row in rows[0]] == [1, 3, 4, 6, 8, 9, 12, 12, 15, 16, 18, 20, 20]
-    # A validation that was done twice stands twice in TensorBoard's logs, at the same place.
+    # A validation that was done twice is logged twice in TensorBoard, at the same step.
     logs = [{k: sorted(set(v)) for k, v in scalars(f).items()} for f in (straight, stopped)]
     assert logs[0] == logs[1]
 
 
-def test_what_stands_before_a_checkpoint_is_on_the_disk(tmp_path):
+def test_rows_before_a_checkpoint_are_on_the_disk(tmp_path):
     seen = start(tmp_path)
     for step in range(1, 9):
         seen.step(step, 1, logged(step))
@@ -182,7 +182,7 @@ def test_what_stands_before_a_checkpoint_is_on_the_disk(tmp_path):
     assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [1, 4, 8]
 
 
-def test_a_fresh_run_forgets_the_one_before(tmp_path):
+def test_a_fresh_run_deletes_earlier_rows(tmp_path):
     for loss in (3.0, 2.0):
         with start(tmp_path) as seen:
             seen.step(1, 1, StepMetrics(loss, 1.0, 1e-3, 1.0, 0.0, 0.1, 0.5))
@@ -255,7 +255,7 @@ def test_utterances_without_an_error_are_not_the_worst(tmp_path, recognizer, dev
     assert heard.Tags()["audio"] == ["worst_audio/1"]
 
 
-def test_what_a_text_holds_does_not_break_the_table():
+def test_texts_do_not_break_the_table():
     table = text_table([Pair("a", "one | two", "")], [2]).splitlines()
     assert table[2] == r"| a | 2 | one \| two |  |"
 
@@ -288,7 +288,7 @@ def test_smoothed_curves_are_means_around_each_value():
     assert figures._smooth(values[:1]) == values[:1] and len(figures._smooth(values[:0])) == 0
 
 
-def test_without_matplotlib_a_run_says_so_once_and_goes_on(
+def test_without_matplotlib_a_run_warns_once_and_continues(
     tmp_path, monkeypatch, caplog, evaluation, recognizer, dev_set
 ):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
@@ -300,13 +300,13 @@ def test_without_matplotlib_a_run_says_so_once_and_goes_on(
     assert len(read_metrics(tmp_path / "metrics.jsonl")) == 3
 
 
-def test_wandb_that_is_not_there_is_said_before_training(tmp_path, monkeypatch):
+def test_missing_wandb_is_an_error_before_training(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UserError, match=r"train.wandb=speech: .* pip install 'asr\[wandb\]'"):
         start(tmp_path, configured(wandb="speech"))
 
 
-def test_wandb_gets_the_rows_and_a_resumed_run_goes_on_in_its_run(tmp_path, monkeypatch):
+def test_wandb_gets_the_rows_and_a_resumed_run_continues(tmp_path, monkeypatch):
     reason = "Weights & Biases is optional: pip install 'asr[wandb]'"
     wandb = pytest.importorskip("wandb", reason=reason)
     monkeypatch.setenv("WANDB_MODE", "offline")  # no account, no network: what it would send
@@ -332,7 +332,7 @@ def test_wandb_gets_the_rows_and_a_resumed_run_goes_on_in_its_run(tmp_path, monk
 
 
 def wandb_rows(file):
-    """What Weights & Biases would send, its own columns left out."""
+    """The rows that Weights & Biases would send, without its own columns."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     for data in leveldb_records(file.read_bytes()):
@@ -346,7 +346,7 @@ def wandb_rows(file):
 
 
 def leveldb_records(data):
-    """The records of a log in LevelDB's format, behind the 7 bytes that W&B puts before it."""
+    """The records of a log in LevelDB's format, which follows a header of 7 bytes of W&B."""
     at, record = 7, b""
     while at + 7 <= len(data):
         if 32768 - at % 32768 < 7:  # the rest of a block is too short for a header

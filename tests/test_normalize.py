@@ -1,4 +1,4 @@
-"""What normalization keeps, drops and joins, in several scripts."""
+"""Normalization of texts in several scripts."""
 
 import unicodedata
 
@@ -90,7 +90,7 @@ def test_words_are_joined_by_one_space(text, config):
 )
 @example("a--b -a' 'b c'-d", TextConfig())
 @settings(max_examples=1000)
-def test_ascii_takes_a_shorter_way_to_the_same_text(text, config):
+def test_the_fast_path_for_ascii_gives_the_same_text(text, config):
     """A word of another alphabet after it makes it take the long one."""
     assert normalize(f"{text} é", config) == f"{normalize(text, config)} é".lstrip()
 

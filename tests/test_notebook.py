@@ -79,7 +79,7 @@ def test_train_evaluate_save_and_load(trained, corpus, tmp_path):
 
 
 def test_a_long_array_is_recognized_like_its_file(trained, tmp_path, monkeypatch):
-    """Words of more than a minute, at the model's rate and at four times that."""
+    """More than a minute of words, at the rate of the model and at four times that rate."""
     monkeypatch.setattr(
         "asr.audio.vad.silero_installed", lambda: False
     )  # tones are no speech to it
@@ -204,6 +204,6 @@ def test_rows_keep_their_columns_without_missing_values():
         ("missing.jsonl", "missing.jsonl: no such manifest"),
     ],
 )
-def test_rows_without_sense_are_refused(rows, message):
+def test_invalid_rows_are_refused(rows, message):
     with pytest.raises(UserError, match=message):
         utterances_of(rows, "rows")

@@ -1,4 +1,4 @@
-"""Arrays in an npz file: numpy reads it, and large ones are mapped where they lie."""
+"""Arrays in an npz file: numpy reads it, and large files are mapped into memory."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What a step minimizes: inner layers, two views, entropy, and the division over parts."""
+"""The training objective: inner layers, two views, entropy, and the sum over parts."""
 
 import math
 
@@ -44,14 +44,14 @@ def emissions(objective, batch):
     return objective.acoustic.outputs(features, frames)
 
 
-def test_plain_ctc_a_token():
+def test_plain_ctc_per_token():
     objective, batch = build(), make_batch()
     (log_probs,), frames = emissions(objective, batch)
     expected = ctc_loss(log_probs, frames, batch.targets, batch.target_lengths) / 6
     torch.testing.assert_close(objective(batch), expected)
 
 
-def test_parts_add_up_to_the_whole_and_stand_ins_to_nothing():
+def test_parts_sum_to_the_whole_and_placeholders_to_zero():
     objective, whole = build(), make_batch()
     parts = []
     for i, samples in enumerate(whole.lengths.tolist()):
@@ -97,7 +97,7 @@ def test_consistency_is_half_the_divergence_both_ways():
 
 
 def test_consistency_pulls_each_view_and_holds_the_other_fixed():
-    """The gradient at a's logits is that of KL(sg(b) || a) alone: (P(a) - P(b)) / 2."""
+    """The gradient at the logits of view a is that of KL(stop_grad(b) || a): (P(a) - P(b)) / 2."""
     logits = torch.randn(2, 1, 4, requires_grad=True)
     consistency_loss(logits.log_softmax(2), torch.tensor([1, 1])).backward()
     p = logits.detach().softmax(2)

@@ -1,4 +1,4 @@
-"""Files of texts in every format, joined by id; nothing is dropped in silence."""
+"""Files of texts in every format are joined by id; every mismatch is reported."""
 
 import json
 
@@ -19,7 +19,7 @@ def written(folder, name, text):
 
 
 def read(folder, name, text, role="hypothesis"):
-    """{id: text} of a file that is made with this name and content."""
+    """{id: text} of a file that is written with this name and content."""
     found = read_texts(written(folder, name, text), role)
     return {text.id: text.text for text in found.texts}
 
@@ -42,7 +42,7 @@ BOTH = {"u1": "one two", "u2": ""}
                     '{"audio_filepath": "u2.wav", "pred_text": "", "text": "y"}\n', "table"),
     ],
 )  # fmt: skip
-def test_formats_are_told_by_name_and_content(tmp_path, name, content, format):
+def test_formats_are_detected_by_name_and_content(tmp_path, name, content, format):
     path = written(tmp_path, name, content)
     found = read_texts(path, "hypothesis")
     assert {text.id: text.text for text in found.texts} == BOTH
@@ -50,12 +50,12 @@ def test_formats_are_told_by_name_and_content(tmp_path, name, content, format):
     assert str(path) in str(found)
 
 
-def test_a_line_is_an_utterance_where_nothing_else_fits(tmp_path):
+def test_otherwise_each_line_is_an_utterance(tmp_path):
     found = read(tmp_path, "h.txt", "one two\r\n\r\na\tb\u2028c\n")
     assert found == {"1": "one two", "2": "", "3": "a\tb\u2028c"}
 
 
-def test_a_table_tells_what_it_knows_of_an_utterance(tmp_path):
+def test_a_table_gives_the_columns_of_an_utterance(tmp_path):
     row = {"audio": "a.wav", "text": "one", "speaker": 7, "age": 31, "duration": 2.5}
     found = read_texts(written(tmp_path, "r.jsonl", json.dumps(row)), "reference").texts[0]
     assert found.speaker == "7"
@@ -97,7 +97,7 @@ def test_an_stm_is_a_text_for_each_segment(tmp_path, name):
 
 
 def test_words_of_a_ctm_fall_into_the_segments_as_in_sclite(tmp_path):
-    """To the first segment that ends after a word's middle; the last takes all that follows."""
+    """A word belongs to the first segment that ends after its middle, or else to the last one."""
     rows = [
         "f A 0.0 0.5 one",
         "f A 1.8 0.3 two",  # middle 1.95: in the first segment, though it ends after it
@@ -161,13 +161,13 @@ def test_what_asr_transcribe_writes_is_read(tmp_path):
         ("h.jsonl", "one\n", r"h\.jsonl:1: not valid JSON"),
     ],
 )
-def test_what_does_not_fit_its_format_is_named(tmp_path, name, content, complaint):
+def test_malformed_lines_are_named(tmp_path, name, content, complaint):
     with pytest.raises(UserError, match=complaint):
         read_texts(written(tmp_path, name, content), "hypothesis")
 
 
 @pytest.mark.parametrize("name", ["none.txt", "none.jsonl", "none.ctm"])
-def test_a_file_that_is_not_there_is_named(tmp_path, name):
+def test_a_missing_file_is_named(tmp_path, name):
     with pytest.raises(UserError, match=rf"{name}: no such file"):
         read_texts(tmp_path / name, "reference")
 
@@ -182,7 +182,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 
 
 def paired(folder, reference, hypothesis, config=NORMALIZATIONS["basic"]):
-    """Two files, each as (name, content)."""
+    """Pair two files, each given as (name, content)."""
     files = [written(folder, *file) for file in (reference, hypothesis)]
     return pair_files(*files, config)
 
@@ -261,7 +261,7 @@ def test_hypotheses_without_a_reference_are_named(tmp_path):
     assert found.issues[0].is_error
 
 
-def test_the_first_counts_of_what_stands_twice(tmp_path):
+def test_the_first_of_duplicate_ids_is_scored(tmp_path):
     found = paired(
         tmp_path,
         ("r.txt", "u1\tone\nu2\ttwo\nu1\tthree\n"),
@@ -282,7 +282,7 @@ def test_files_with_nothing_in_common_are_an_error(tmp_path):
         paired(tmp_path, ("r.txt", "u1\tone\n"), ("h.txt", "v1\tone\nv2\ttwo\nv3\t\n"))
 
 
-def test_empty_texts_are_told_after_normalization():
+def test_texts_that_are_empty_after_normalization_are_reported():
     made = [Pair("a", "", "x"), Pair("b", "x", ""), Pair("c", "x", "x")]
     assert [(f.description, f.ids, f.is_error) for f in empty_texts(made)] == [
         ("references are empty", ("a",), False),

@@ -1,4 +1,4 @@
-"""Commands in wav.scp: which are understood, and what they read. None is ever run."""
+"""Commands in wav.scp are parsed but never run: supported ones, and their input."""
 
 import pytest
 from hypothesis import given

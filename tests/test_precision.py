@@ -1,4 +1,4 @@
-"""Mixed precision: bf16 and fp16 compute what they say; fp16's scaler is saved and restored."""
+"""Mixed precision: bf16 and fp16 are used; the scaler of fp16 is saved and restored."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ QUIET = Console(quiet=True)
 
 @pytest.fixture(autouse=True)
 def other_precisions_in_one_process():
-    """Accelerate keeps the precision of the first training of a process."""
+    """Reset accelerate, which keeps the precision of the first training of a process."""
     yield
     AcceleratorState._reset_state()
     PartialState._reset_state()
@@ -37,7 +37,7 @@ def rows(tmp_path_factory):
 
 
 class ScaledAccelerator(Accelerator):
-    """A loss scaler on the CPU, in the places where fp16 on a GPU has one.
+    """A loss scaler on the CPU, used as that of fp16 on a GPU.
 
     dtype: what the model computes in; accelerate itself has fp16 on accelerators only.
     """
@@ -68,7 +68,7 @@ def weights(model):
 
 
 def test_bf16_computes_in_bf16_and_stays_close_to_float32(rows, tmp_path):
-    """The head's output tells in what it was computed; weights and emissions are float32."""
+    """The dtype of the head's output is bf16; weights and emissions are float32."""
     losses, seen = {}, []
     for precision in ("no", "bf16"):
         model, usable = small_model(rows[0], precision=precision)
@@ -117,7 +117,7 @@ def test_fp16_on_a_cpu_is_refused_in_one_line(rows):
 
 
 def test_fp16_computes_in_fp16_with_a_scaler_and_stays_close_to_float32(rows, tmp_path, scaled):
-    """On the CPU, which can compute in fp16 though nobody would want to wait for it."""
+    """On the CPU, which computes in fp16, but slowly."""
     losses, computed = [], []
     for dtype in (torch.float32, torch.float16):
         scaled(2.0**8, dtype)
@@ -142,7 +142,7 @@ def test_fp16_trains_on_a_gpu(rows, tmp_path):
 
 
 def test_a_scaled_loss_gives_the_weights_of_an_unscaled_one(rows, tmp_path, scaled):
-    """Scaling by a power of two is exact, so that gradients that were not unscaled would show."""
+    """Scaling by a power of two is exact, so missing unscaling would change the weights."""
     plain, usable = small_model(rows[0])
     train(plain, usable, rows[1], tmp_path / "plain", QUIET)
     scaled(2.0**8)
@@ -152,7 +152,7 @@ def test_a_scaled_loss_gives_the_weights_of_an_unscaled_one(rows, tmp_path, scal
 
 
 def test_the_scaler_is_saved_and_restored(rows, tmp_path, scaled):
-    """Killed after the first epoch and resumed: the scaler goes on as if nothing had happened."""
+    """A run that is killed after the first epoch and resumed continues with the same scaler."""
     scaled(2.0**8)
     found = []
     for folder, epochs in (("straight", (4,)), ("resumed", (1, 4))):
@@ -167,7 +167,7 @@ def test_the_scaler_is_saved_and_restored(rows, tmp_path, scaled):
 
 
 def overflow(objective, steps, loss_too):
-    """Make the gradient of the first `steps` passes infinite, and the loss if asked for."""
+    """Make the gradient of the first `steps` passes infinite, and optionally the loss."""
     calls, forward = [], objective.forward
 
     def overflowing(batch):

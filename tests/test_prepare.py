@@ -1,4 +1,4 @@
-"""A corpus -> manifests: what is measured and left out, and sets that share nothing."""
+"""Preparation of manifests: measured durations, left-out utterances, and disjoint sets."""
 
 import json
 from collections import Counter
@@ -127,7 +127,7 @@ def test_nothing_is_written_where_nothing_can_be_used(tmp_path):
         (2.5, 1.0, "the segment starts after the end of the recording"),
     ],
 )
-def test_stretches_are_held_against_the_recording(tmp_path, start_s, duration_s, expected):
+def test_segments_are_checked_against_the_recording(tmp_path, start_s, duration_s, expected):
     record(tmp_path / "a.wav", 2)
     rows = [{"audio": "a.wav", "id": "x", "text": "x", "start_s": start_s}]
     rows[0] |= {} if duration_s is None else {"duration_s": duration_s}
@@ -141,7 +141,7 @@ def test_stretches_are_held_against_the_recording(tmp_path, start_s, duration_s,
         assert found["x"].duration_s == pytest.approx(expected)
 
 
-def test_durations_that_are_believed_open_no_file(tmp_path):
+def test_trusted_durations_open_no_file(tmp_path):
     write(tmp_path / "a.wav", "not audio at all")
     row = {"audio": "a.wav", "text": "x", "duration_s": 1.5}
     write(tmp_path / "m.jsonl", json.dumps(row))
@@ -370,7 +370,7 @@ def test_few_speakers_are_split_by_text():
     ("dev", "test", "message"),
     [(-0.1, 0.1, "dev -0.1"), (1.5, 0.1, "dev 1.5"), (0.5, 0.5, "leave nothing for training")],
 )
-def test_amounts_that_cannot_be(dev, test, message):
+def test_invalid_amounts_are_errors(dev, test, message):
     with pytest.raises(UserError, match=message):
         SplitSettings(dev, test)
 

@@ -1,4 +1,4 @@
-"""The snippets of docs/python.md are run in their order, in one session."""
+"""The snippets of docs/python.md run in order, in one session."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ DEVICE = '"epochs": 1, "device": "cpu", "workers": 0'
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The files that the page takes for granted; the model is untrained."""
+    """The files that the page presupposes; the model is untrained."""
     monkeypatch.chdir(tmp_path)
     values = {"name": "page", "model": {"preset": "tiny", "layers": 1, "hidden": 16, "channels": 4}}
     with torch.random.fork_rng():

@@ -1,4 +1,4 @@
-"""int8 weights: about the same emissions, and still no neighbor in a transcript."""
+"""int8 weights: similar emissions, which do not depend on the batch."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_the_threads_of_others_stay_as_they_are(quantized, recordings):
     assert torch.get_num_threads() == before
 
 
-def test_what_it_cannot_do_is_said(model_file):
+def test_unsupported_uses_are_errors(model_file):
     model = load_model(model_file)
     with pytest.raises(
         UserError, match="int8 weights run on a CPU, not on cuda: choose the device cpu"

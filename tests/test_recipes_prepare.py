@@ -1,4 +1,4 @@
-"""What the recipes' prepare.py and the downloads below them promise."""
+"""The prepare.py scripts of the recipes, and downloads."""
 
 import contextlib
 import hashlib
@@ -61,7 +61,7 @@ def tree(folder: Path) -> dict[str, str]:
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Serves BODY; `breaks` says after how many bytes each of the first requests is cut off."""
+    """Serves BODY; `breaks` has the number of bytes after which each of the first requests ends."""
 
     breaks: tuple[int, ...] = ()
     honours_range = True
@@ -116,13 +116,13 @@ def test_download_is_checked_and_not_repeated(serve, tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["corpus.tar"]
 
 
-def test_a_broken_download_goes_on_where_it_stopped(serve, tmp_path):
+def test_an_interrupted_download_resumes(serve, tmp_path):
     server, url = serve(breaks=(1_000_000, 500_000))
     assert download(url, tmp_path / "corpus.tar", SHA256).read_bytes() == BODY
     assert server.asked == [None, "bytes=1000000-", "bytes=1500000-"]
 
 
-def test_a_broken_download_goes_on_in_the_next_run(serve, tmp_path):
+def test_an_interrupted_download_resumes_in_the_next_run(serve, tmp_path):
     path = tmp_path / "corpus.tar"
     _, url = serve(breaks=(700_000, 0, 0, 0))
     with pytest.raises(DownloadError, match="700000 bytes are kept; run again"):
@@ -133,7 +133,7 @@ def test_a_broken_download_goes_on_in_the_next_run(serve, tmp_path):
     assert server.asked == ["bytes=700000-"]
 
 
-def test_a_server_that_cannot_resume_is_asked_for_all(serve, tmp_path):
+def test_without_range_support_the_whole_file_is_requested(serve, tmp_path):
     (tmp_path / "corpus.tar.part").write_bytes(b"an older beginning")
     _, url = serve(honours_range=False)
     assert download(url, tmp_path / "corpus.tar", SHA256).read_bytes() == BODY
@@ -171,7 +171,7 @@ def test_another_file_of_that_name_is_not_overwritten(serve, tmp_path):
     assert (tmp_path / "corpus.tar").read_text() == "mine"
 
 
-def test_a_missing_page_is_asked_for_once(serve, tmp_path):
+def test_a_missing_page_is_requested_once(serve, tmp_path):
     server, url = serve()
     with pytest.raises(DownloadError, match="the server responds 404"):
         download(url + "s", tmp_path / "corpus.tar", SHA256)
@@ -239,7 +239,7 @@ def test_a_malicious_member_leaves_nothing_behind(tmp_path, bad, said):
 
 @pytest.mark.parametrize("at", [0.5, 0.999])
 def test_a_damaged_archive_leaves_nothing_behind(tmp_path, at):
-    """A changed byte of what is stored uncompressed is told by gzip's checksum alone."""
+    """A changed byte in an uncompressed block is detected only by gzip's checksum."""
     archive = tmp_path / "a.tar.gz"
     with tarfile.open(archive, "w:gz") as file:
         info = member("noise")
@@ -266,7 +266,7 @@ def test_a_truncated_archive_leaves_nothing_behind(tmp_path):
 
 @pytest.fixture
 def recordings(tmp_path, monkeypatch) -> Path:
-    """Sixty files with the names of the corpus, a beep in each."""
+    """Sixty files with the names of the corpus; each is a beep."""
     folder = tmp_path / "copy"
     folder.mkdir()
     beep = np.sin(np.arange(4000)).astype(np.float32) / 2
@@ -438,7 +438,7 @@ def test_digits_bytes_do_not_depend_on_the_processes(digits, tmp_path):
     assert tree(tmp_path / "two") == tree(digits)
 
 
-def test_digits_mends_what_is_damaged_and_keeps_the_rest(digits, tmp_path):
+def test_digits_replaces_damaged_voices_only(digits, tmp_path):
     out = tmp_path / "copy"
     shutil.copytree(digits, out)
     (out / "audio/train-0000/train-0000-000.wav").write_bytes(b"damaged")

@@ -1,4 +1,4 @@
-"""The report: the figures are the score's, it needs nothing else, nothing in it is run."""
+"""The report has the figures of the score, needs no other file, and runs no foreign code."""
 
 import base64
 import io
@@ -105,7 +105,7 @@ def test_files_that_are_not_inside_are_linked(tmp_path, recordings, monkeypatch)
     assert row["source_start_s"] == 0.0 and row["steps"] == [["one", "two", 0.3, 0.5, 0.9]]
 
 
-def test_audio_that_is_gone_leaves_the_texts(tmp_path):
+def test_missing_audio_leaves_the_texts(tmp_path):
     pairs = [Pair("a", "one", "")]
     gone = {"a": Utterance("a", str(tmp_path / "gone.wav"))}
     page = write_report(tmp_path, "t", pairs, score(pairs).to_dict(), gone)
@@ -143,7 +143,7 @@ def test_a_folder_keeps_times_and_confidences(scored):
 
 @pytest.mark.parametrize("to", ["out", "elsewhere/again"])
 def test_a_folder_finds_the_recordings_again(scored, to):
-    """Also once the page has been written over, and from another folder."""
+    """This also works after the page was overwritten, and from another folder."""
     before = rows_and_sound(scored)
     score_command(scored, output=scored.parent / to)
     score_command(scored.parent / to, output=scored.parent / to)
@@ -158,7 +158,7 @@ def test_recordings_are_linked_from_where_the_later_report_is(scored, recordings
     assert found == {path.resolve() for path in recordings.glob("*.wav")}
 
 
-def test_recordings_that_are_gone_are_counted_and_named(scored, tmp_path):
+def test_missing_recordings_are_counted_and_named(scored, tmp_path):
     lines = [json.loads(line) for line in (scored / "hypotheses.jsonl").read_text().splitlines()]
     lines[1]["audio"] += ".gone"
     del lines[3]["audio"]  # as folders were before recordings were kept in them

@@ -39,7 +39,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def page(browser, tmp_path):
-    """120 utterances of three words; the one with most errors has a recording."""
+    """A report of 120 utterances of three words; the one with the most errors has audio."""
     t = np.arange(16000 * 3) / 16000
     soundfile.write(tmp_path / "tone.wav", 0.1 * np.sin(2000 * t), 16000)
     pairs = [Pair(f"u{i:03d}", "one two three", "one two tree", f"s{i % 3}") for i in range(118)]
@@ -144,7 +144,7 @@ def test_a_group_lists_its_utterances(page):
     assert page.find_element("id", "count").text == "1 to 50 of 120 utterances"
 
 
-def test_what_was_found_is_said(page):
+def test_the_number_of_found_rows_is_announced(page):
     (note,) = page.find_elements("css selector", "#notes .fault")
     assert note.text == f"Attention: 1 hypotheses are {EVIL}: {EVIL}"
     assert not page.find_elements("css selector", "img") and page.title == "Report"
@@ -186,7 +186,7 @@ def test_rows_are_walked_sorted_and_turned_by_keys(page):
     assert focused(page) == rows(page)[0] == "u067"
 
 
-def test_what_has_focus_is_seen_and_the_first_link_skips(page):
+def test_focus_is_visible_and_the_first_link_skips(page):
     press(page, "TAB")
     link = page.switch_to.active_element
     assert link.text == "Skip to the utterances" and link.rect["x"] >= 0

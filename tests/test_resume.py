@@ -1,4 +1,4 @@
-"""Killed and resumed = never killed, bit for bit; checkpoints that are damaged; what is kept."""
+"""A killed and resumed run equals a straight run bit for bit; damaged and old checkpoints."""
 
 import os
 import signal
@@ -43,7 +43,7 @@ def straight(corpus):
 
 
 def train_until(corpus, runs, step, how):
-    """Train, and send the signal `how` once `step` steps are in a checkpoint."""
+    """Train, and send the signal `how` when a checkpoint has `step` steps."""
     arguments = command("train", corpus, *SETTINGS, "-o", runs)
     folder = runs / "tones/checkpoints"
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -57,7 +57,7 @@ def train_until(corpus, runs, step, how):
 
 
 def decided_rows(run):
-    """What a run logged, without the columns that a clock decides."""
+    """The rows of a run without the columns that depend on the clock."""
     rows = read_metrics(run / "metrics.jsonl")
     clock = {"train/audio_s_per_s", "train/data_wait_share"}
     return [{k: v for k, v in row.items() if k not in clock} for row in rows]
@@ -100,7 +100,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(corpus, straig
     assert torch.equal(weights(runs / "tones"), weights(straight))
 
 
-def test_no_whole_checkpoint_is_an_error_and_no_silent_start_from_nothing(tmp_path):
+def test_only_damaged_checkpoints_are_an_error(tmp_path):
     for step in (3, 5):
         checkpoint_file(tmp_path, step).write_bytes(b"cut off")
     with pytest.raises(UserError, match="every checkpoint is damaged; delete the folder"):
@@ -125,8 +125,8 @@ def test_as_many_checkpoints_are_kept_as_asked_for(straight):
     assert len(list((straight / "checkpoints").glob("best-*.safetensors"))) == 2
 
 
-def test_the_scaler_of_half_precision_comes_back(tmp_path):
-    """What `train` stores of it is JSON, exact."""
+def test_the_fp16_scaler_is_restored(tmp_path):
+    """The state that `train` stores is exact in JSON."""
     scaler = torch.amp.GradScaler("cpu", init_scale=1234.5)
     checkpoint.save_checkpoint(tmp_path / "c", {}, None, {"scaler": scaler.state_dict()})
     again = torch.amp.GradScaler("cpu")

@@ -103,7 +103,7 @@ def test_rows_that_cannot_be_used_are_named(corpus, rows, caplog):
         train_rows(configured(corpus), broken, dev)
 
 
-def test_lists_that_no_manifest_could_hold_are_refused(corpus, rows):
+def test_rows_that_are_invalid_in_a_manifest_are_refused(corpus, rows):
     train, dev = rows
     with pytest.raises(UserError, match="train: id 'train-0' is used twice"):
         train_rows(configured(corpus), [*train, train[0]], dev)

@@ -1,4 +1,4 @@
-"""Stages of a recipe: run, skipped, run again, and why; what prepare.py's exit status becomes."""
+"""The stages of a recipe: run, skipped or run again, with reasons; failures of prepare.py."""
 
 import textwrap
 
@@ -64,7 +64,7 @@ def test_a_failure_to_prepare_is_passed_on(recipe, status, error):
     assert "skipped" not in prepare(recipe)  # and the next try is a real one
 
 
-def test_without_prepare_the_manifests_must_be_there(recipe, tmp_path):
+def test_without_prepare_the_manifests_must_exist(recipe, tmp_path):
     (tmp_path / "prepare.py").unlink()
     with pytest.raises(UserError, match=r"train\.jsonl: no such manifest"):
         prepare(recipe)
@@ -103,7 +103,7 @@ def test_what_is_no_recipe(tmp_path, missing):
         load_recipe(tmp_path / missing)
 
 
-def test_a_run_may_be_shown_otherwise_when_it_resumes_but_not_trained_otherwise(recipe):
+def test_a_resumed_run_may_change_logging_settings_only(recipe):
     def train(*overrides):
         run, _ = recipe(*overrides)
         run.prepare()

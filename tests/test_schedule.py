@@ -1,4 +1,4 @@
-"""The learning rate over a run, and what validations make of it."""
+"""The learning rate over a run, and the effects of validations."""
 
 import itertools
 
@@ -34,7 +34,7 @@ def test_the_annealed_rate_falls_from_epoch_to_epoch():
     assert found == [1.0] * 10 + [0.8] * 10 + [pytest.approx(0.64)] * 10
 
 
-def test_plateau_halves_the_rate_when_nothing_is_gained():
+def test_plateau_halves_the_rate_without_improvement():
     c = TrainConfig(schedule="plateau", patience=2)
     state = TrainingState()
     for wer in (0.5, 0.4, 0.4, 0.41, 0.39):
@@ -42,7 +42,7 @@ def test_plateau_halves_the_rate_when_nothing_is_gained():
     assert state.rate_scale == 0.5 and state.best == (0.39, 0.39)
 
 
-def test_a_run_that_gains_nothing_stops():
+def test_early_stopping_without_improvement():
     c = TrainConfig(early_stopping=3)
     state = TrainingState()
     stopped = []

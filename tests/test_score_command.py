@@ -1,4 +1,4 @@
-"""`asr score`: what it prints, what it writes, and its exit status."""
+"""`asr score`: its output, the files it writes, and its exit status."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ from asr.scoring.normalization import WhisperEnglish
 
 
 def run(*arguments):
-    """Exit status, stdout, lines of stderr."""
+    """Run a command; returns exit status, stdout and the lines of stderr."""
     done = CliRunner().invoke(app, ["score", *map(str, arguments)])
     if isinstance(done.exception, UserError):
         raise done.exception

@@ -38,7 +38,7 @@ RATE_HZ = 16000
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
-    """Utterances of every kind: whole files of three formats, stretches, stereo, other columns."""
+    """Utterances of all kinds: whole files of three formats, segments, stereo, other columns."""
     folder = tmp_path_factory.mktemp("mixed")
     long = folder / "long.wav"
     soundfile.write(long, noise(6.0), RATE_HZ)
@@ -98,7 +98,7 @@ def test_utterances_are_shuffled_before_they_are_packed(mixed, packed):
     assert [u.id for u in Shards(packed)] != [u.id for u in mixed]
 
 
-def test_packing_goes_on_where_it_was_cut_off(mixed, packed, tmp_path):
+def test_interrupted_packing_resumes(mixed, packed, tmp_path):
     count = itertools.count()
 
     def stop():
@@ -174,7 +174,7 @@ def test_we_read_the_shards_of_webdataset(tmp_path):
 
 
 def simulated(folder, counts, seed=0):
-    """Shards without audio: what a plan sees of them."""
+    """Shards without audio, which suffice for planning batches."""
     folder.mkdir(parents=True)
     draw, shards = np.random.default_rng(seed), []
     for number, count in enumerate(counts):
@@ -232,7 +232,7 @@ def test_a_window_of_all_shards_is_the_plan_of_the_manifest(tmp_path):
     assert ShardBatchSampler(shards, 2, 40.0, 3).batches(0) != manifests.batches(0)
 
 
-def test_other_shards_are_together_in_each_epoch(tmp_path):
+def test_each_epoch_mixes_other_shards(tmp_path):
     plan = ShardBatchSampler(simulated(tmp_path / "s", [10] * 9), 3, 40.0, seed=0)
     windows = [
         [frozenset((indices // 10).tolist()) for indices, _ in plan.windows(e)] for e in (0, 1)
@@ -260,7 +260,7 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path):
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """Tones in shards, one of which cannot be aligned; and the same, in the same order, not."""
+    """Tones in shards, one of which cannot be aligned, and a manifest of the same in order."""
     folder = tmp_path_factory.mktemp("tones")
     make_recipe(folder)
     rows = manifest.read(folder / "train.jsonl")
@@ -337,7 +337,7 @@ def test_units_are_learned_from_a_draw_of_very_many_texts(monkeypatch):
 
 @pytest.fixture
 def copy(packed, tmp_path):
-    """Shards to be damaged: only the tars, as they come from elsewhere."""
+    """A copy of only the tars of a folder of shards, to be damaged."""
     for path in packed.glob("*.tar"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     return tmp_path
@@ -366,7 +366,7 @@ def test_a_tar_cut_off_between_two_members_is_not_taken_for_a_shorter_one(copy):
     assert f"{path}: damaged or cut off at byte {third}" in refused(copy)
 
 
-def test_a_header_that_is_none_is_not_the_end(copy):
+def test_an_invalid_header_is_not_the_end(copy):
     path = copy / "00001.tar"
     with tarfile.open(path) as tar:
         third = tar.getmembers()[2].offset
@@ -398,7 +398,7 @@ def add(path, name, data=b"", **attributes):
         ([("x.wav", b""), ("x.json", b'{"text": "\\ud800"}')], "sample 'x': not Unicode"),
     ],
 )
-def test_samples_that_are_none(copy, members, message):
+def test_invalid_samples_are_refused(copy, members, message):
     for name, data in members:
         add(copy / "00001.tar", name, data)
     assert re.search(rf"00001\.tar.*{message}", refused(copy))
@@ -410,7 +410,7 @@ def test_links_and_devices_are_refused(copy, kind):
     assert re.search(r"00001\.tar: 'x\.wav' at byte \d+ is not a plain file", refused(copy))
 
 
-def test_names_that_lead_elsewhere_are_only_names(tmp_path, mixed):
+def test_names_with_other_folders_are_only_names(tmp_path, mixed):
     data = open(mixed[4].audio, "rb").read()
     add(tmp_path / "0.tar", "../../up.wav", data)
     (u,) = Shards(tmp_path)

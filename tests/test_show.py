@@ -1,4 +1,4 @@
-"""Pictures of a recording: that they show what they say, in seconds and hertz; and their errors."""
+"""Pictures of a recording: their content in seconds and hertz, and error messages."""
 
 import io
 import math
@@ -78,7 +78,7 @@ def test_a_waveform_shows_every_sample_at_its_second(tones, excerpt):
     assert (dots.get_xdata() >= left).all() and (dots.get_xdata() < right).all()
 
 
-def test_a_stretch_keeps_the_seconds_of_the_file(tones):
+def test_an_excerpt_keeps_the_seconds_of_the_file(tones):
     later = read(tones, start_s=0.4, duration_s=0.3)
     samples, _ = soundfile.read(tones, dtype="float32")
     np.testing.assert_array_equal(later.samples, samples[6400:11200])
@@ -201,7 +201,7 @@ def test_feature_maps_are_what_the_convolutions_give(speech, recognizer):
         assert one.get_xlim() == pytest.approx((0.0, speech.end_s))
 
 
-def test_the_other_design_shows_what_its_recurrences_get(speech, tiny_config):
+def test_deepspeech2_shows_the_inputs_of_its_recurrences(speech, tiny_config):
     values = tiny_config.model_dump(mode="json") | {
         "model": {"preset": "deepspeech2", "layers": 1, "hidden": 8, "channels": 4}
     }
@@ -269,7 +269,7 @@ def test_the_probability_of_the_text_is_the_sum_over_its_paths(recognizer):
 
 
 @pytest.mark.parametrize("name", OF_SOUND + OF_MODEL)
-def test_a_moment_is_enough(name, recognizer):
+def test_a_very_short_recording_is_drawn(name, recognizer):
     moment = noise(0.02)
     excerpt = Excerpt("moment", moment, 0.0, recognizer.config.features)
     assert draw(name, excerpt, recognizer).caption

@@ -1,4 +1,4 @@
-"""The pages as a site: it builds without a warning, no link is broken, and nothing is fetched."""
+"""The site builds without a warning, has no broken link, and loads nothing from other hosts."""
 
 import os
 import re
@@ -23,7 +23,7 @@ FETCHED = {"img": "src", "script": "src", "iframe": "src", "link": "href"}
 
 
 class Page(HTMLParser):
-    """The links, the anchors and the fetched files of a page."""
+    """The links, the anchors and the loaded files of a page."""
 
     def __init__(self, path: Path):
         super().__init__()
@@ -43,7 +43,7 @@ class Page(HTMLParser):
 
 
 def broken(pages: dict[Path, Page], folder: Path) -> list[str]:
-    """The links and files of the pages that lead nowhere, and the files of other hosts."""
+    """The broken links of the pages, and the files that they load from other hosts."""
     found = []
     for path, page in pages.items():
         for link in [*page.links, *page.fetched]:

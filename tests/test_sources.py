@@ -26,7 +26,7 @@ def recognizer(model_file) -> asr.Recognizer:
 
 
 def same_text_times_and_confidences(recognizer, path, samples, rate_hz) -> asr.Transcript:
-    """Transcribe a file and what it holds in every other form; all must be equal."""
+    """Transcribe a file and its content in every other form; all transcripts must be equal."""
     expected = recognizer.transcribe(path)
     with open(path, "rb") as file:
         sources = [
@@ -139,7 +139,7 @@ def test_an_array_without_a_rate_is_at_the_rate_of_the_model_and_says_so_once(
 
 
 def test_another_rate_is_resampled(recognizer, recordings):
-    """Samples at 48 kHz that a 16 kHz model would otherwise hear three times as slow."""
+    """Samples at 48 kHz, which a 16 kHz model would otherwise process at a third of the speed."""
     samples, _ = soundfile.read(recordings / "r4.wav", dtype="float32")
     found = recognizer.transcribe(audio.resample(samples, RATE_HZ, 48000), 48000)
     assert found.duration_s == pytest.approx(len(samples) / RATE_HZ)

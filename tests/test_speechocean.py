@@ -32,7 +32,7 @@ TEXTS = {"train": ("WE CALL IT BEAR", "DON'T GO"), "test": ("We call it bear.", 
 
 
 def write_original(folder: Path) -> Path:
-    """A small corpus in the folders of the published one."""
+    """Write a small corpus in the layout of the published one."""
     for split, speakers in SPEAKERS.items():
         tables = {name: [] for name in ("wav.scp", "text", "utt2spk", "spk2age", "spk2gender")}
         for speaker, (age, gender) in speakers.items():
@@ -54,7 +54,7 @@ def write_original(folder: Path) -> Path:
 
 
 def write_tables(folder: Path) -> Path:
-    """The same corpus as FLAC, listed in two tables; one row more is in neither split."""
+    """Write the same corpus as FLAC with two tables; an additional row is in neither split."""
     (folder / "audio").mkdir(parents=True)
     rows = ["id\taudio\tduration_s\tspeaker\ttext"]
     splits = ["id\tsplit\tspeaker\tage\tgender"]

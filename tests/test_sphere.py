@@ -1,4 +1,4 @@
-"""NIST SPHERE files: every coding against libsndfile and FFmpeg, and every kind of damage."""
+"""NIST SPHERE files: all codings, compared with libsndfile and FFmpeg, and all kinds of damage."""
 
 import io
 
@@ -16,7 +16,7 @@ from asr.errors import UserError
 
 
 def walk(count, channels=1, seed=0, scale=100):
-    """(channels, count) integers: a random walk with a stretch of silence, as in speech."""
+    """A random walk with a pause, as in speech: integers (channels, count)."""
     draw = np.random.default_rng(seed)
     x = np.cumsum(draw.standard_normal((channels, count)), axis=1) * scale + 500
     x[:, count // 3 : count // 2] = 0
@@ -113,7 +113,7 @@ def test_damage_is_an_error_or_other_samples_never_a_crash(data):
 
 
 @given(st.binary(max_size=200))
-def test_noise_is_no_shorten(data):
+def test_noise_is_not_a_shorten_stream(data):
     try:
         found = decode(b"ajkg" + data, 1, 1000)
     except ShortenError:
@@ -185,7 +185,7 @@ def test_shortened_files(tmp_path, channels):
 
 
 def test_a_wav_by_name_that_is_sphere(tmp_path):
-    """TIMIT's .WAV files."""
+    """TIMIT's .WAV files are SPHERE files."""
     path = tmp_path / "SA1.WAV"
     path.write_bytes(shortened(walk(4000)))
     assert len(audio.read(path, 16000)) == 4000

@@ -1,4 +1,4 @@
-"""Steps: the device is read once; bad steps change nothing and leave their batches to listen to."""
+"""Training steps: one transfer from the device; bad steps change no weight, and are saved."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def rows(tmp_path_factory):
 
 
 class Reads(TorchDispatchMode):
-    """Counts how often Python reads the value of a float tensor, for which a GPU is waited for."""
+    """Counts reads of float tensors from Python, each of which would wait for a GPU."""
 
     count = 0
 
@@ -52,7 +52,7 @@ def test_no_loss_is_read_while_gradients_accumulate(rows, tmp_path):
 
 
 def test_a_bad_step_changes_no_weight_and_leaves_what_the_model_received(rows, tmp_path):
-    """Four parts of one or two utterances: a part without any is a stand-in, and left out."""
+    """There are four parts of one or two utterances; a placeholder part is not saved."""
     model, usable = small_model(rows, accumulate=4, batch_s=4)
     run = start_or_resume(model, usable, tmp_path, QUIET)
     received = []

@@ -1,4 +1,4 @@
-"""Text goes to tokens and back, in any script; what cannot be spelt is named."""
+"""Texts in any script round-trip through tokens; characters that cannot be spelled are named."""
 
 import logging
 
@@ -24,7 +24,7 @@ KINDS = ["characters", "bpe", "unigram"]
 
 
 def learn(text: str, kind: str, extra: int = 10):
-    """Units for the text's characters, and `extra` more; each word alone and the whole."""
+    """A tokenizer with `extra` more units than the text has characters."""
     return tokenizer.train([text, *text.split()], kind, len(set(text)) + 2 + extra)
 
 
@@ -85,7 +85,7 @@ def test_subwords_round_trip_whatever_the_size(kind, texts):
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
-def test_a_vocabulary_larger_than_the_text_is_lowered_and_said(kind, caplog):
+def test_too_large_a_vocabulary_is_lowered_with_a_warning(kind, caplog):
     with caplog.at_level(logging.WARNING, logger="asr"):
         learned = tokenizer.train(["one two three one two"], kind, 500)
     (record,) = caplog.records
@@ -126,7 +126,7 @@ def test_the_word_mark_itself_is_no_character_of_a_text(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_any_gap_is_one_gap(kind):
+def test_any_white_space_is_one_space(kind):
     learned = learn("one two three", kind, 0)
     assert learned.encode("  one \t two\n") == learned.encode("one two")
     assert learned.encode("") == []

@@ -1,7 +1,7 @@
 """The programs in tools/ that the pages name run, each at a small scale.
 
-Their figures are not looked at, since a small scale has none; that a program ends with status 0 and
-prints its table shows that it still fits the code that it measures.
+Their figures are not checked, because they mean nothing at a small scale. A program that ends with
+status 0 and prints its table still works with the code that it measures.
 """
 
 import os
@@ -63,7 +63,7 @@ def test_each_program_that_the_pages_name_is_here_and_is_run_by_a_test():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, model_file):
-    """A small model, a manifest, a text, a corpus like FSDD and a recipe with its variants."""
+    """A folder with a small model, a manifest, a text, a corpus like FSDD, and an ablation file."""
     folder = tmp_path_factory.mktemp("tools")
     shutil.copy(model_file, folder / "tiny.asr")
     rows, digits = [], ["id\taudio\ttext\tspeaker"]

@@ -1,4 +1,4 @@
-"""Training: it learns, resumes bit for bit, prints the WER of `asr score`, says what is wrong."""
+"""Training: it learns, resumes bit for bit, prints the WER of `asr score`, and reports problems."""
 
 import json
 
@@ -36,7 +36,7 @@ def test_it_learns(finished):
 
 
 def test_validation_prints_what_score_prints(finished, corpus):
-    """Contract 2, to the last digit: the best dev WER of the run and `asr score` on dev."""
+    """Contract 2: the best dev WER of the run equals that of `asr score` to the last digit."""
     run, output = finished
     (best,) = (run / "checkpoints").glob("best-*.safetensors")
     state = TrainingState(**load_checkpoint(best, {}))
@@ -47,7 +47,7 @@ def test_validation_prints_what_score_prints(finished, corpus):
     assert f"WER {state.best[0]:.2%}" in scored
 
 
-def test_transcripts_do_not_depend_on_their_company(finished, corpus):
+def test_transcripts_do_not_depend_on_their_batch(finished, corpus):
     recognizer = Recognizer(load_model(finished[0] / "model.asr"), "cpu")
     utterances = manifest.read(corpus / "test.jsonl")
     together = [pair.hypothesis for pair in evaluate(recognizer, utterances).pairs]
@@ -55,7 +55,7 @@ def test_transcripts_do_not_depend_on_their_company(finished, corpus):
     assert together == alone and any(alone)
 
 
-def test_a_finished_run_is_skipped_and_says_why(finished, corpus):
+def test_a_finished_run_is_skipped_with_a_message(finished, corpus):
     output = asr("run", corpus, "-o", finished[0].parent)
     for stage in ("tokenizer", "train", "score test"):
         assert f"{stage}: skipped: done, nothing has changed" in output
@@ -105,8 +105,8 @@ def test_utterances_that_cannot_be_used_are_named_before_training(corpus, tmp_pa
     ]
 
 
-def test_damage_that_only_training_meets_is_one_line_and_status_2(corpus, tmp_path):
-    """Headers are all that is checked before, so that training starts at once."""
+def test_damage_found_in_training_is_one_line_and_status_2(corpus, tmp_path):
+    """Only headers are checked before training, so that it starts quickly."""
     utterances = manifest.read(corpus / "train.jsonl")[:20]
     samples = speak(["low"] * 4, np.random.default_rng(0))
     samples[5000] = np.nan
@@ -133,7 +133,7 @@ def test_a_loss_that_stays_infinite_ends_the_run(corpus, tmp_path):
     assert "Traceback" not in output
 
 
-def test_time_that_is_over_ends_the_run_with_a_validated_model(corpus, tmp_path):
+def test_max_minutes_ends_the_run_with_a_validated_model(corpus, tmp_path):
     settings = ("train.max_minutes=0.0001", "train.validate_every=5", "-o", tmp_path)
     output = asr("train", corpus, *settings)
     assert "training ends at step 1: train.max_minutes is over" in output
@@ -142,7 +142,7 @@ def test_time_that_is_over_ends_the_run_with_a_validated_model(corpus, tmp_path)
 
 
 def test_the_deepspeech2_design_trains_with_sgd_and_resumes(corpus, tmp_path):
-    """Straight through, and stopped after the first epoch: the same weights, momentum and all."""
+    """A run that is stopped after the first epoch and resumed equals a straight run."""
     changes = (
         "features.kind=spectrogram", "features.window_ms=20", "model.preset=deepspeech2",
         "model.layers=2", "model.channels=2", "train.batch_s=20", "train.epochs=2",

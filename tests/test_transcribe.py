@@ -1,4 +1,4 @@
-"""Many files at once: one bad file stops no other, and neighbors change nothing."""
+"""Many files at once: a bad file does not stop the others, and batches do not change results."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def listed(recordings) -> list[Utterance]:
 
 
 def test_the_model_writes_words_that_differ(recognizer, recordings):
-    """Or the tests below would hold for one that writes nothing."""
+    """Otherwise the tests below would pass for a model that outputs nothing."""
     texts = [recognizer.transcribe(path).text for path in recordings.glob("*.wav")]
     assert len(set(texts)) > 5
     assert sum(" " in text for text in texts) > 3
@@ -87,7 +87,7 @@ def test_more_files_than_a_window_stay_in_order(recognizer, recordings):
 
 
 def test_reading_runs_ahead_by_three_windows_at_most(recognizer, recordings):
-    """An archive of any size: what is asked for is drawn as it is needed."""
+    """Utterances are taken from the iterator as needed, so an archive may have any size."""
     drawn = 0
 
     def endless():
@@ -123,7 +123,7 @@ def test_word_times_are_seconds_of_the_file(recognizer, recordings, start_s, dur
     assert result.duration_s == pytest.approx(end_s - start_s, abs=2 / RATE_HZ)
 
 
-def test_words_of_a_stretch_are_moved_to_their_place(recognizer, recordings, tmp_path):
+def test_words_of_a_segment_have_the_times_of_the_file(recognizer, recordings, tmp_path):
     samples, _ = soundfile.read(recordings / "r4.wav", dtype="float32")
     soundfile.write(tmp_path / "cut.wav", samples[RATE_HZ:], RATE_HZ)
     alone = recognizer.transcribe(tmp_path / "cut.wav")
@@ -166,7 +166,7 @@ def test_sources_are_files_folders_and_manifests(tmp_path):
     assert found[-1].start_s == 2.0
 
 
-def test_names_that_are_alike_keep_their_paths(tmp_path, monkeypatch):
+def test_duplicate_names_keep_their_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = sources(["a/x.wav", "b/x.wav", "b/x.mp3", "b/y.wav"])
     paths = [str(tmp_path / name) for name in ("a/x.wav", "b/x.wav", "b/x.mp3")]

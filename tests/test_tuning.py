@@ -34,7 +34,7 @@ def model(model_file) -> Model:
 
 @pytest.fixture(scope="module")
 def dev(recordings, model) -> list[Utterance]:
-    """Recordings with texts that the model nearly writes: each lacks its first letter."""
+    """Recordings whose texts are the outputs of the model without their first letters."""
     recognizer = Recognizer(model, "cpu")
     found = []
     for path in sorted(recordings.glob("*.wav")):
@@ -71,7 +71,7 @@ def test_greedy_is_what_score_prints(model, dev, tuned):
     assert tuned.scores[0] == expected
 
 
-def test_what_is_chosen_is_what_the_model_file_then_does(tuned, with_lm, dev, tmp_path):
+def test_the_model_file_has_the_chosen_settings(tuned, with_lm, dev, tmp_path):
     assert tuned.chosen.decoder.beam > 1
     assert tuned.chosen.words.errors < tuned.trials[0].words.errors
     save_model(tmp_path / "tuned.asr", apply(with_lm, tuned, "dev.jsonl"))
@@ -80,7 +80,7 @@ def test_what_is_chosen_is_what_the_model_file_then_does(tuned, with_lm, dev, tm
     assert evaluate(recognizer, dev).score == tuned.scores[1]
 
 
-def test_nothing_tried_is_better_and_no_smaller_beam_as_good(tuned):
+def test_the_best_trial_with_the_smallest_beam_is_chosen(tuned):
     best = tuned.chosen
     assert best.words.errors == min(
         t.words.errors for t in tuned.trials if t.decoder.beam >= best.decoder.beam
@@ -115,7 +115,7 @@ def test_confidences_are_calibrated_on_the_dev_set(tuned, with_lm, made, dev):
 
 
 def hostile(model: Model, texts: list[str]) -> DevSet:
-    """A dev set on which greedy is right: certain emissions of the texts."""
+    """A dev set on which greedy decoding is correct, because its emissions are certain."""
     dev = DevSet.__new__(DevSet)
     pieces = model.tokenizer.pieces
     dev.frame_s, dev.text, dev.failures = FRAME_S, model.config.text, []
@@ -153,7 +153,7 @@ def test_several_texts_are_kept(with_lm, made):
 
 
 def test_ambiguous_emissions_are_settled_by_the_language_model(tiny_config, model):
-    """Two letters equally likely: only the model of words can tell, so its weight must rise."""
+    """Two letters are equally likely, so only a higher language-model weight avoids errors."""
     said = ["abc", "abd", "abe"] * 4
     dev = hostile(model, said)
     pieces = model.tokenizer.pieces
@@ -224,7 +224,7 @@ def test_command(files, tuned):
     assert again.exit_code == 0 and tuned.summary in again.output
 
 
-def test_audio_that_cannot_be_read_is_scored_as_empty_and_said(files, dev):
+def test_unreadable_audio_is_scored_as_empty_and_reported(files, dev):
     lost = Utterance("lost", str(files / "lost.wav"), text="one two")
     manifest.write(files / "dev.jsonl", [*dev, lost])
     done = invoke(files / "m.asr", files / "dev.jsonl")

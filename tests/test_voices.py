@@ -45,7 +45,7 @@ def fix_factor(monkeypatch, factor: float) -> None:
 # ---- tempo --------------------------------------------------------------------------------------
 
 
-def test_tempo_keeps_the_ends_and_reads_evenly_between():
+def test_tempo_keeps_the_ends_and_interpolates_evenly():
     lengths, factors = torch.tensor([200, 120, 7, 1]), torch.tensor([1.3, 0.6, 1.0, 1.5])
     ramp = torch.arange(200.0)[None, :, None].expand(4, -1, 3)
     paced, after = change_tempo(ramp, lengths, factors)
@@ -191,7 +191,7 @@ def hear(config: AugmentConfig, seed: int = 0, waves=None, views: int = 1, tempo
     return Voices(config, features)(*waves, tempo, views)
 
 
-def test_nothing_asked_for_changes_nothing():
+def test_default_settings_change_nothing():
     waves = tones(700, 1500, 2300)
     found, frames = hear(AugmentConfig(), waves=waves, tempo=torch.ones(3))
     raw, lengths = Features(EIGHT_KHZ).eval().raw(*waves)

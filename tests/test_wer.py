@@ -1,4 +1,4 @@
-"""Error rates against jiwer, its own test cases and by hand."""
+"""Error rates compared with jiwer, with its test cases and with values computed by hand."""
 
 import json
 
@@ -161,7 +161,7 @@ def test_all_errors_over_all_words_is_not_the_mean_of_rates():
     assert "1 errors in 10 words: 1 substituted, 0 deleted, 0 inserted" in str(found)
 
 
-def test_where_nothing_is_said_every_word_is_wrong():
+def test_with_an_empty_reference_every_word_is_wrong():
     assert score(pairs(("", ""))).wer == 0.0
     found = score(pairs(("", "one"), ("", "")))
     assert found.wer == float("inf")
@@ -192,8 +192,8 @@ def test_the_interval_is_the_same_each_time():
     assert score(made) == score(made)
 
 
-def test_speakers_are_drawn_whole_where_there_are_enough():
-    """One speaker in ten is never understood: that is one stroke of luck, not twenty."""
+def test_speakers_are_resampled_if_there_are_enough():
+    """One of ten speakers is always misrecognized: one random event, not twenty."""
     made = [(f"w{i}", "x" if i // 20 == 0 else f"w{i}") for i in range(200)]
     speakers = [f"s{i // 20}" for i in range(200)]
     by_speaker = score(pairs(*made, speakers=speakers))
@@ -205,7 +205,7 @@ def test_speakers_are_drawn_whole_where_there_are_enough():
     assert width[0] > 3 * width[1]
 
 
-def test_too_few_or_unknown_speakers_are_not_drawn():
+def test_too_few_or_unknown_speakers_are_not_resampled():
     made = [("one", "one")] * 18
     few = score(pairs(*made, speakers=list("abcd") * 5))
     unknown = score(pairs(*made, speakers=[*"abcdefghijklmnopq", None]))

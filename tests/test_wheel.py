@@ -1,4 +1,4 @@
-"""The wheel holds all that asr needs: built, installed in an empty environment, used there."""
+"""The wheel is complete: it is built, installed in an empty environment and used there."""
 
 import json
 import os
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    """What the command prints. The checkout is out of its reach: another folder, no PYTHONPATH."""
+    """The output of a command that cannot import the checkout (other folder, no PYTHONPATH)."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     done = subprocess.run(
         [str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True
@@ -28,7 +28,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """Built from the files that git would commit, so that a stale build folder adds nothing."""
+    """A wheel built from the files that git would commit, without those of an old build folder."""
     folder = tmp_path_factory.mktemp("wheel")
     listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=ROOT)
     for name in listed.splitlines():

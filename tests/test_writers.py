@@ -1,4 +1,4 @@
-"""Each format is read back by a parser that is not ours."""
+"""Each format is read back by an independent parser."""
 
 import csv
 import html
@@ -55,7 +55,7 @@ ODD_TIMES = transcript_of(
 
 @st.composite
 def transcripts(draw):
-    """Words in order of time, of any length and text."""
+    """Random transcripts of words in order of time."""
     text = st.text("abc&<>-\"'\né ", min_size=1, max_size=60).filter(str.strip)
     words, at = [], 0
     for _ in range(draw(st.integers(0, 25))):
@@ -132,7 +132,7 @@ def test_ctm_has_six_fields_whatever_the_names():
         ("vtt", "WEBVTT\n"),
     ],
 )
-def test_nothing_said(name, written):
+def test_empty_transcripts(name, written):
     assert FORMATS[name](EMPTY) == written
 
 
@@ -140,7 +140,7 @@ def test_nothing_said(name, written):
 
 
 def read_srt(written):
-    """[(start_s, end_s, text)], as the package `srt` reads them, without mercy."""
+    """[(start_s, end_s, text)], as the package `srt` reads them strictly."""
     return [
         (cue.start.total_seconds(), cue.end.total_seconds(), cue.content)
         for cue in srt.parse(written, ignore_errors=False)
@@ -265,7 +265,7 @@ def test_textgrid_intervals_fill_the_tier_and_keep_every_word(transcript):
     assert one_line(" ".join(text for _, _, text in intervals)) == one_line(transcript.text)
 
 
-def test_textgrid_mends_times_that_praat_refuses(tmp_path):
+def test_textgrid_corrects_times_that_praat_refuses(tmp_path):
     assert tier(FORMATS["TextGrid"](ODD_TIMES), "words", tmp_path) == [
         (0, 1.0, "a b c d"),
         (1.0, 2.0, "e"),

@@ -1,4 +1,4 @@
-"""A language of three words, each a tone of its own: what trains in seconds."""
+"""An artificial language of three words, each a tone, on which a model trains in seconds."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ TONES_HZ = {"low": 400, "mid": 1000, "high": 2400}  # a language of three words
 
 
 def speak(words, draw):
-    """Each word is a tone of its own, with pauses and a little noise: learnt in seconds."""
+    """Synthesize a text: each word is a tone; pauses and a little noise are added."""
     parts = [np.zeros(400)]
     for word in words:
         t = np.arange(int(draw.integers(1200, 1800))) / RATE_HZ
@@ -46,7 +46,7 @@ def make_corpus(folder, **counts):
 
 
 def make_recipe(folder):
-    """A corpus in `folder` and recipe.yaml beside it."""
+    """Write a corpus to `folder`, and recipe.yaml beside it."""
     make_corpus(folder, train=120, dev=20, test=20)
     (folder / "recipe.yaml").write_text(
         f"""
@@ -63,7 +63,7 @@ train: {{epochs: 12, batch_s: 4, learning_rate: 5.0e-3, workers: 0, threads: 1, 
 
 
 def small_model(rows, **train):
-    """An untrained model of a few thousand weights, and the rows with their durations."""
+    """An untrained model with a few thousand weights, and the rows with their durations."""
     values = {"epochs": 2, "batch_s": 4, "workers": 0, "threads": 1, "device": "cpu"}
     config = parse(
         {

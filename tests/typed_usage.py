@@ -1,4 +1,4 @@
-"""What a user of the package writes; `test_front_door.py` has mypy check its types."""
+"""Code as users of the package write it; `test_front_door.py` checks its types with mypy."""
 
 from io import BytesIO
 from pathlib import Path
