@@ -1,5 +1,7 @@
 """Findings of `asr check`: corpora with one thing wrong, and corpora with nothing wrong."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import soundfile
@@ -35,7 +37,7 @@ def found(rows, config=None, open_audio=False, **options) -> dict[str, str]:
     )
     assert report.errors == []
     kinds: dict[str, str] = {}
-    for finding in findings(seen, config):
+    for finding in findings(seen, report.statistics.characters, config):
         kinds[finding.kind] = kinds.get(finding.kind, "") + f"{finding}\n"
     return kinds
 
@@ -119,7 +121,7 @@ def test_a_corpus_of_any_rate_is_its_own_measure(rate, seed):
     seen = Observations(TextConfig())
     for row in corpus(40, seed, rate):
         seen.add_text(row, row.text, 100)
-    assert not [f for f in findings(seen, Config(name="a")) if f.kind == "speech"]
+    assert not [f for f in findings(seen, Counter(), Config(name="a")) if f.kind == "speech"]
 
 
 def wav(path, samples, rate_hz=RATE_HZ) -> str:

@@ -72,8 +72,9 @@ def check(
             for problem in report.problems:
                 result(f"{problem.utterance}: {problem.detail}")
             problems, usable = problems + len(report.problems), usable + len(report.usable)
-    out.print(_statistics(tally.statistics()))
-    for finding in findings(seen, settings):
+    statistics = tally.statistics()
+    out.print(_statistics(statistics))
+    for finding in findings(seen, statistics.characters, settings):
         out.print(Text(str(finding)))
     if recipe is not None and recipe.suffix == ".asr" and not no_audio:
         _worst_fits(recipe, corpus)

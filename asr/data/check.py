@@ -175,7 +175,8 @@ def check(
             return error
 
     def judge(utterance: Utterance, duration_s: float) -> None:
-        utterance = utterance.lasting(duration_s)
+        if duration_s != utterance.duration_s:
+            utterance = utterance.lasting(duration_s)
         found = _check_limits(utterance, config) if training else []
         text = normalize(utterance.text or "", config.text)
         unfit, frames = _check_text(utterance, text, tokenizer, ctc_frames, fastest)
@@ -280,7 +281,7 @@ def _check_text(
     if not text:
         return [Problem(utterance.id, "text", f"no text is left of {utterance.text!r}")], 0
     try:
-        tokens, problems = tokenizer.encode(text) if tokenizer else [ord(c) for c in text], []
+        tokens, problems = tokenizer.encode(text) if tokenizer else list(map(ord, text)), []
     except ValueError as error:
         tokens, problems = [], [Problem(utterance.id, "alphabet", str(error))]
     needed, frames = ctc_frames(tokens, utterance.duration_s / fastest)

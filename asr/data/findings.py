@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -40,15 +41,18 @@ class Finding:
         return f"{self.sentence}{named}"
 
 
-def findings(seen: Observations, config: Config) -> list[Finding]:
-    """All findings: about texts, speaking rates, audio, then advice."""
+def findings(seen: Observations, characters: Counter, config: Config) -> list[Finding]:
+    """All findings: about texts, speaking rates, audio, then advice.
+
+    characters: how often the normalized texts have each (`Statistics.characters`).
+    """
     return [
         *_changes(seen),
-        *_characters(seen),
+        *_characters(seen, characters),
         *_speaking_rates(seen),
         *_audio(seen, config),
         *_durations(seen, config),
-        *_units(seen, config),
+        *_units(seen, len(characters), config),
     ]
 
 
@@ -74,16 +78,16 @@ def _changes(seen: Observations) -> Iterator[Finding]:
         yield from _of("text", f"text.{step} changed the text of {{n}}", examples)
 
 
-def _characters(seen: Observations) -> Iterator[Finding]:
+def _characters(seen: Observations, alphabet: Counter) -> Iterator[Finding]:
     """Characters that are rare, and of another script than the texts or no letters at all."""
-    total = seen.alphabet.total() - seen.alphabet[" "]
+    total = alphabet.total()
     scripts: dict[str, int] = {}
-    for character, count in seen.alphabet.items():
+    for character, count in alphabet.items():
         script = script_of(character)
         if script:
             scripts[script] = scripts.get(script, 0) + count
     usual = max(scripts, key=scripts.__getitem__, default=None)
-    digits = [c for c in sorted(seen.alphabet) if c.isdigit()]
+    digits = [c for c in sorted(alphabet) if c.isdigit()]
     if digits:
         place = seen.first_seen[digits[0]]
         yield Finding(
@@ -93,7 +97,7 @@ def _characters(seen: Observations) -> Iterator[Finding]:
         )
     limit = max(RARE, total * RARE_SHARE)
     rare = []
-    for character, count in sorted(seen.alphabet.items()):
+    for character, count in sorted(alphabet.items()):
         script = script_of(character)
         expected = script == usual and (usual == EAST_ASIAN or character.isascii())
         if count > limit or character in " '-" or character.isdigit() or expected:
@@ -197,9 +201,9 @@ def _durations(seen: Observations, config: Config) -> Iterator[Finding]:
         )
 
 
-def _units(seen: Observations, config: Config) -> Iterator[Finding]:
+def _units(seen: Observations, alphabet: int, config: Config) -> Iterator[Finding]:
     """Characters or learned pieces, by the amount of text and the frames for each character."""
-    total, alphabet = int(np.sum(seen.characters)), len(seen.alphabet)
+    total = int(np.sum(seen.characters))
     if not total:
         return
     frames = np.array(seen.frames)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass, field
 from heapq import heappush, heappushpop
 
@@ -45,7 +45,6 @@ class Observations:
     fastest: list[tuple[float, str]] = field(default_factory=list)  # heap: characters/s, id
     slowest: list[tuple[float, str]] = field(default_factory=list)  # heap: -characters/s, id
     changed: dict[str, Examples] = field(default_factory=lambda: defaultdict(Examples))  # by step
-    alphabet: Counter = field(default_factory=Counter)
     first_seen: dict[str, str] = field(default_factory=dict)  # character: id
     mixed: Examples = field(default_factory=Examples)
     words: set[str] = field(default_factory=set)  # other than ASCII, already judged
@@ -68,7 +67,6 @@ class Observations:
             _keep(self.slowest, (-rate, utterance.id))
         for character in set(text) - self.first_seen.keys():
             self.first_seen[character] = utterance.id
-        self.alphabet.update(text)
         if utterance.text != text:
             self._trace(utterance.text or "")
         if not text.isascii():
@@ -78,9 +76,9 @@ class Observations:
         """Note which steps change a text."""
         for step in steps_of(self.config)[:-1]:  # the last one is about spaces
             after = step.apply(text)
-            if after.split() != text.split():
-                before, now = " ".join(text.split()), " ".join(after.split())
-                self.changed[step.name].add(_difference(before, now))
+            if after != text and (before := text.split()) != (now := after.split()):
+                seen = self.changed[step.name]
+                seen.add(_difference(before, now) if len(seen.first) < EXAMPLES else "")
             text = after
 
     def _find_mixed(self, name: str, text: str) -> None:
@@ -116,9 +114,8 @@ def _keep(heap: list[tuple[float, str]], item: tuple[float, str]) -> None:
         heappushpop(heap, item)
 
 
-def _difference(before: str, after: str) -> str:
+def _difference(left: list[str], right: list[str]) -> str:
     """The first words in which two texts differ, with one word before them: "'a B' -> 'a b'"."""
-    left, right = before.split(), after.split()
     pairs = enumerate(zip(left, right, strict=False))
     first = next((i for i, (a, b) in pairs if a != b), min(len(left), len(right)))
     at = slice(max(0, first - 1), first + 3)

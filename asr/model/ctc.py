@@ -7,6 +7,7 @@ larger one.
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Callable, Sequence
 
 import torch
@@ -21,7 +22,7 @@ from asr.text.tokenizer import BLANK
 
 def frames_needed(tokens: Sequence[int]) -> int:
     """The fewest frames in which CTC can write `tokens`: one each, and a blank between repeats."""
-    return len(tokens) + sum(a == b for a, b in itertools.pairwise(tokens))
+    return len(tokens) + sum(map(operator.eq, tokens, itertools.islice(tokens, 1, None)))
 
 
 def ctc_loss(log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
