@@ -416,6 +416,18 @@ def test_digits_by_several_engines(tmp_path, monkeypatch):
     assert not variants["test"] & variants["dev"]
 
 
+def test_digits_keeps_its_first_speakers_beside_other_engines(monkeypatch, tmp_path):
+    prepare = load("digits", "prepare", monkeypatch)
+    alone = prepare.draw_parts(tmp_path, [ENGINES["hibari"]], 1.2, 30, 0)
+    both = prepare.draw_parts(tmp_path, [ENGINES["hibari"], ENGINES["espeak"]], 1.2, 30, 0)
+    ours = [part.speaker for part in both if "espeak" not in part.speaker.name]
+    splits = [speaker.split for speaker in ours]
+    assert [splits.count(split) for split in ("train", "dev", "test")] == [15, 1, 2]
+    speakers = {part.speaker.name: part.speaker for part in alone}
+    assert len(speakers) == 30 + 2 + 4
+    assert all(speakers[speaker.name] == speaker for speaker in ours)
+
+
 def test_digits_splits_the_voices_of_an_engine(monkeypatch):
     voices = load("digits", "voices", monkeypatch)
     for name, sizes in (("espeak", (150, 10, 20)), ("flite", (3, 0, 1))):

@@ -29,7 +29,14 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from rich.progress import track
-from voices import RATE_HZ, Speaker, draw_engine_speakers, draw_speakers, draw_utterance
+from voices import (
+    RATE_HZ,
+    Speaker,
+    draw_engine_speakers,
+    draw_speakers,
+    draw_utterance,
+    set_sizes,
+)
 
 from asr.data.manifest import Utterance, write
 from asr.errors import UserError
@@ -125,7 +132,13 @@ def draw_parts(
     parts = []
     for engine in engines:
         if engine.name == "hibari":
-            speakers: list[Speaker] = [*draw_speakers(seed, count)]
+            # The first ones of the set are the same, however many engines there are.
+            sizes, drawn = set_sizes(count), draw_speakers(seed, voices)
+            speakers: list[Speaker] = [
+                speaker
+                for split in SPLITS
+                for speaker in [s for s in drawn if s.split == split][: sizes[split]]
+            ]
         else:
             speakers = [*draw_engine_speakers(engine, seed, count)]
         n_train = sum(speaker.split == "train" for speaker in speakers)

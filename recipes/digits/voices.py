@@ -88,11 +88,17 @@ def draw_speaker(name: str, rng: np.random.Generator) -> HibariSpeaker:
     return HibariSpeaker(name, draw_accent(rng), voice)
 
 
+def set_sizes(count: int) -> dict[str, int]:
+    """The number of speakers of each set, for `count` speakers in training."""
+    return {"train": count, "dev": max(1, count // 15), "test": max(1, 2 * count // 15)}
+
+
 def draw_speakers(seed: int, count: int) -> list[HibariSpeaker]:
-    """`count` speakers for training, count / 15 for dev and 2 * count / 15 for test."""
+    """The speakers of `set_sizes(count)`, in three sets without two that are similar."""
     rng = np.random.default_rng([seed, 0])
-    dev = [draw_speaker(f"dev-{i:04d}", rng) for i in range(max(1, count // 15))]
-    test = [draw_speaker(f"test-{i:04d}", rng) for i in range(max(1, 2 * count // 15))]
+    sizes = set_sizes(count)
+    dev = [draw_speaker(f"dev-{i:04d}", rng) for i in range(sizes["dev"])]
+    test = [draw_speaker(f"test-{i:04d}", rng) for i in range(sizes["test"])]
     held_out = np.stack([speaker.voice.coordinates() for speaker in dev + test])
     train: list[HibariSpeaker] = []
     while len(train) < count:
@@ -103,7 +109,7 @@ def draw_speakers(seed: int, count: int) -> list[HibariSpeaker]:
 
 
 def draw_engine_speakers(engine: VoiceEngine, seed: int, count: int) -> list[EngineSpeaker]:
-    """Up to `count` voices for training, count / 15 for dev and 2 * count / 15 for test.
+    """The speakers of `set_sizes(count)`, or fewer where the engine has fewer voices.
 
     Voices of eSpeak NG that differ only in accent are of one variant, and a variant is in one set
     only. An engine of few voices has one for the test and none for dev.
@@ -115,13 +121,13 @@ def draw_engine_speakers(engine: VoiceEngine, seed: int, count: int) -> list[Eng
     order = [list(variants)[i] for i in rng.permutation(len(variants))]
     n_test, n_dev = max(1, len(order) // 6), len(order) // 12
     sets = {
-        "train": (order[n_test + n_dev :], count),
-        "dev": (order[n_test : n_test + n_dev], max(1, count // 15)),
-        "test": (order[:n_test], max(1, 2 * count // 15)),
+        "train": order[n_test + n_dev :],
+        "dev": order[n_test : n_test + n_dev],
+        "test": order[:n_test],
     }
     speakers = []
-    for split, (names, size) in sets.items():
-        voices = [voice for name in names for voice in variants[name]]
+    for split, size in set_sizes(count).items():
+        voices = [voice for name in sets[split] for voice in variants[name]]
         for i in rng.permutation(len(voices))[:size]:
             name = f"{split}-{engine.name}-{voices[i]}"
             speakers.append(EngineSpeaker(name, DIGITS, engine, voices[i]))
