@@ -1,4 +1,4 @@
-"""Settings of augmentation: waveforms, other voices made of features, and SpecAugment."""
+"""Settings of augmentation: of waveforms, of voices (on features), and SpecAugment."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from asr.config.section import Section, above, one_of, refuse, require_order, wi
 
 LOG_MEL = one_of("features.kind", "log_mel")
 
-# What `augment.strength` fills in. "strong" is what recipes/fsdd was measured with: few speakers,
-# and a test of others. "light" is for many speakers.
+# The values of the policies of `augment.strength`. "strong" is for few training speakers;
+# recipes/fsdd was measured with it. "light" is for many speakers.
 POLICIES: dict[str, dict[str, Any]] = {
     "none": {
         "speed": [],
@@ -41,9 +41,9 @@ POLICIES: dict[str, dict[str, Any]] = {
 
 
 def apply_policy(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The section `augment` with what its `strength` fills in, and `strength` null.
+    """The section `augment` with the values of its policy, and with `strength` null.
 
-    It becomes null so that the resolved configuration, read again, is not filled a second time.
+    It becomes null so that the policy is not applied again to the resolved configuration.
     """
     name = values.get("strength")
     policy = POLICIES.get(name) if isinstance(name, str) else None
@@ -51,38 +51,37 @@ def apply_policy(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 class SpecAugmentConfig(Section):
-    """Masks on features (Park et al. 2019), time masks by the length (Park et al. 2020)."""
+    """Masks on features (Park et al. 2019); time masks depend on the length (Park et al. 2020)."""
 
     freq_masks: int = Field(2, ge=0, description="The number of frequency masks.")
     freq_share: Annotated[float, above("freq_masks")] = Field(
         0.25,
         ge=0,
         le=1,
-        description="The greatest width of a frequency mask, as a share of the bins.",
+        description="The maximum width of a frequency mask, as a share of the bins.",
     )
     time_masks: int = Field(5, ge=0, description="The number of time masks.")
     time_share: Annotated[float, above("time_masks")] = Field(
         0.05,
         ge=0,
         le=1,
-        description="The greatest width of a time mask, as a share of the utterance's frames.",
+        description="The maximum width of a time mask, as a share of the frames of the utterance.",
     )
 
 
 class AugmentConfig(Section):
-    """Augmentation of waveforms, and other voices made of features; a setting named _p is the
-    probability for each utterance."""
+    """Augmentation of waveforms and voices; a setting named _p is the probability per utterance."""
 
     strength: Literal["none", "light", "strong"] | None = Field(
         None,
-        description="A policy for the settings of this section that are not given: none turns "
-        "everything off; light and strong set tempo, vtlp, equalizer_db, noise_floor_p and "
-        "pad_silence; the resolved configuration has the values instead. null changes nothing.",
+        description="A policy with values for the settings of this section that are not given: "
+        "none turns everything off; light and strong set tempo, vtlp, equalizer_db, noise_floor_p "
+        "and pad_silence; null: no policy. The resolved configuration has only the values.",
     )
     speed: list[float] = Field(
         [],
-        description="The speed factors, 0.5 to 2, of which one is drawn for each utterance; "
-        "[0.9, 1.0, 1.1] is usual, [] changes nothing.",
+        description="Speed factors, 0.5 to 2; one is drawn for each utterance, and changes tempo "
+        "and pitch. [0.9, 1.0, 1.1] is usual, [] changes nothing.",
     )
     pad_silence_s: float = Field(
         0.3,
@@ -95,27 +94,27 @@ class AugmentConfig(Section):
         1.0,
         ge=0,
         le=1,
-        description="The probability of that for each of the two edges; with 0.5 a model also "
-        "learns utterances that are cut tight.",
+        description="The probability of added silence at each of the two edges; with 0.5, the "
+        "model also learns utterances without silence at an edge.",
     )
     tempo: tuple[float, float] = Field(
         (1.0, 1.0),
-        description="The range [min, max] around 1, within 0.5 to 2, of the tempo, which leaves "
-        "the pitch alone: of 100 frames, tempo 2 makes 50.",
+        description="The range [min, max] of the tempo, with 0.5 <= min <= 1 <= max <= 2; pitch "
+        "does not change. Tempo 2 turns 100 frames into 50.",
     )
     pitch: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="The greatest change of the pitch, up or down, as a share; formants and tempo "
-        "stay.",
+        description="The maximum change of the pitch, up or down, as a share; formants and tempo "
+        "do not change.",
     )
     vtlp: Annotated[float, LOG_MEL] = Field(
         0.0,
         ge=0,
         lt=1,
-        description="The greatest warping of the frequency axis, up or down, as a share: vocal "
-        "tract length perturbation.",
+        description="The maximum warping of the frequency axis, up or down, as a share (vocal "
+        "tract length perturbation).",
     )
     equalizer_db: Annotated[float, LOG_MEL] = Field(
         0.0,
@@ -128,7 +127,8 @@ class AugmentConfig(Section):
     )
     noise_floor_db: Annotated[tuple[float, float], above("noise_floor_p")] = Field(
         (15.0, 60.0),
-        description="The range [min, max] in dB of that floor's distance below the loudest bin.",
+        description="The range [min, max] in dB of the level of the noise floor below that of the "
+        "loudest bin.",
     )
     gain_db: float = Field(
         0.0, ge=0, description="The level is changed by up to this many dB, up or down."
@@ -139,8 +139,7 @@ class AugmentConfig(Section):
     )
     noise_folder: Annotated[str | None, above("noise_p")] = Field(
         None,
-        description="A folder of recorded noise; synthetic stationary noise is used when it is "
-        "null.",
+        description="A folder of recorded noise; null: synthetic stationary noise.",
     )
     reverb_p: float = Field(0.0, ge=0, le=1, description="The probability of reverberation.")
     reverb_s: Annotated[tuple[float, float], above("reverb_p"), without("reverb_folder")] = Field(
@@ -150,7 +149,7 @@ class AugmentConfig(Section):
     )
     reverb_folder: Annotated[str | None, above("reverb_p")] = Field(
         None,
-        description="A folder of recorded room impulse responses, which replace simulated rooms.",
+        description="A folder of recorded room impulse responses; null: simulated rooms.",
     )
     telephone_p: float = Field(
         0.0,
@@ -187,6 +186,6 @@ class AugmentConfig(Section):
 
     @property
     def pace(self) -> tuple[float, float]:
-        """The factors (slowest, fastest) by which speed and tempo together may change speech."""
+        """The lowest and the highest factor by which speed and tempo together speed up speech."""
         speeds, (slow, fast) = self.speed or [1.0], self.tempo
         return min(speeds) * slow, max(speeds) * fast

@@ -1,4 +1,4 @@
-"""Abbreviations that are read in one way only, by language."""
+"""Expand abbreviations that have only one reading, by language."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _pattern(language: str) -> re.Pattern:
 
 
 def expand(text: str, language: str) -> str:
-    """Abbreviations written out, and & read as "and" between spaces.
+    """Expand abbreviations, and replace "&" between spaces by "and".
 
     Raises `UserError` for a language that has no table.
 

@@ -17,7 +17,7 @@ NORMALIZATIONS = {
     "none": TextConfig(lowercase=False, punctuation="keep"),
     "basic": TextConfig(),
 }
-MOST_PASSES = 8  # two are usual: the second finds nothing to do
+MOST_PASSES = 8  # at most; usually the second pass changes nothing
 _INSIDE_WORDS = {"space": " ", "join": ""}
 
 
@@ -58,7 +58,7 @@ def normalize(text: str, config: TextConfig) -> str:
 
 @lru_cache
 def _has_language_steps(config: TextConfig) -> bool:
-    """Whether there is a step beyond Unicode form, case by the letters' own rules, punctuation."""
+    """Whether there is a step besides Unicode form, general lower case and punctuation."""
     plain = {name: getattr(config, name) for name in ("unicode", "lowercase", "punctuation")}
     own_case = config.lowercase and config.language in (*steps.DOTLESS_I, "el")
     return own_case or config.model_copy(update={"language": None}) != TextConfig(**plain)

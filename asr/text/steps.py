@@ -1,6 +1,6 @@
-"""The steps of normalization that need no table of words: case, punctuation, marks, joints.
+"""The steps of normalization that need no table of words: case, punctuation, marks, ideographs.
 
-Each step is a function from a text to a text. `asr.text.normalize` puts them in order.
+Each step is a function from a text to a text. `asr.text.normalize` runs them in order.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def lower(text: str, language: str | None) -> str:
 
 
 def without_punctuation(text: str) -> str:
-    """Punctuation, symbols and control characters become spaces, except joints inside words.
+    """Replace punctuation, symbols and control characters by spaces, except joints inside words.
 
     Punctuation is recognized by its Unicode category, marks stay with their letter, and format
     characters (soft hyphens, directions) are removed without a space.
@@ -87,7 +87,7 @@ def _of_word(character: str) -> bool:
 
 
 def without_marks(text: str) -> str:
-    """Without the vowel marks of Hebrew and Arabic, which most texts leave out, and tatweel.
+    """Remove tatweel, and the vowel marks of Hebrew and Arabic, which most texts omit.
 
     >>> without_marks("שָׁלוֹם"), without_marks("سَلَـــام")
     ('שלום', 'سلام')
@@ -96,7 +96,7 @@ def without_marks(text: str) -> str:
 
 
 def split_ideographs(text: str) -> str:
-    """Each Chinese character and each kana is a word of its own.
+    """Make each Chinese character and each kana a separate word.
 
     >>> split_ideographs("你好 world")
     ' 你  好  world'
