@@ -34,6 +34,7 @@ RUN = {
     "ablation": ("variants.yaml", "variant"),
     "bench_align": ("--frames 4000 --tokens 800", "100.00%"),
     "bench_augment": ("--rounds 2 --seconds 1", "SpecAugment"),
+    "bench_check": ("200", "200 rows"),
     "bench_decoder": ("--text text.txt --sentences 2 --beams 4 --budget 0.01", "ours"),
     "bench_int8": ("--presets tiny --threads 1 --rounds 1", "tiny"),
     "bench_long": ("tiny.asr set.jsonl --hours 0.02 --vad energy", "pieces"),
