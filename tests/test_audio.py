@@ -282,3 +282,11 @@ def test_an_impossible_path_is_a_users_mistake(tmp_path, monkeypatch, path):
     soundfile.write("file.wav", tone(), RATE_HZ)
     with pytest.raises(UserError):
         audio.info(path)
+
+
+def test_a_format_that_cannot_seek_is_read_from_its_beginning(tmp_path):
+    path = tmp_path / "gsm.wav"
+    samples = np.sin(2 * np.pi * 400 * np.arange(8000) / 8000).astype(np.float32) / 2
+    soundfile.write(path, samples, 8000, "GSM610")
+    read = audio.read(path, 8000)
+    assert len(read) >= 8000 and np.corrcoef(read[:8000], samples)[0, 1] > 0.9

@@ -287,7 +287,8 @@ class _SoundFile:
         if duration_s is not None:
             left = min(left, round(duration_s * self.info.rate_hz))
         try:
-            self.file.seek(start)
+            if start > 0:  # some formats, such as GSM 6.10, cannot seek, not even to 0
+                self.file.seek(start)
             while left > 0:
                 chunk = self.file.read(min(left, BLOCK_FRAMES), dtype="float32", always_2d=True)
                 if len(chunk) == 0:
