@@ -142,7 +142,7 @@ RUN = {
     "asr check data/spoken/manifest.jsonl": "",
     "asr synth --list": "",
     "asr synth books.txt.gz -o data/checked --voices 4 --model model.asr --min-score -50": (
-        "asr synth books.txt.gz -o data/checked --voices 4 --model model.asr --min-score -1000"
+        "asr synth talk.txt -o data/checked --voices 4 --model model.asr --min-score -1000"
     ),
     "asr shard data/mine/train.jsonl -o data/mine/shards": "",
     "asr check data/mine/shards": "",

@@ -56,8 +56,9 @@ def synth(
         typer.Option(metavar="MODEL", help="Leave out what this model cannot align."),
     ] = None,
     min_score: Annotated[
-        float, typer.Option(metavar="SCORE", help="The lowest score of an alignment.")
-    ] = -3.0,
+        float | None,
+        typer.Option(metavar="SCORE", help="Leave out what the model aligns with a lower score."),
+    ] = None,
     processes: Annotated[
         int | None, typer.Option(metavar="N", help="By default one for each core.")
     ] = None,

@@ -30,7 +30,6 @@ from asr.synthesis.quality import Flaw
 from asr.synthesis.speaking import ENGINE, Speaking, SpeechOutcome, outcomes
 
 VOICES = 100
-MIN_SCORE = -3.0
 GIVE_UP_AFTER = 5  # failures of an engine in a row, before its first success
 LOWEST_HZ, HIGHEST_HZ = 4000, 48000
 
@@ -72,7 +71,7 @@ def synthesize(
     seed: int = 0,
     rate_hz: int = 16000,
     model: str | Path | None = None,
-    min_score: float = MIN_SCORE,
+    min_score: float | None = None,
     processes: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> SyntheticCorpus:
@@ -81,8 +80,9 @@ def synthesize(
     engines: names in `asr.synthesis.engines.ENGINES`, or engines such as
     `asr.synthesis.command.Command`; without any, all fast ones that are installed. They take turns,
     whatever the number of their voices. The seed determines voices, pace and intonation.
-    model: a model file; utterances whose alignment with the text scores below `min_score` are left
-    out (see `asr.recognition.alignment.segment`). processes: with more than one, the calling script
+    model: a model file; it leaves out utterances that it cannot align with the text, or whose
+    alignment scores below `min_score` (see `asr.recognition.alignment.segment`), and the manifest
+    gets a column `score`. processes: with more than one, the calling script
     needs `if __name__ == "__main__"`. progress: called with the numbers of utterances done and in
     all.
 
@@ -221,7 +221,10 @@ def _rows(record: Path) -> Iterator[dict[str, Any]]:
 
 
 def _write(
-    speaking: Speaking, planned: Sequence[Take], found: dict[str, SpeechOutcome], min_score: float
+    speaking: Speaking,
+    planned: Sequence[Take],
+    found: dict[str, SpeechOutcome],
+    min_score: float | None,
 ) -> SyntheticCorpus:
     """Write the manifest and the list of what was left out."""
     utterances: list[Utterance] = []
@@ -232,7 +235,7 @@ def _write(
         flaw, extra = outcome.flaw, {}
         if flaw is None and outcome.score is not None:
             extra = {"score": outcome.score}
-            if outcome.score < min_score:
+            if min_score is not None and outcome.score < min_score:
                 flaw = Flaw("score", f"{outcome.score:g}, below {min_score:g}")
         if flaw is not None:
             left_out.append(LeftOut(take.id, speaker, take.text, flaw))
