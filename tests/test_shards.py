@@ -446,7 +446,7 @@ def test_check_decodes_shards_and_names_shard_and_byte(copy):
     output = asr("check", copy, status=1)
     assert f"{bad.id}: {bad.audio.path}: {bad.audio.name} at byte {bad.audio.offset}" in output
     # one utterance has an empty text besides
-    assert re.search(rf"^utterances +{len(shards) - 2}$", output, re.MULTILINE)
+    assert re.search(rf"utterances +{len(shards) - 2}\b", output)
     assert f"2 problems, {len(shards) - 2} utterances can be used" in output
 
 
