@@ -52,6 +52,9 @@ RUN = {
     "asr doctor": "",
     "asr config train": "",
     "asr run recipes/digits": f"asr run recipes/digits {DIGITS}",
+    "asr run recipes/digits name=engines data.prepare.engines=hibari,espeak": (
+        f"asr run recipes/digits name=engines data.prepare.engines=hibari,espeak {DIGITS}"
+    ),
     "asr prepare recordings -o data/mine": "",
     "asr prepare recordings -o data/mine --dry-run": "",
     "asr corpus list": "",
