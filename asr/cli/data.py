@@ -96,6 +96,9 @@ def _worst_fits(model: Path, corpus: Sequence[Utterance]) -> None:
         out.print("These texts fit their audio worst (mean log-probability of the worst second):")
     for score, name, text in fits.worst:
         out.print(Text(f"  {score:.2f} {name}: {text}"))
+    if fits.failed:
+        name, reason = fits.failed[0]
+        out.print(Text(f"{len(fits.failed)} could not be aligned, first {name}: {reason}"))
 
 
 def _leaks(manifest: Path, against: list[Path], open_audio: bool) -> None:
