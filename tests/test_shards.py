@@ -318,7 +318,7 @@ def test_a_check_of_the_index_reads_no_audio(tmp_path):
     config = Config(name="a")
     tokens, seconds = CharacterTokenizer("a"), tmp_path / "seconds"
     (problem, *_) = check_shards(shards, config, ctc_frames(config), tokens, seconds)
-    assert (problem.kind, problem.detail) == ("text", "no text is left of None")
+    assert (problem.kind, problem.detail) == ("text", "no text is left of None after normalization")
     assert len(Shards(tmp_path / "s", tmp_path / "seconds")) == 0
 
 

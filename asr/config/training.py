@@ -93,7 +93,7 @@ class TrainConfig(Section):
     entropy_weight: float = Field(
         0.0,
         ge=0,
-        description="entropy_weight * H(emissions) is subtracted from the loss, which makes the "
+        description="The loss becomes loss - entropy_weight * H(emissions), which makes the "
         "outputs less peaked.",
     )
     ema: float = Field(

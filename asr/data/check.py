@@ -279,7 +279,8 @@ def _check_text(
 ) -> tuple[list[Problem], int]:
     """The problem of a normalized text, if any, and the frames that the model gives for it."""
     if not text:
-        return [Problem(utterance.id, "text", f"no text is left of {utterance.text!r}")], 0
+        detail = f"no text is left of {utterance.text!r} after normalization"
+        return [Problem(utterance.id, "text", detail)], 0
     try:
         tokens, problems = tokenizer.encode(text) if tokenizer else list(map(ord, text)), []
     except ValueError as error:
