@@ -19,6 +19,7 @@ import pytest
 import soundfile
 from conftest import noise
 from test_speechocean import write_original
+from test_stream import save_streaming_model
 
 from asr.data import manifest
 from asr.data.manifest import Utterance
@@ -55,6 +56,13 @@ RUN = {
     "asr run recipes/digits name=engines data.prepare.engines=hibari,espeak": (
         f"asr run recipes/digits name=engines data.prepare.engines=hibari,espeak {DIGITS}"
     ),
+    "asr run recipes/digits name=digits-streaming model.streaming=true": (
+        f"asr run recipes/digits name=digits-streaming model.streaming=true {DIGITS}"
+    ),
+    "asr listen streaming.asr": None,  # a microphone; test_listen.py
+    "asr listen streaming.asr --from talk.wav": "",
+    "asr listen streaming.asr --from talk.wav --fast --json": "",
+    "asr listen streaming.asr --from talk.wav --fast --save heard": "",
     "asr prepare recordings -o data/mine": "",
     "asr prepare recordings -o data/mine --dry-run": "",
     "asr corpus list": "",
@@ -191,6 +199,7 @@ def folder(tmp_path_factory, model_file):
     folder = tmp_path_factory.mktemp("docs")
     (folder / "recipes").symlink_to(ROOT / "recipes")
     shutil.copy(model_file, folder / "model.asr")
+    save_streaming_model(folder / "streaming.asr")
     for name in ("talk.wav", "book.mp3", "recording.wav"):
         soundfile.write(folder / name, noise(3.0), 16000)
     for name in ("talk.txt", "book.txt"):

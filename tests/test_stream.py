@@ -28,8 +28,7 @@ from asr.text.tokenizer import CharacterTokenizer
 RATE_HZ = 8000
 
 
-@pytest.fixture(scope="module")
-def streaming_model(tmp_path_factory):
+def save_streaming_model(path):
     """Untrained, causal; its head so steep and so centered that every sound gives other letters."""
     values = {
         "name": "untrained",
@@ -46,8 +45,13 @@ def streaming_model(tmp_path_factory):
         emissions = Recognizer(model, "cpu").emissions([speech])
         model.acoustic.head.bias.sub_(emissions.log_probs[0].mean(0))
         model.acoustic.head.bias[0] += 8  # so that blanks are common
-    path = tmp_path_factory.mktemp("streaming") / "model.asr"
     save_model(path, model)
+
+
+@pytest.fixture(scope="module")
+def streaming_model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("streaming") / "model.asr"
+    save_streaming_model(path)
     return path
 
 

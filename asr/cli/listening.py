@@ -44,7 +44,7 @@ def listen(
     ] = None,
     decoding: Decoding = AS_SAVED,
 ) -> None:
-    """Write down what a microphone hears, until Ctrl-C. Needs a streaming model."""
+    """Write down what a microphone hears, while somebody speaks; needs a streaming model."""
     if fast and file is None:
         raise UserError("--fast: name a recording with --from FILE")
     if microphone is not None and file is not None:
