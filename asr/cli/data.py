@@ -38,7 +38,7 @@ def check(
         bool, typer.Option("--no-audio", help="Open no audio, believe the manifest.")
     ] = False,
 ) -> None:
-    """Print statistics of a manifest, why each unusable utterance cannot be used, and warnings.
+    """Print statistics and warnings of a manifest, and why utterances cannot be used.
 
     With a model file, also the texts that fit their audio worst.
     """

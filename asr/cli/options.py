@@ -40,7 +40,7 @@ class MessageOptions:
     """Which messages a command prints on standard error."""
 
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show details, and the traceback of an error.")
+        bool, typer.Option("--verbose", "-v", help="Show details, and error tracebacks.")
     ] = False
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show errors and results only.")] = (
         False

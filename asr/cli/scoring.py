@@ -31,17 +31,15 @@ class Analysis:
 
     against: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Compare with a second system on the same references."),
+        typer.Option(metavar="PATH", help="Compare with a second system."),
     ] = None
     by: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="COLUMN", help="Print rates for each value of a column, duration or snr."
-        ),
+        typer.Option(metavar="COLUMN", help="Rates by a column, duration or snr."),
     ] = None
     train: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Training texts, to find out-of-vocabulary words."),
+        typer.Option(metavar="FILE", help="Training texts, to find unknown words."),
     ] = None
     confusions: Annotated[
         int, typer.Option(metavar="N", help="Show the N most frequent errors of each kind.", min=0)
@@ -81,7 +79,7 @@ def score(
             "--output",
             "-o",
             metavar="FOLDER",
-            help="Write score.json, hypotheses.jsonl, report.html.",
+            help="Folder for figures, texts and report.",
         ),
     ] = None,
     analysis: Analysis = SCORE_ALONE,
