@@ -22,7 +22,7 @@ Engine = Enum("Engine", {name: name for name in ("process", "ray")}, type=str)
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """Where the work is done: in this process, or on a Ray cluster."""
+    """The engine that transcribes: this process, or a Ray cluster."""
 
     engine: Annotated[
         Engine, typer.Option(help="Use this process, or all CPUs and machines of a Ray cluster.")

@@ -79,7 +79,7 @@ def listen(
 def _source(
     rate_hz: int, file: Path | None, fast: bool, device: str | None
 ) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
-    """The rate of what is heard, and its packets."""
+    """The sample rate, and the packets of samples (N,) float32."""
     from asr.audio.microphone import microphone, packets_of
 
     if file is not None:

@@ -92,7 +92,7 @@ class TextConfig(Section):
         description="Whether the vowel marks of Hebrew and Arabic, and tatweel, are removed.",
     )
     ideographs: Literal["keep", "split"] = Field(
-        "keep", description="Whether each Chinese character and kana becomes a word of its own."
+        "keep", description="Whether each Chinese character and kana becomes a separate word."
     )
 
     @model_validator(mode="after")

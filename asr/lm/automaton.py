@@ -240,7 +240,7 @@ def build(orders: Sequence[NGrams], labels: int, start_label: int, end_label: in
 
 def ngrams_of(automaton: Automaton) -> list[NGrams]:
     """The n-grams from which `build` made the automaton: the inverse of `build`."""
-    # States are numbered by order, and so are their arcs. The n-gram that a state stands for ends
+    # States are numbered by order, and so are their arcs. The n-gram of a state ends
     # with the first arc that leads to it; the n-grams of later arcs were merged into it.
     reached, entry = np.unique(automaton.arc_next, return_index=True)
     spells = np.zeros(len(automaton.arc_next), bool)

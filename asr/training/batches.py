@@ -22,11 +22,11 @@ CMVN_UTTERANCES = 2000  # hours of speech; more would not change the statistics 
 def make_sampler(train_set: Sequence[Utterance], batch_s: float, config: Config) -> BatchSampler:
     """The sampler that fixes the batches, of `batch_s` seconds each, of the whole run."""
     augment = config.augment
-    heard = (augment.speed, 2 * augment.pad_silence_s, augment.tempo)
+    changes = (augment.speed, 2 * augment.pad_silence_s, augment.tempo)
     if isinstance(train_set, Shards):
         mixed = config.data.shuffle_shards
-        return ShardBatchSampler(train_set, mixed, batch_s, config.seed, *heard)
-    return BatchSampler(durations_s(train_set), batch_s, config.seed, *heard)
+        return ShardBatchSampler(train_set, mixed, batch_s, config.seed, *changes)
+    return BatchSampler(durations_s(train_set), batch_s, config.seed, *changes)
 
 
 def remaining_batches(
