@@ -15,6 +15,7 @@ import pytest
 import soundfile
 import yaml
 from conftest import noise
+from test_stream import save_streaming_model
 from tones import make_recipe
 
 from asr.data import manifest
@@ -40,12 +41,14 @@ RUN = {
     "bench_long": ("tiny.asr set.jsonl --hours 0.02 --vad energy", "pieces"),
     "bench_ngram": ("text.txt --words 2000", "perplexity"),
     "bench_parallel": ("--preset tiny --rounds 1 --batch-s 80", "two processes"),
+    "bench_prepare": ("200", "prepare"),
     "bench_ray": ("tiny.asr set.jsonl", "one process"),
     "bench_report": ("--utterances 50 --rounds 1", "s"),
     "bench_rnn": ("--hidden 8 --threads 1", "packed"),
     "bench_segment": ("tiny.asr ann ben", "AUC"),
     "bench_shards": ("--sizes 100 --rounds 1", "manifest"),
     "bench_step": ("--preset tiny --threads 1 --rounds 1", "bfloat16"),
+    "bench_streaming": ("streaming.asr set.jsonl --chunkings 4 --paced 1", "differ"),
     "bench_synth": ("--engine espeak --engine hibari --utterances 2", "espeak"),
     "bench_training": ("--preset tiny --rounds 1", "bare loop"),
     "bench_transcribers": ("tiny.asr set.jsonl --files 2 --rounds 1 --threads 1", "asr"),
@@ -67,6 +70,7 @@ def folder(tmp_path_factory, model_file):
     """A folder with a small model, a manifest, a text, a corpus like FSDD, and an ablation file."""
     folder = tmp_path_factory.mktemp("tools")
     shutil.copy(model_file, folder / "tiny.asr")
+    save_streaming_model(folder / "streaming.asr")
     rows, digits = [], ["id\taudio\ttext\tspeaker"]
     for i in range(12):
         path = folder / f"audio/{i}.wav"

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from asr.audio import io
+from asr.audio.io import blocks, info
 from asr.audio.source import Source
 from asr.errors import UserError
 
@@ -65,13 +65,13 @@ def packets_of(source: Source, real_time: bool = True) -> tuple[int, Iterator[np
     real_time: each packet comes when its last sample would have been recorded; otherwise at once.
     Raises `UserError` as `asr.audio.read` does.
     """
-    rate_hz = io.info(source).rate_hz
+    rate_hz = info(source).rate_hz
     return rate_hz, _packets(source, rate_hz, real_time)
 
 
 def _packets(source: Source, rate_hz: int, real_time: bool) -> Iterator[np.ndarray]:
     begun, heard = time.monotonic(), 0
-    for packet in io.blocks(source, rate_hz, PACKET_S):
+    for packet in blocks(source, rate_hz, PACKET_S):
         heard += len(packet)
         if real_time:
             time.sleep(max(0.0, begun + heard / rate_hz - time.monotonic()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,44 @@ if TYPE_CHECKING:
 NAMED = 10  # utterances that were left out
 
 
+@dataclass(frozen=True)
+class Speakers:
+    """Who speaks: the engines and how many voices."""
+
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="espeak, flite, hibari or kokoro; may be repeated. By default all fast ones that "
+            "are installed.",
+        ),
+    ] = None
+    command: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COMMAND",
+            help="Speak with this command, such as 'piper -m joe.onnx -f {wav} -- {text}'; may be "
+            "repeated.",
+        ),
+    ] = None
+    voices: Annotated[int, typer.Option(metavar="N", help="How many voices in all.")] = 100
+    takes: Annotated[int, typer.Option(metavar="N", help="How many voices speak each text.")] = 1
+
+
+@dataclass(frozen=True)
+class ModelFilter:
+    """What a model of this toolkit leaves out of the corpus."""
+
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL", help="Leave out what this model cannot align."),
+    ] = None
+    min_score: Annotated[
+        float | None,
+        typer.Option(metavar="SCORE", help="Leave out what the model aligns with a lower score."),
+    ] = None
+
+
 def synth(
     texts: Annotated[
         list[Path] | None,
@@ -31,34 +70,10 @@ def synth(
         Path | None,
         typer.Option("--output", "-o", metavar="FOLDER", help="Where the corpus goes."),
     ] = None,
-    engine: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="espeak, flite, hibari or kokoro; may be repeated. By default all fast ones that "
-            "are installed.",
-        ),
-    ] = None,
-    command: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="COMMAND",
-            help="Speak with this command, such as 'piper -m joe.onnx -f {wav} -- {text}'; may be "
-            "repeated.",
-        ),
-    ] = None,
-    voices: Annotated[int, typer.Option(metavar="N", help="How many voices in all.")] = 100,
-    takes: Annotated[int, typer.Option(metavar="N", help="How many voices speak each text.")] = 1,
+    speakers: Speakers = Speakers(),
     seed: Annotated[int, typer.Option(metavar="N", help="The seed of voices and speech.")] = 0,
     rate: Annotated[int, typer.Option(metavar="HZ", help="The sample rate of the audio.")] = 16000,
-    model: Annotated[
-        Path | None,
-        typer.Option(metavar="MODEL", help="Leave out what this model cannot align."),
-    ] = None,
-    min_score: Annotated[
-        float | None,
-        typer.Option(metavar="SCORE", help="Leave out what the model aligns with a lower score."),
-    ] = None,
+    filtering: ModelFilter = ModelFilter(),
     processes: Annotated[
         int | None, typer.Option(metavar="N", help="By default one for each core.")
     ] = None,
@@ -80,13 +95,13 @@ def synth(
         corpus = synthesize(
             sentences_of(texts),
             output,
-            [*(engine or ()), *map(Command, command or ())],
-            voices=voices,
-            takes=takes,
+            [*(speakers.engine or ()), *map(Command, speakers.command or ())],
+            voices=speakers.voices,
+            takes=speakers.takes,
             seed=seed,
             rate_hz=rate,
-            model=model,
-            min_score=min_score,
+            model=filtering.model,
+            min_score=filtering.min_score,
             processes=processes or os.cpu_count() or 1,
             progress=lambda done, total: bars.update(task, completed=done, total=total),
         )

@@ -1,4 +1,4 @@
-"""Any synthesizer that a command runs: `piper --model joe.onnx --output_file {wav}`."""
+"""Any synthesizer that a command runs, such as `piper -m joe.onnx -f {wav}`."""
 
 from __future__ import annotations
 
