@@ -258,7 +258,7 @@ def test_a_causal_model_has_a_normalization_that_is_causal(cmvn):
 def test_one_switch_makes_any_recipe_a_streaming_one_and_back(recipe):
     offline = config.load(recipe)
     streaming = config.load(recipe, ["model.streaming=true"])
-    assert not streaming.model.bidirectional and streaming.features.cmvn == "running"
+    assert not streaming.model.bidirectional and streaming.features.cmvn == "global"
     assert streaming.model.edge == 0 and streaming.features.floor_db is None
     assert streaming.model.hidden == 2 * offline.model.hidden
     assert streaming.lookahead_frames * streaming.features.hop_ms * streaming.model.subsampling == (
@@ -274,11 +274,11 @@ def test_one_switch_makes_any_recipe_a_streaming_one_and_back(recipe):
 
 def test_what_is_given_beside_streaming_stays():
     given = {"preset": "tiny", "streaming": True, "hidden": 96, "lookahead_ms": 80}
-    values = {"name": "a", "model": given, "features": {"cmvn": "global"}}
+    values = {"name": "a", "model": given, "features": {"cmvn": "running"}}
     found = config.parse(values, "test")
-    assert (found.model.hidden, found.lookahead_frames, found.features.cmvn) == (96, 2, "global")
+    assert (found.model.hidden, found.lookahead_frames, found.features.cmvn) == (96, 2, "running")
     found = config.parse(values, "test", ["model.streaming=true", "model.lookahead_ms=0"])
-    assert (found.model.hidden, found.lookahead_frames, found.features.cmvn) == (96, 0, "global")
+    assert (found.model.hidden, found.lookahead_frames, found.features.cmvn) == (96, 0, "running")
 
 
 @pytest.mark.parametrize(

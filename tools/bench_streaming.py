@@ -34,8 +34,6 @@ from asr.recognition.recognizer import Recognizer, load
 from asr.recognition.stream import Partial
 from asr.scoring.wer import wer
 
-LONGEST_PIECE_S = 2.0
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -64,8 +62,8 @@ def own_rate(row: Utterance) -> tuple[np.ndarray, int]:
 
 
 def cut(samples: np.ndarray, rate_hz: int, draw: np.random.Generator) -> list[np.ndarray]:
-    """Pieces of random sizes; the greatest size is random as well, from 1 ms up."""
-    longest = int(rate_hz * LONGEST_PIECE_S ** draw.uniform(-10, 1))
+    """Pieces of random sizes; the greatest size is random as well, from 4 ms up."""
+    longest = int(rate_hz * 2.0 ** draw.uniform(-8, 1))
     sizes = draw.integers(0, longest + 2, size=4 * len(samples) // (longest + 1) + 10)
     places = np.minimum(np.cumsum(sizes), len(samples))
     pieces = np.split(samples, places[: np.searchsorted(places, len(samples))])

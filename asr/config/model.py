@@ -110,7 +110,7 @@ NO_MFCC = one_of("features.kind", "log_mel", "spectrogram")
 # What `streaming: true` sets where it is not given. With one direction of twice the units, the
 # layers are as wide as with both directions.
 STREAMING = {"bidirectional": False, "lookahead_ms": 160.0}
-STREAMING_CMVN = "running"
+STREAMING_CMVN = "global"  # at any time of a stream the same as at its beginning
 CAUSAL_CMVN = ("running", "global", "none")  # need no frame to come
 
 
@@ -182,7 +182,7 @@ class ModelConfig(Section):
         False,
         description="Whether the model is to transcribe audio while it comes in: true sets, where "
         "they are not given, bidirectional to false, lookahead_ms to 160, hidden to twice that of "
-        "the preset and features.cmvn to running.",
+        "the preset and features.cmvn to global.",
     )
     inter_ctc: list[int] = Field(
         [],
