@@ -1,6 +1,7 @@
 """Speech from text: engines, seeds, resumption, what is left out, and commands that misbehave."""
 
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -316,6 +317,23 @@ def test_an_engine_that_never_speaks_ends_the_work_early(tmp_path):
     assert len(asked) == corpus.GIVE_UP_AFTER
     with pytest.raises(Failed, match=r"nothing could be used; tone-.*does not want to"):
         synthesize(["one"], tmp_path, [tone])
+
+
+class Deadly(Numbered):
+    """Ends its process when it is to speak a certain text."""
+
+    def speak(self, text, voice, seed):
+        if self.fails_on in text:
+            os._exit(9)
+        return super().speak(text, voice, seed)
+
+
+def test_a_process_that_dies_is_an_error_and_the_next_call_resumes(tmp_path):
+    texts = [f"text {'abcdefghij'[i]}" for i in range(10)]
+    with pytest.raises(Failed, match="a process that speaks ended unexpectedly"):
+        synthesize(texts, tmp_path, [Deadly("tone", 3, fails_on="text h")], processes=2)
+    made = synthesize(texts, tmp_path, [Deadly("tone", 3)], processes=2)
+    assert [u.text for u in made.utterances] == texts
 
 
 # ---- what is wrong with speech -------------------------------------------------------------------

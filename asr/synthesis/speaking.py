@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -101,7 +101,7 @@ def outcomes(
 ) -> Iterator[Iterator[SpeechOutcome]]:
     """The outcomes of the takes, in their order, from this process or from several.
 
-    What has not begun when the block ends is not spoken.
+    What has not begun when the block ends is not spoken. Raises `Failed` if a process dies.
     """
     if processes == 1:
         yield map(speaking, takes)
@@ -109,5 +109,10 @@ def outcomes(
     pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
     try:
         yield pool.map(speaking, takes, chunksize=4)
+    except BrokenExecutor:
+        raise Failed(
+            "a process that speaks ended unexpectedly, perhaps for lack of memory; the same call "
+            "goes on where it stopped"
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
