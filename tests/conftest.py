@@ -46,7 +46,8 @@ def noise(duration_s: float, seed: int = 0, rate_hz: int = RATE_HZ) -> np.ndarra
     for at in range(0, count, rate_hz // 5):
         stretch = samples[at : at + rate_hz // 5]
         width = int(draw.integers(1, 12))
-        stretch[:] = np.convolve(stretch, np.ones(width) / width, "same") * draw.uniform(0.01, 0.3)
+        stretch[:] = np.convolve(stretch, np.ones(width) / width, "same")[: len(stretch)]
+        stretch *= draw.uniform(0.01, 0.3)
     return samples.clip(-1, 1).astype(np.float32)
 
 

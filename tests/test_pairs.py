@@ -238,7 +238,7 @@ def test_one_table_can_hold_both(tmp_path):
 
 def test_a_file_is_not_compared_with_itself(tmp_path):
     file = written(tmp_path, "r.tsv", "id\ttext\nu1\tone\n")
-    with pytest.raises(UserError, match=r"r\.tsv: has one text for each utterance"):
+    with pytest.raises(UserError, match=r"r\.tsv: has only one text for each utterance"):
         pair_files(file, file, TextConfig())
 
 

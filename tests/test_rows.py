@@ -107,5 +107,5 @@ def test_rows_that_are_invalid_in_a_manifest_are_refused(corpus, rows):
     train, dev = rows
     with pytest.raises(UserError, match="train: id 'train-0' is used twice"):
         train_rows(configured(corpus), [*train, train[0]], dev)
-    with pytest.raises(UserError, match="dev: there is no utterance"):
+    with pytest.raises(UserError, match="dev: has no utterances"):
         train_rows(configured(corpus), train, [])

@@ -197,4 +197,4 @@ def test_the_real_corpus_is_split_as_the_readme_says(script, corpora):
             f"| {name} | {len(part)} | {speakers} | {hours:.2f} | {1 - shared:.1%} | {unknown:.1%}"
         )
         assert row in page
-    assert f"with {round(script.overlap(train, test)[0] * 2500)} of the 2500 test" in page
+    assert f"only {round(script.overlap(train, test)[0] * 2500)} of the 2500 test" in page

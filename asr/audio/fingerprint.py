@@ -12,7 +12,7 @@ import itertools
 
 import numpy as np
 
-from asr.audio.io import resample
+from asr.audio.resampling import resample
 
 RATE_HZ = 8000
 SPANS, BANDS = 8, 6  # of the picture, in time and frequency

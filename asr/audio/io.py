@@ -21,10 +21,11 @@ import av
 import numpy as np
 import soundfile
 
-from asr.audio import sphere
 from asr.audio.level import Level
 from asr.audio.resampling import StreamResampler, resample
 from asr.audio.source import Encoded, Member, Samples, Source
+from asr.audio.sphere import MAGIC as SPHERE_MAGIC
+from asr.audio.sphere import Sphere
 from asr.errors import UserError
 
 log = logging.getLogger("asr")
@@ -145,9 +146,9 @@ def _open(source: Source) -> Iterator[_SoundFile | _Container | _Memory | _Spher
     else:
         source = Path(source)
         head, suffix = _head(source), source.suffix
-    if head == sphere.MAGIC[:2]:  # libsndfile cannot read shorten or detect a missing end
+    if head == SPHERE_MAGIC[:2]:  # libsndfile cannot read shorten or detect a missing end
         with Path(source).open("rb") if data is None else io.BytesIO(data) as raw:
-            if raw.read(len(sphere.MAGIC)) == sphere.MAGIC:
+            if raw.read(len(SPHERE_MAGIC)) == SPHERE_MAGIC:
                 yield _Sphere(source, raw)
                 return
     # libsndfile drops most of an MP3 that has a variable bit rate and no header with its length,
@@ -246,7 +247,7 @@ class _Memory:
 
 class _Sphere:
     def __init__(self, path: Source, file: BinaryIO):
-        self.path, self.file = path, sphere.Sphere(file, path)
+        self.path, self.file = path, Sphere(file, path)
         if self.file.frames == 0:
             raise UserError(f"{path}: holds no samples (0.00 s)")
         header = self.file.header
@@ -287,7 +288,9 @@ class _SoundFile:
         if duration_s is not None:
             left = min(left, round(duration_s * self.info.rate_hz))
         try:
-            if start > 0:  # some formats, such as GSM 6.10, cannot seek, not even to 0
+            # Not at the start: GSM 6.10 cannot seek. But Ogg Opus is decoded from its true beginning
+            # only after a seek.
+            if start > 0 or self.file.subtype != "GSM610":
                 self.file.seek(start)
             while left > 0:
                 chunk = self.file.read(min(left, BLOCK_FRAMES), dtype="float32", always_2d=True)
