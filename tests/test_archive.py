@@ -363,8 +363,8 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 import test_archive
 from ray import cloudpickle
-from asr import manifest
-from asr.scale import archive
+from asr.data import manifest
+from asr.cluster import archive
 cloudpickle.register_pickle_by_value(test_archive)
 archive.Worker = test_archive.Marked
 archive.PartFiles = partial(archive.PartFiles, part_rows=3)

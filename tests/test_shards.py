@@ -16,7 +16,7 @@ from conftest import noise
 from hypothesis import given
 from hypothesis import strategies as st
 from test_distributed import together
-from test_resume import train_until
+from test_resume import SETTINGS, train_until
 from tones import asr, make_recipe, weights
 
 from asr import audio
@@ -291,13 +291,10 @@ def test_shards_train_to_the_same_as_their_manifest(corpus):
 
 @pytest.mark.slow
 def test_killed_and_resumed_equals_never_killed(corpus):
-    settings = ("train.epochs=6", "train.batch_s=5", "train.accumulate=2", "train.ema=0.95")
-    settings += ("train.checkpoint_minutes=0.00001", "augment.speed=[0.9,1.0,1.1]")
-    settings += ("train.average_best=2", "features.cmvn=global")  # as train_until has them
-    asr("train", corpus, *settings, "-o", corpus / "straight")
+    asr("train", corpus, *SETTINGS, "-o", corpus / "straight")
     for step in (5, 31):
         train_until(corpus, corpus / "killed", step, signal.SIGKILL)
-    output = asr("train", corpus, *settings, "-o", corpus / "killed")
+    output = asr("train", corpus, *SETTINGS, "-o", corpus / "killed")
     assert "resuming at step" in output and "check: skipped" in output
     assert torch.equal(weights(corpus / "killed/tones"), weights(corpus / "straight/tones"))
 

@@ -288,8 +288,7 @@ class _SoundFile:
         if duration_s is not None:
             left = min(left, round(duration_s * self.info.rate_hz))
         try:
-            # Not at the start: GSM 6.10 cannot seek. But Ogg Opus is decoded from its true beginning
-            # only after a seek.
+            # Ogg Opus is decoded from its true beginning only after a seek; GSM 6.10 cannot seek.
             if start > 0 or self.file.subtype != "GSM610":
                 self.file.seek(start)
             while left > 0:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from asr.synthesis import hibari
+import asr.synthesis.hibari as hibari
 from asr.synthesis.engine import VoiceEngine, generator
 
 RATE_HZ = 24000
