@@ -187,6 +187,17 @@ def test_emissions_of_a_bidirectional_model_depend_on_all_samples(cmvn):
     assert changed_after(on_waveforms(values, bidirectional=True), 15000)[0]
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_an_untrained_model_emits_blanks(streaming):
+    features, lengths = torch.randn(3, 60, 80), torch.tensor([60, 41, 17])
+    for blank_bias, least, most in ((0.0, 0.0, 0.2), (3.0, 0.25, 0.75)):
+        model = make(preset="tiny", streaming=streaming, blank_bias=blank_bias)
+        log_probs, frames = model(features, lengths)
+        for row, length in zip(log_probs, frames.tolist(), strict=True):
+            blank = row[:length, 0].exp().mean().item()
+            assert least <= blank <= most, (blank_bias, blank)
+
+
 def test_a_bidirectional_model_uses_the_whole_utterance():
     model = make(preset="tiny")
     features = torch.randn(1, 80, 80)

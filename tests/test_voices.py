@@ -18,7 +18,9 @@ from asr.model.voices import Equalizer, NoiseFloor, Pitch, VocalTract, Voices, c
 
 RATE_HZ = 8000
 EIGHT_KHZ = FeatureConfig(rate_hz=RATE_HZ, n_mels=40, dither=0.0)
-ALL = AugmentConfig(pitch=0.3, vtlp=0.25, equalizer_db=4, noise_floor_p=0.7)
+ALL = AugmentConfig(
+    pitch=0.3, vtlp=0.25, equalizer_db=4, noise_floor_p=0.7, tempo_variation=0.3, tilt_db=13
+)
 
 
 def bin_of(hertz: float, config: FeatureConfig) -> float:
@@ -72,6 +74,29 @@ def test_tempo_in_a_batch_is_that_of_each_alone(utterances, seed):
         alone, _ = change_tempo(own, lengths[i : i + 1], factors[i : i + 1])
         torch.testing.assert_close(paced[i, :length], alone[0], atol=1e-5, rtol=0)
         assert own.amin() <= alone.amin() and alone.amax() <= own.amax()
+
+
+def test_a_varying_tempo_keeps_ends_length_and_limits():
+    torch.manual_seed(0)
+    lengths = torch.tensor([200, 120, 7, 1])
+    factors = torch.tensor([1.0, 0.6, 1.3, 1.0])
+    ramp = torch.arange(200.0)[None, :, None].expand(4, -1, 3)
+    varied, after = change_tempo(ramp, lengths, factors, variation=0.5)
+    assert after.tolist() == [200, 200, 6, 1]
+    for row, before, length in zip(varied, lengths.tolist(), after.tolist(), strict=True):
+        own = row[:length, 0]
+        assert own[0] == 0 and own[-1].item() == pytest.approx(before - 1, abs=1e-3)
+        # Two paces differ by at most a factor of 1.5 ** 2, so each differs no more from the mean.
+        steps = own.diff() * (length - 1) / max(1, before - 1)
+        assert ((1 / 1.5**2 < steps) & (steps < 1.5**2)).all()
+    long = varied[0, :, 0].diff()
+    assert long.max() / long.min() > 1.2  # the pace does vary
+
+
+def test_a_varying_tempo_needs_no_change_of_the_mean_tempo():
+    varying, plain = AugmentConfig(tempo_variation=0.5), AugmentConfig()
+    (found, frames), (expected, untouched) = hear(varying), hear(plain)
+    assert torch.equal(frames, untouched) and not torch.allclose(found, expected)
 
 
 def test_batches_are_planned_by_the_tempo():
@@ -160,6 +185,17 @@ def test_the_equalizer_is_one_smooth_curve_an_utterance():
     assert bends.sum(1).max() <= 6  # straight but for the two bins around each inner knot
 
 
+def test_the_tilt_is_a_straight_line_with_uniform_ends():
+    torch.manual_seed(0)
+    gains = Equalizer(0.0, tilt_db=13.0)(torch.zeros(2000, 3, 40))
+    assert torch.equal(gains[:, 0], gains[:, 2])
+    decibels = gains[:, 0] * 10 / math.log(10)
+    assert decibels.diff(n=2, dim=1).abs().max() < 1e-4 and decibels.mean(1).abs().max() < 1e-4
+    ends = decibels[:, -1] - decibels[:, 0]
+    assert 12.8 < ends.max() <= 13.001 and -13.001 <= ends.min() < -12.8
+    assert ends.std().item() == pytest.approx(13 / 3**0.5, rel=0.05)
+
+
 def test_the_noise_floor_hides_only_what_is_softer():
     torch.manual_seed(0)
     lengths = torch.tensor([50, 30])
@@ -204,7 +240,9 @@ def test_a_seed_decides_all_draws():
 
 
 @pytest.mark.parametrize(
-    "part", [{"pitch": 0.3}, {"vtlp": 0.2}, {"equalizer_db": 4}, {"noise_floor_p": 1}], ids=str
+    "part",
+    [{"pitch": 0.3}, {"vtlp": 0.2}, {"equalizer_db": 4}, {"tilt_db": 13}, {"noise_floor_p": 1}],
+    ids=str,
 )
 def test_each_view_is_another_voice_at_the_same_pace(part):
     tempo = torch.tensor([0.8, 1.0, 1.3])
@@ -236,7 +274,8 @@ def test_samples_past_the_end_change_no_frame():
     [
         ({"features": {"kind": "mfcc"}, "augment": {"vtlp": 0.1}}, "augment.vtlp 0.1 has no"),
         ({"augment": {"tempo": [1.1, 1.3]}}, "min <= 1 <= max"),
-        ({"augment": {"tempo": [0.4, 1.3]}}, "0.5 <= min"),
+        ({"augment": {"tempo": [0.2, 1.3]}}, "0.25 <= min"),
+        ({"features": {"kind": "mfcc"}, "augment": {"tilt_db": 3}}, "augment.tilt_db 3"),
         ({"augment": {"noise_floor_p": 1, "noise_floor_db": [9, 1]}}, "[9, 1] is empty"),
         ({"augment": {"noise_floor_db": [1, 9]}}, "noise_floor_p above 0"),
         ({"augment": {"strength": "huge"}}, "augment.strength"),

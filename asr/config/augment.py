@@ -18,7 +18,8 @@ POLICIES: dict[str, dict[str, Any]] = {
         "speed": [],
         "pad_silence_s": 0.0,
         "tempo": [1.0, 1.0],
-        **dict.fromkeys(["pitch", "vtlp", "equalizer_db", "noise_floor_p", "gain_db"], 0.0),
+        **dict.fromkeys(["tempo_variation", "pitch", "vtlp", "equalizer_db", "tilt_db"], 0.0),
+        **dict.fromkeys(["noise_floor_p", "gain_db"], 0.0),
         **dict.fromkeys(["noise_p", "reverb_p", "telephone_p", "codec_p"], 0.0),
     },
     "light": {
@@ -99,8 +100,15 @@ class AugmentConfig(Section):
     )
     tempo: tuple[float, float] = Field(
         (1.0, 1.0),
-        description="The range [min, max] of the tempo, with 0.5 <= min <= 1 <= max <= 2; pitch "
+        description="The range [min, max] of the tempo, with 0.25 <= min <= 1 <= max <= 2; pitch "
         "does not change. Tempo 2 turns 100 frames into 50.",
+    )
+    tempo_variation: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="The maximum change of the tempo within an utterance, up or down, as a share; "
+        "its length does not change.",
     )
     pitch: float = Field(
         0.0,
@@ -121,6 +129,12 @@ class AugmentConfig(Section):
         ge=0,
         description="The standard deviation in dB of a random gain curve over the mel bins "
         "(FilterAugment).",
+    )
+    tilt_db: Annotated[float, LOG_MEL] = Field(
+        0.0,
+        ge=0,
+        description="The maximum difference in dB that a random tilt makes between the gains of "
+        "the lowest and the highest mel bin.",
     )
     noise_floor_p: Annotated[float, LOG_MEL] = Field(
         0.0, ge=0, le=1, description="The probability of a stationary noise floor in the features."
@@ -175,9 +189,10 @@ class AugmentConfig(Section):
     def _ranges(self) -> AugmentConfig:
         if any(not 0.5 <= factor <= 2 for factor in self.speed):
             raise refuse("speed", f"factors must lie in 0.5 to 2, not {self.speed}")
-        if not 0.5 <= self.tempo[0] <= 1 <= self.tempo[1] <= 2:
+        if not 0.25 <= self.tempo[0] <= 1 <= self.tempo[1] <= 2:
             raise refuse(
-                "tempo", f"must be [min, max] with 0.5 <= min <= 1 <= max <= 2, not {[*self.tempo]}"
+                "tempo",
+                f"must be [min, max] with 0.25 <= min <= 1 <= max <= 2, not {[*self.tempo]}",
             )
         require_order(self, ["noise_snr_db", "reverb_s", "noise_floor_db"])
         if self.reverb_s[0] <= 0:

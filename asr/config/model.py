@@ -100,7 +100,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "base": {"layers": 4, "hidden": 384, "dropout": 0.15},  # 14.7 M
     "large": {"layers": 6, "hidden": 640, "dropout": 0.2},  # 60 M
     # another design, for comparison (asr/model/deepspeech2.py): 86.6 M on 161 spectrogram bins
-    "deepspeech2": {"layers": 5, "hidden": 1024, "dropout": 0.0, "subsampling": 2},
+    "deepspeech2": {"layers": 5, "hidden": 1024, "dropout": 0.0, "subsampling": 2}
+    | {"blank_bias": 0.0},
 }
 
 
@@ -170,6 +171,14 @@ class ModelConfig(Section):
         description="The number of model frames of quiet that the layers hear before and after "
         "each utterance; nothing is written there. It helps with words that are cut tight.",
     )
+    blank_bias: float = Field(
+        3.0,
+        ge=0,
+        le=10,
+        description="What is added to the bias of the blank before training, so that the first "
+        "emissions are blanks, as they soon are in CTC training; some random weights otherwise "
+        "write one word in every frame for the first hundred steps.",
+    )
     lookahead_ms: Annotated[float, without("bidirectional")] = Field(
         0.0,
         ge=0,
@@ -217,7 +226,7 @@ class ModelConfig(Section):
             raise refuse("streaming", "true needs bidirectional=false; leave bidirectional out")
         if self.preset == "deepspeech2":
             only = {"subsampling": 2, "dropout": 0, "bidirectional": True}
-            only |= {"edge": 0, "inter_ctc": []}
+            only |= {"edge": 0, "blank_bias": 0, "inter_ctc": []}
             for key, value in only.items():
                 if (found := getattr(self, key)) != value:
                     raise refuse(key, f"of preset deepspeech2 is {value}, not {found}")

@@ -47,6 +47,8 @@ class ConvSubsampling(nn.Module):
         x = features.unsqueeze(1)  # (B, 1, T, F)
         for convolution, (stride, _) in zip(self.convolutions, self.strides, strict=True):
             x = torch.relu(convolution(self.pad(x)))  # (B, C, T', F')
+            if x.dtype is torch.bfloat16:  # a fifth faster on a CPU
+                x = x.contiguous(memory_format=torch.channels_last)
             lengths = -(-lengths // stride)
             x = x * length_mask(lengths, x.shape[2])[:, None, :, None]
         x = x.transpose(1, 2).flatten(2)  # (B, T', C * F')
@@ -169,6 +171,10 @@ class AcousticModel(nn.Module):
         self.look_ahead = LookAhead(width, lookahead, config.dropout) if lookahead else None
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, vocabulary)
+        # From random weights, some seeds write one word in every frame for 160 steps before they
+        # reach the blanks that CTC training begins with.
+        with torch.no_grad():
+            self.head.bias[:1] += config.blank_bias
         self.condition = nn.Linear(vocabulary, width) if config.self_conditioned else None
 
     def frames(self, frames: Tensor | int) -> Tensor | int:

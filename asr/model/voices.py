@@ -18,21 +18,31 @@ from asr.config import AugmentConfig, FeatureConfig
 from asr.model.features import Features, length_mask
 
 NATS = math.log(10) / 10  # a decibel of power as a difference of natural logarithms
+SYLLABLE_FRAMES = 25  # the distance of the knots of a varying tempo: one or two syllables
 
 
-def change_tempo(features: Tensor, lengths: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
+def change_tempo(
+    features: Tensor, lengths: Tensor, factors: Tensor, variation: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Make speech faster (factor > 1) or slower at the same pitch.
 
     (B, T, F), (B,) frames, (B,) factors -> (B, T', F), (B,) ceil(frames / factor). Frame t reads
     position t * (frames - 1) / (frames' - 1), interpolated linearly between two frames. Speed
     perturbation of the waveform (Ko et al. 2015) moves the pitch as well; it is `augment.speed`.
+
+    With `variation`, the tempo also changes within each utterance, and its length does not: see
+    `_varying_positions`.
     """
     before, factors = lengths.cpu(), factors.cpu()
-    if bool((factors == 1).all()):
+    if not variation and bool((factors == 1).all()):
         return features, lengths
     after = (before / factors).ceil().long()
-    step = (before - 1) / (after - 1).clamp(min=1)
-    at = torch.arange(int(after.max())) * step[:, None]  # (B, T')
+    last = (after - 1).clamp(min=1)[:, None]
+    if variation:
+        at = _varying_positions(last, int(after.max()), math.log1p(variation))
+        at = at * ((before - 1)[:, None] / last)
+    else:
+        at = torch.arange(int(after.max())) * ((before - 1)[:, None] / last)  # (B, T')
     at = torch.minimum(at, (before - 1)[:, None].float())
     left = at.long()
     right = torch.minimum(left + 1, before[:, None] - 1)
@@ -40,6 +50,19 @@ def change_tempo(features: Tensor, lengths: Tensor, factors: Tensor) -> tuple[Te
     index = torch.stack([left, right])[..., None].to(features.device)  # (2, B, T', 1)
     first, second = (features.gather(1, one.expand(-1, -1, features.shape[2])) for one in index)
     return torch.lerp(first, second, weight), after.to(lengths.device)
+
+
+def _varying_positions(last: Tensor, size: int, most: float) -> Tensor:
+    """(B, 1) last frames -> (B, size) positions that rise from 0 to `last` at a varying pace.
+
+    The logarithm of the pace is uniform in -most to most at knots SYLLABLE_FRAMES apart, and
+    straight lines lie between.
+    """
+    knots = most * (2 * torch.rand(len(last), 1, size // SYLLABLE_FRAMES + 2) - 1)
+    pace = nn.functional.interpolate(knots, size, mode="linear", align_corners=True)[:, 0].exp()
+    at = pace.cumsum(1) - pace[:, :1]  # (B, size)
+    ends = at.gather(1, last.clamp(max=size - 1)).clamp(min=1e-3)
+    return at * (last / ends)
 
 
 class Pitch(nn.Module):
@@ -110,18 +133,23 @@ class Equalizer(nn.Module):
     """Add a random gain curve: (B, T, F) log-mels -> the same shape.
 
     This is FilterAugment of the linear kind (Nam et al. 2022): `KNOTS` gains at equal distances on
-    the mel scale, normal with a standard deviation of `decibels`, and straight lines between.
+    the mel scale, normal with a standard deviation of `decibels`, and straight lines between. A
+    tilt is added to it: a straight line over the whole band whose ends differ by a value that is
+    uniform in -tilt_db to tilt_db.
     """
 
     KNOTS = 5
 
-    def __init__(self, decibels: float):
+    def __init__(self, decibels: float, tilt_db: float = 0.0):
         super().__init__()
-        self.nats = decibels * NATS
+        self.nats, self.tilt_nats = decibels * NATS, tilt_db * NATS
 
     def forward(self, features: Tensor) -> Tensor:
         batch, _, bins = features.shape
         gains = self.nats * _curves(batch, self.KNOTS, bins)  # (B, F)
+        if self.tilt_nats:
+            tilts = self.tilt_nats * (2 * torch.rand(batch, 1) - 1)
+            gains = gains + tilts * torch.linspace(-0.5, 0.5, bins)
         return features + gains[:, None, :].to(features)
 
 
@@ -167,7 +195,9 @@ class Voices(nn.Module):
         rate_hz, bins = features.config.rate_hz, features.power.n_fft // 2 + 1
         self.pitch = Pitch(config.pitch, rate_hz, bins) if config.pitch else None
         self.vocal_tract = VocalTract(config.vtlp, features.config) if config.vtlp else None
-        self.equalizer = Equalizer(config.equalizer_db) if config.equalizer_db else None
+        gains_db = config.equalizer_db, config.tilt_db
+        self.equalizer = Equalizer(*gains_db) if any(gains_db) else None
+        self.tempo_variation = config.tempo_variation
         p, below_db = config.noise_floor_p, config.noise_floor_db
         self.noise_floor = NoiseFloor(p, below_db) if p else None
 
@@ -185,8 +215,10 @@ class Voices(nn.Module):
             power = self.pitch(power.repeat(views, 1, 1))
             frames, views, tempo = _repeated(frames, views), 1, _repeated(tempo, views)
         features = self.features.from_spectra(power, frames)  # (B, T, F)
+        if self.tempo_variation and tempo is None:
+            tempo = torch.ones(len(frames))
         if tempo is not None:
-            features, frames = change_tempo(features, frames, tempo)
+            features, frames = change_tempo(features, frames, tempo, self.tempo_variation)
         features, frames = features.repeat(views, 1, 1), _repeated(frames, views)
         if self.vocal_tract is not None:
             features = self.vocal_tract(features)

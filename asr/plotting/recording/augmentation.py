@@ -20,9 +20,11 @@ from asr.plotting.recording.excerpt import DB, Excerpt, as_batch
 
 SEED = 37  # fixed, so that pictures are reproducible
 VOICES = {
+    "tempo_variation": "tempo variation",
     "pitch": "pitch",
     "vtlp": "vocal tract",
     "equalizer_db": "equalizer",
+    "tilt_db": "tilt",
     "noise_floor_p": "noise floor",
 }
 
@@ -93,7 +95,7 @@ def _single_voices(config: AugmentConfig) -> Iterator[tuple[str, AugmentConfig, 
     for factor in config.tempo:
         if factor != 1:
             yield f"tempo {factor:g}", AugmentConfig(), factor
-    for name in ("pitch", "vtlp", "equalizer_db", "noise_floor_p"):
+    for name in VOICES:
         value = getattr(config, name)
         if value and name == "noise_floor_p":
             below_db = config.noise_floor_db

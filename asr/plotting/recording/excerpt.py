@@ -22,7 +22,8 @@ DB = 10 / np.log(10)  # decibels = DB * ln(power)
 # Without a model, every kind of augmentation is drawn.
 ALL_KINDS = AugmentConfig(
     **{"speed": [0.9], "reverb_p": 1, "noise_p": 1, "telephone_p": 1, "codec_p": 1, "gain_db": 10},
-    **{"tempo": (0.7, 1.4), "pitch": 0.3, "vtlp": 0.25, "equalizer_db": 6, "noise_floor_p": 1},
+    **{"tempo": (0.7, 1.4), "tempo_variation": 0.5, "pitch": 0.3, "vtlp": 0.25},
+    **{"equalizer_db": 6, "tilt_db": 13, "noise_floor_p": 1},
     noise_floor_db=(30, 30),
 )
 USUAL_MASKS = SpecAugmentConfig()
