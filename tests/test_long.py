@@ -25,7 +25,8 @@ from asr.recognition import stitching
 from asr.recognition.emissions import Emissions
 from asr.recognition.recognizer import load
 from asr.recognition.segments import DecodedSegment
-from asr.recognition.transcribe import LONG_S, Failure, transcribe_many
+from asr.recognition.transcribe import Failure, transcribe_many
+from asr.recognition.waveforms import LONG_S
 from asr.text.tokenizer import WORD_START
 
 RATE_HZ = tones.RATE_HZ
@@ -218,7 +219,7 @@ def test_ctrl_c_stops_reading_and_decoding(recognizer, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     recognizer.decode_segments, recognizer.emissions = slow, counted
-    monkeypatch.setattr("asr.recognition.transcribe.audio.blocks", and_quiet_for_hours)
+    monkeypatch.setattr("asr.recognition.waveforms.audio.blocks", and_quiet_for_hours)
     with pytest.raises(KeyboardInterrupt):
         asked = [Utterance("x", str(tmp_path / "long.wav"))]
         list(transcribe_many(recognizer, asked, vad="energy", on_progress=press))

@@ -16,7 +16,7 @@ from asr import audio
 from asr.data.records import utterances_of
 from asr.errors import UserError
 from asr.pipeline.rows import train_rows
-from asr.recognition.transcribe import LONG_S
+from asr.recognition.waveforms import LONG_S
 
 SETTINGS = {
     "name": "tones",

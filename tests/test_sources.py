@@ -17,7 +17,7 @@ from test_audio import write_container
 import asr
 from asr import audio
 from asr.errors import UserError
-from asr.recognition.transcribe import LONG_S
+from asr.recognition.waveforms import LONG_S
 
 
 @pytest.fixture(scope="module")

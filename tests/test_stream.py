@@ -19,7 +19,7 @@ from asr.data.manifest import Utterance
 from asr.errors import UserError
 from asr.lm.ngram import NGram
 from asr.model.model_file import Model, save_model
-from asr.recognition import transcribe as transcription
+from asr.recognition import waveforms
 from asr.recognition.endpoint import ENDPOINT_RULES, Endpointer, EndpointRule
 from asr.recognition.recognizer import Recognizer, load
 from asr.recognition.transcribe import transcribe_many
@@ -170,7 +170,7 @@ def test_a_long_file_goes_through_in_blocks_with_the_same_result(
     for name in ("greedy", "n-gram"):
         whole, heard_s = [], []
         for long_s in (100.0, 5.0):
-            monkeypatch.setattr(transcription, "LONG_S", long_s)
+            monkeypatch.setattr(waveforms, "LONG_S", long_s)
             seconds: list[float] = []
             found = list(transcribe_many(recognizers[name], rows, on_progress=seconds.append))
             whole.append([result for _, result in found[:2]])

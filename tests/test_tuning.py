@@ -18,7 +18,8 @@ from asr.errors import UserError
 from asr.lm.ngram import NGram
 from asr.model.model_file import Model, load_model, save_model
 from asr.plotting import figures
-from asr.recognition.recognizer import Recognizer, build_decoder, load
+from asr.recognition.decoding import build_decoder
+from asr.recognition.recognizer import Recognizer, load
 from asr.recognition.transcribe import emissions_of_many
 from asr.scoring.evaluate import evaluate
 from asr.scoring.tuning import GREEDY, UNKNOWN_SCORES, DevSet, apply, tune, unknown_words

@@ -32,7 +32,7 @@ from rich.table import Table
 
 from asr import audio
 from asr.data import manifest
-from asr.recognition.transcribe import seconds_of
+from asr.recognition.waveforms import seconds_of
 from asr.scoring.wer import Pair, score
 from asr.text.normalize import NORMALIZATIONS, normalize
 

@@ -24,6 +24,7 @@ from asr.cli.options import command
 from asr.cli.pictures import show
 from asr.cli.prepare import prepare
 from asr.cli.scoring import score
+from asr.cli.serving import serve
 from asr.cli.settings import config
 from asr.cli.synthesis import synth
 from asr.cli.system import bench, doctor
@@ -58,6 +59,10 @@ PANELS = {
             "asr listen model.asr",
             "asr listen model.asr --save heard",
             "asr listen model.asr --from talk.wav --fast --json",
+        ],
+        serve: [
+            "asr serve model.asr",
+            "asr serve english=model.asr digits.asr --port 9000 --tokens tokens.txt",
         ],
         align: ["asr align model.asr talk.wav talk.txt -o aligned"],
     },

@@ -115,7 +115,7 @@ def seconds_bar(utterances: Sequence[Utterance]) -> Iterator[Callable[[float], N
         TimeRemainingColumn(compact=True),
         **_on_terminal(),
     )
-    from asr.recognition.transcribe import seconds_of
+    from asr.recognition.waveforms import seconds_of
 
     with bar:
         task = bar.add_task("", total=None, done="")

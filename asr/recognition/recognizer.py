@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+import copy
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +19,7 @@ from asr.audio import AudioInput
 from asr.config import override, parse
 from asr.data.manifest import Utterance
 from asr.data.padding import pad
-from asr.decoder.beam import BeamDecoder
 from asr.decoder.confidence import recalibrate
-from asr.decoder.greedy import GreedyDecoder
-from asr.decoder.lexicon import lexicon_words
 from asr.errors import UserError
 from asr.lm.ngram import NGram
 from asr.model import model_file
@@ -31,19 +28,19 @@ from asr.model.model_file import Model
 from asr.model.quantize import quantize
 from asr.model.streaming import EmissionStream
 from asr.recognition.alignment import align_recording
+from asr.recognition.decoding import (
+    DEFAULT_BEAM,
+    Hotwords,
+    build_decoder,
+    decoder_name,
+    hotword_weights,
+)
 from asr.recognition.emissions import Emissions
 from asr.recognition.endpoint import ENDPOINT_RULES, EndpointRule
 from asr.recognition.segments import DecodedSegment, Segmenter
 from asr.recognition.stream import RecognizerStream
 from asr.recognition.transcribe import Failure, transcribe_many
-from asr.text.normalize import normalize
 from asr.transcript import Hypothesis, Transcript
-
-DEFAULT_BEAM = 50  # with a language model or hotwords, unless the beam is set
-# Natural log: each occurrence of a hotword makes a text e^5, about 150, times as likely.
-DEFAULT_HOTWORD_WEIGHT = 5.0
-
-Hotwords = Mapping[str, float] | Iterable[str]
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -95,21 +92,22 @@ class Recognizer:
             self.acoustic = quantize(self.acoustic, self.device)
             self._model = None  # frees the memory of the float32 weights
         self.tokenizer = model.tokenizer
+        self.ngram = model.ngram
         self.rate_hz = model.config.features.rate_hz
         self.frame_s = model.features.hop * model.config.model.subsampling / self.rate_hz
         self.look_ahead_s = (
             model.features.look_ahead_s + model.config.lookahead_frames * self.frame_s
         )
-        weights = hotword_weights(hotwords, model)
-        self.decoder = build_decoder(model, weights)
-        self._decoder_name = _decoder_name(model, weights)
+        self.hotwords = hotword_weights(hotwords, self)
+        self.decoder = build_decoder(self, self.hotwords)
 
     def __repr__(self) -> str:
         tokens, kind = len(self.tokenizer.pieces), self.config.tokenizer.kind
         count, bits = self.parameter_count, " in int8" if self.quantized else ""
         size = f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count / 1e3:.0f} k"
+        decoder = decoder_name(self, self.hotwords)
         return (
-            f"<Recognizer: {self.rate_hz} Hz, {tokens} tokens ({kind}), {self._decoder_name}, "
+            f"<Recognizer: {self.rate_hz} Hz, {tokens} tokens ({kind}), {decoder}, "
             f"{size} parameters{bits} on {self.device}>"
         )
 
@@ -220,6 +218,27 @@ class Recognizer:
             )
         model_file.save_model(path, self._model)
 
+    def with_decoder(self, hotwords: Hotwords | None = None, **decoder: Any) -> Recognizer:
+        """A recognizer with the same model, whose weights both share, and another decoder.
+
+        hotwords: favored besides those of this recognizer; decoder: settings of
+        `asr.config.DecoderConfig`. With hotwords or several hypotheses, the beam is 50 where it
+        would be 1. Raises `UserError` if a setting or a hotword is invalid.
+        """
+        other = copy.copy(self)
+        needs_beam = bool(hotwords) or int(decoder.get("n_best", 1)) > 1
+        if needs_beam and self.config.decoder.beam == 1:
+            decoder = {"beam": DEFAULT_BEAM} | decoder
+        if decoder:
+            changes = [override(f"decoder.{key}", value) for key, value in decoder.items()]
+            settings = self.config.model_dump(mode="json")
+            other.config = parse(settings, self.config.name, changes)
+        other.hotwords = self.hotwords | hotword_weights(hotwords, self)
+        other.decoder = build_decoder(other, other.hotwords)
+        if self._model is not None:
+            other._model = replace(self._model, config=other.config)
+        return other
+
     def emissions(
         self, source: AudioInput | Sequence[AudioInput], rate_hz: float | None = None
     ) -> Emissions:
@@ -304,62 +323,6 @@ class Recognizer:
             replace(one, words=recalibrate(one.words, c.confidence_scale, c.confidence_shift))
             for one in hypotheses
         ]
-
-
-def build_decoder(model: Model, hotwords: Hotwords | None = None) -> GreedyDecoder | BeamDecoder:
-    """The decoder of a model's settings: greedy for beam 1, otherwise a beam with its n-gram.
-
-    hotwords: phrases, or {phrase: weight}; see `hotword_weights`.
-    """
-    c = model.config.decoder
-    if c.beam == 1:
-        return GreedyDecoder(model.tokenizer.pieces)
-    return BeamDecoder(
-        model.tokenizer.pieces,
-        beam=c.beam,
-        lm=model.ngram,
-        lm_weight=c.lm_weight,
-        word_bonus=c.word_bonus,
-        unknown_score=c.unknown_score,
-        hotwords=hotword_weights(hotwords, model),
-        lexicon=lexicon_words(c.lexicon, model.config.text),
-        n_best=c.n_best,
-        token_min_logp=c.token_min_logp,
-        tokens_per_frame=c.tokens_per_frame,
-        beam_margin=c.beam_margin,
-    )
-
-
-def hotword_weights(hotwords: Hotwords | None, model: Model) -> dict[str, float]:
-    """Phrases, normalized like the texts that the model was trained on, and their weights.
-
-    hotwords: {phrase: weight} with weights in natural logs, or phrases alone, which get
-    `DEFAULT_HOTWORD_WEIGHT`. Raises `UserError` for a phrase without a letter and a weight that is
-    not a finite number.
-    """
-    if isinstance(hotwords, str):
-        raise UserError(f"hotwords: give a list, [{hotwords!r}], or a dict of weights")
-    if not isinstance(hotwords, Mapping):
-        hotwords = dict.fromkeys(hotwords or (), DEFAULT_HOTWORD_WEIGHT)
-    found: dict[str, float] = {}
-    for phrase, weight in hotwords.items():
-        text = normalize(phrase, model.config.text)
-        if not text or not math.isfinite(weight):
-            raise UserError(f"hotword {phrase!r}: {weight}; give a phrase and a finite weight")
-        found[text] = weight
-    return found
-
-
-def _decoder_name(model: Model, hotwords: Mapping[str, float]) -> str:
-    beam = model.config.decoder.beam
-    if beam == 1:
-        return "greedy decoder"
-    name = f"beam {beam}"
-    if model.ngram is not None:
-        name += f" with a {model.ngram.order}-gram on {model.ngram.unit}"
-    if count := len(hotwords):
-        name += f" and {count} hotword{'s' if count > 1 else ''}"
-    return name
 
 
 def load(

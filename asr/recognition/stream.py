@@ -88,7 +88,7 @@ class RecognizerStream:
         `UserError` for another type or shape, for values that are not finite, and after the end.
         """
         self._check_open()
-        return self._partial(self._hear(self._resampler.feed(_mono(samples))))
+        return self._partial(self._hear(self._resampler.feed(mono(samples))))
 
     def end(self) -> Partial:
         """The end of the audio: the utterance under way is finished."""
@@ -171,7 +171,7 @@ def _require_streaming(recognizer: Recognizer) -> None:
         )
 
 
-def _mono(samples: Any) -> np.ndarray:
+def mono(samples: Any) -> np.ndarray:
     """(N,) or (N, C) of any type -> (N,) float32."""
     found = as_floats(samples, NAME)
     if found.ndim == 2 and found.shape[1]:

@@ -9,6 +9,7 @@ of the previous window are decoded.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,15 +19,17 @@ from threading import BoundedSemaphore, Event
 
 import numpy as np
 
-from asr import audio
-from asr.audio.chunking import chunks
-from asr.audio.vad import detector
 from asr.data.manifest import Utterance
-from asr.errors import UserError
 from asr.recognition.blocks import BlockEmissions, BlockText
 from asr.recognition.protocol import RecognizerProtocol
 from asr.recognition.segments import DecodedSegment, timed
 from asr.recognition.stitching import find_cut
+from asr.recognition.waveforms import (
+    OnProgress,
+    Waveform,
+    emissions_of,
+    waveforms_of,
+)
 from asr.transcript import Hypothesis, Segment, Transcript
 
 BATCH_S = 120.0  # seconds of audio in a batch, padding included
@@ -34,10 +37,6 @@ BATCH_S = 120.0  # seconds of audio in a batch, padding included
 # WINDOW waveforms or WINDOW_S seconds of audio. At most three windows are in memory.
 WINDOW, WINDOW_S = 64, 120.0
 MAX_QUEUED = 2 * WINDOW  # emissions that wait for a decoder
-LONG_S = 60.0  # longer recordings are cut into chunks
-BLOCK_S = 10.0  # the part of a long recording that is read at once
-
-OnProgress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -49,20 +48,6 @@ class Failure:
 
 
 Result = tuple[Utterance, Transcript | Failure]
-
-
-@dataclass
-class _Waveform:
-    """One input of the model: a whole utterance, or a chunk of a long one."""
-
-    utterance: Utterance
-    samples: np.ndarray  # (N,) float32
-    start_s: float = 0.0  # from the start of the utterance
-    overlap_s: float = 0.0  # how far it overlaps the previous chunk
-    advance_s: float = 0.0  # from the end of the previous chunk to the end of this one
-    last: bool = True  # whether it is the last chunk of its utterance
-    block: bool = False  # whether it is a block of a recording for a causal model
-    error: str | None = None  # why the utterance could not be read
 
 
 def transcribe_many(
@@ -80,8 +65,8 @@ def transcribe_many(
     processed them. Memory does not grow with the number of utterances.
     """
     with _decoders(recognizer) as decode:
-        current: _Stitcher | None = None
-        finished: list[tuple[Utterance, _Stitcher | Failure]] = []
+        current: Stitcher | None = None
+        finished: list[tuple[Utterance, Stitcher | Failure]] = []
         for window in _windows(recognizer, utterances, vad, batch_s, on_progress):
             ready, finished = finished, []
             for waveform, log_probs in window:
@@ -90,7 +75,7 @@ def transcribe_many(
                     finished.append((utterance, Failure(utterance, waveform.error)))
                     current = None
                     continue
-                current = current or _Stitcher(recognizer, decode)
+                current = current or Stitcher(recognizer, decode)
                 current.add(waveform, log_probs)
                 if waveform.last:
                     current.close()
@@ -145,7 +130,7 @@ def transcript_of(
 
 
 @dataclass
-class _Stitcher:
+class Stitcher:
     """Joins the emissions of the chunks of one utterance and submits them for decoding.
 
     A chunk is decoded only when the next one has been added, because an overlap shortens it.
@@ -158,9 +143,9 @@ class _Stitcher:
     blocks: BlockText | None = None  # of a recording that goes through a causal model in blocks
     duration_s: float = 0.0  # of all chunks so far
     # The latest chunk, its emissions, and the frame from which they are used
-    pending: tuple[_Waveform, np.ndarray, int] | None = None
+    pending: tuple[Waveform, np.ndarray, int] | None = None
 
-    def add(self, waveform: _Waveform, log_probs: np.ndarray) -> None:
+    def add(self, waveform: Waveform, log_probs: np.ndarray) -> None:
         first, self.duration_s = 0, self.duration_s + waveform.advance_s
         if waveform.block:
             self.blocks = self.blocks or BlockText(self.recognizer)
@@ -179,7 +164,21 @@ class _Stitcher:
         self._decode_pending()
         self.pending = None
 
-    def parts(self) -> list[tuple[float, list[Hypothesis]]]:
+    def texts(self, first: int) -> list[str]:
+        """The texts of the utterances from number `first` on that are decoded, up to the first that
+        is not; those without words are empty."""
+        if self.blocks is not None:
+            return [_text(segment) for segment in self.blocks.segments[first:]]
+        done = itertools.takewhile(lambda part: part[1].done(), self.decoded)
+        found = [_text(segment) for _, future in done for segment in future.result()]
+        return found[first:]
+
+    def transcript(self, utterance: Utterance) -> Transcript:
+        """The transcript of all chunks, once they are decoded; only after `close`."""
+        name, duration_s = str(utterance.audio), round(self.duration_s, 6)
+        return transcript_of(name, duration_s, utterance.start_s, self._parts())
+
+    def _parts(self) -> list[tuple[float, list[Hypothesis]]]:
         """The start of each part in seconds, and its hypotheses."""
         if self.blocks is not None:
             return self.blocks.parts()
@@ -197,13 +196,16 @@ class _Stitcher:
                 self.decoded.append((waveform.start_s + first * self.recognizer.frame_s, future))
 
 
-def _results(finished: list[tuple[Utterance, _Stitcher | Failure]]) -> Iterator[Result]:
+def _text(segment: DecodedSegment) -> str:
+    return " ".join(word.text for word in segment.hypotheses[0].words)
+
+
+def _results(finished: list[tuple[Utterance, Stitcher | Failure]]) -> Iterator[Result]:
     for utterance, found in finished:
         if isinstance(found, Failure):
             yield utterance, found
             continue
-        name, duration_s = str(utterance.audio), round(found.duration_s, 6)
-        yield utterance, transcript_of(name, duration_s, utterance.start_s, found.parts())
+        yield utterance, found.transcript(utterance)
 
 
 @contextmanager
@@ -235,51 +237,24 @@ def _windows(
     vad: str | None,
     batch_s: float,
     on_progress: OnProgress = lambda seconds: None,
-) -> Iterator[list[tuple[_Waveform, np.ndarray]]]:
+) -> Iterator[list[tuple[Waveform, np.ndarray]]]:
     """Windows of waveforms with the emissions (T, V) of each; T is 0 where there are no samples."""
     stopped = Event()
-    waveforms = _waveforms(recognizer, utterances, vad, stopped)
+    waveforms = waveforms_of(recognizer, utterances, vad, stopped)
     window_samples, blocks = WINDOW_S * recognizer.rate_hz, BlockEmissions(recognizer)
     with ThreadPoolExecutor(1) as reader:
         try:
             upcoming = reader.submit(_take_window, waveforms, window_samples)
             while window := upcoming.result():
                 upcoming = reader.submit(_take_window, waveforms, window_samples)
-                rows = _window_emissions(recognizer, window, batch_s, on_progress, blocks)
+                rows = emissions_of(recognizer, window, batch_s, on_progress, blocks)
                 yield list(zip(window, rows, strict=True))
         finally:
             stopped.set()  # so that Ctrl-C does not wait until the next window has been read
 
 
-def _window_emissions(
-    recognizer: RecognizerProtocol,
-    window: list[_Waveform],
-    batch_s: float,
-    on_progress: OnProgress,
-    blocks: BlockEmissions,
-) -> list[np.ndarray]:
-    """The (T, V) log-probabilities of each waveform, computed in batches of similar length.
-
-    Blocks of a recording are computed one after another, with the state of the model in `blocks`.
-    """
-    empty = np.zeros(0, np.float32)
-    rows = [np.zeros((0, len(recognizer.tokenizer.pieces)), np.float32)] * len(window)
-    for i, waveform in enumerate(window):
-        if waveform.block:
-            rows[i] = blocks.of(waveform.samples, waveform.start_s == 0, waveform.last)
-            on_progress(waveform.advance_s)
-    whole = [empty if w.block else w.samples for w in window]
-    for batch in _batches(whole, batch_s * recognizer.rate_hz):
-        emissions = recognizer.emissions([window[i].samples for i in batch])
-        for i, row in zip(batch, emissions.rows(), strict=True):
-            rows[i] = row
-        on_progress(sum(window[i].advance_s for i in batch))
-    on_progress(sum(w.advance_s for w in window if not len(w.samples)))
-    return rows
-
-
-def _take_window(waveforms: Iterator[_Waveform], window_samples: float) -> list[_Waveform]:
-    window: list[_Waveform] = []
+def _take_window(waveforms: Iterator[Waveform], window_samples: float) -> list[Waveform]:
+    window: list[Waveform] = []
     samples = 0
     for waveform in waveforms:
         window.append(waveform)
@@ -287,109 +262,3 @@ def _take_window(waveforms: Iterator[_Waveform], window_samples: float) -> list[
         if len(window) == WINDOW or samples >= window_samples:
             break
     return window
-
-
-def _waveforms(
-    recognizer: RecognizerProtocol,
-    utterances: Iterable[Utterance],
-    vad: str | None,
-    stopped: Event,
-) -> Iterator[_Waveform]:
-    """The inputs of the model, until `stopped`. Long utterances are cut unless `vad` is None."""
-    for utterance in utterances:
-        if stopped.is_set():
-            return
-        try:
-            if vad is not None and seconds_of(utterance) > LONG_S:
-                if recognizer.streams:
-                    yield from _in_blocks(recognizer, utterance, stopped)
-                else:
-                    yield from _cut(recognizer, utterance, vad, stopped)
-                continue
-            samples = audio.read(
-                utterance.audio, recognizer.rate_hz, utterance.start_s, utterance.duration_s
-            )
-            yield _Waveform(utterance, samples, advance_s=len(samples) / recognizer.rate_hz)
-        except UserError as error:
-            yield _Waveform(utterance, np.zeros(0, np.float32), error=str(error))
-
-
-def seconds_of(utterance: Utterance) -> float:
-    """The duration of an utterance, measured if the manifest does not state it.
-
-    Raises `UserError` if the recording cannot be read.
-    """
-    if utterance.duration_s is not None:
-        return utterance.duration_s
-    return audio.info(utterance.audio).duration_s - utterance.start_s
-
-
-def _cut(
-    recognizer: RecognizerProtocol, utterance: Utterance, vad: str, stopped: Event
-) -> Iterator[_Waveform]:
-    """The chunks of a long utterance, then an empty waveform that covers the silence at the end."""
-    rate_hz, read = recognizer.rate_hz, 0
-
-    def blocks() -> Iterator[np.ndarray]:
-        nonlocal read
-        for block in _read_blocks(recognizer, utterance, stopped):
-            read += len(block)
-            yield block
-
-    covered_s = 0.0
-    for chunk in chunks(blocks(), detector(vad, rate_hz), rate_hz):
-        end_s = chunk.start_s + len(chunk.samples) / rate_hz
-        end_s = min(end_s, read / rate_hz)  # the last hop is padded with zeros
-        yield _Waveform(
-            utterance, chunk.samples, chunk.start_s, chunk.overlap_s, end_s - covered_s, last=False
-        )
-        covered_s = end_s
-    read_s = read / rate_hz
-    yield _Waveform(utterance, np.zeros(0, np.float32), read_s, advance_s=read_s - covered_s)
-
-
-def _in_blocks(
-    recognizer: RecognizerProtocol, utterance: Utterance, stopped: Event
-) -> Iterator[_Waveform]:
-    """The blocks of a long utterance for a causal model, then an empty one that ends it."""
-    read = 0
-    for samples in _read_blocks(recognizer, utterance, stopped):
-        block_s = len(samples) / recognizer.rate_hz
-        start_s = read / recognizer.rate_hz
-        yield _Waveform(utterance, samples, start_s, advance_s=block_s, last=False, block=True)
-        read += len(samples)
-    yield _Waveform(utterance, np.zeros(0, np.float32), read / recognizer.rate_hz, block=True)
-
-
-def _read_blocks(
-    recognizer: RecognizerProtocol, utterance: Utterance, stopped: Event
-) -> Iterator[np.ndarray]:
-    """Samples of a long utterance, until `stopped`; raises `UserError` if there are none."""
-    read = False
-    for block in audio.blocks(
-        utterance.audio, recognizer.rate_hz, BLOCK_S, utterance.start_s, utterance.duration_s
-    ):
-        if stopped.is_set():
-            return
-        read = True
-        yield block
-    if not read:
-        raise UserError(
-            f"{utterance.audio}: no samples between {utterance.start_s:g} s and the end of the file"
-        )
-
-
-def _batches(samples: list[np.ndarray], batch_samples: float) -> Iterator[list[int]]:
-    """Batches of indices in order of length; a batch, padded, has at most `batch_samples`.
-
-    Empty waveforms are left out. A waveform above the limit is a batch of its own.
-    """
-    batch: list[int] = []
-    indices = [i for i, one in enumerate(samples) if len(one)]
-    for i in sorted(indices, key=lambda i: len(samples[i])):
-        if batch and len(samples[i]) * (len(batch) + 1) > batch_samples:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch

@@ -18,7 +18,8 @@ from asr.decoder.confidence import fit_logit, outcomes_of_words
 from asr.errors import UserError
 from asr.lm.ngram import NGram
 from asr.model.model_file import Model
-from asr.recognition.recognizer import DEFAULT_BEAM, Recognizer, build_decoder
+from asr.recognition.decoding import DEFAULT_BEAM, build_decoder
+from asr.recognition.recognizer import Recognizer
 from asr.recognition.transcribe import Failure, emissions_of_many
 from asr.scoring.wer import NO_EDITS, EditCounts, Pair, Score, character_counts, score, word_counts
 from asr.text.normalize import normalize

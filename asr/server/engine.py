@@ -1,0 +1,141 @@
+"""The models of a server by name: they transcribe recordings and live connections."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from asr import audio
+from asr.audio.source import ResolvedSource
+from asr.data.manifest import Utterance
+from asr.errors import UserError
+from asr.recognition.recognizer import Recognizer
+from asr.server.batching import BatchQueue, Observe, OnText
+from asr.server.live import CausalStream, LiveStream, PauseStream
+from asr.transcript import Transcript
+
+# What clients of other services ask for when nobody has told them the name of a model.
+ALIASES = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "default", "")
+VARIANTS = 16  # recognizers with hotwords of a request that are kept
+
+
+@dataclass(frozen=True)
+class DecodingOptions:
+    """What one request asks of the decoder."""
+
+    hotwords: tuple[str, ...] = ()  # phrases to favor
+    alternatives: int = 1  # the number of hypotheses
+
+
+AS_LOADED = DecodingOptions()
+
+
+class UnknownModel(UserError):
+    """There is no model of this name."""
+
+
+class Engine:
+    """Recognizers by name; the first is the default.
+
+    A short recording waits for the batch under way and not for long ones (`asr.server.batching`).
+    Live connections are computed in threads of their own. Its methods are called in the event loop.
+    """
+
+    def __init__(
+        self,
+        recognizers: Mapping[str, Recognizer],
+        observe: Observe = lambda stage, seconds: None,
+    ):
+        if not recognizers:
+            raise UserError("server: give at least one model")
+        self.recognizers = dict(recognizers)
+        self._queue = BatchQueue(observe)
+        self._pool = ThreadPoolExecutor(
+            os.cpu_count(), "asr-live", initializer=torch.set_num_threads, initargs=(1,)
+        )
+        self._variants: OrderedDict[tuple[str, DecodingOptions], Recognizer] = OrderedDict()
+        self._building = threading.Lock()
+
+    @property
+    def waiting(self) -> int:
+        """The number of recordings that are not finished."""
+        return self._queue.waiting
+
+    def name_of(self, model: str) -> str:
+        """The name of the model that a client means; raises `UnknownModel`."""
+        if model in self.recognizers:
+            return model
+        if model in ALIASES:
+            return next(iter(self.recognizers))
+        raise UnknownModel(f"model {model!r}: there is {', '.join(self.recognizers)}")
+
+    async def transcribe(
+        self,
+        model: str,
+        source: ResolvedSource,
+        options: DecodingOptions = AS_LOADED,
+        on_text: OnText = lambda text: None,
+    ) -> Transcript:
+        """The transcript of a recording; cancelling the task drops what is not computed yet.
+
+        source: a path, or `Samples`; on_text: called in the event loop with the text of each part
+        of a long recording as soon as it and those before it are known. Raises `UserError` if it
+        cannot be read, or for hotwords that the model cannot spell.
+        """
+        recognizer = await self.recognizer(model, options)
+        tell = partial(asyncio.get_running_loop().call_soon_threadsafe, on_text)
+        future = self._queue.submit(recognizer, Utterance("recording", source), tell)
+        return await asyncio.wrap_future(future)
+
+    async def duration_s(self, source: ResolvedSource) -> float:
+        """The duration that a recording states; raises `UserError` if it is no audio."""
+        return (await asyncio.to_thread(audio.info, source)).duration_s
+
+    async def open_stream(
+        self, model: str, rate_hz: float, options: DecodingOptions = AS_LOADED
+    ) -> LiveStream:
+        """A live connection to a model.
+
+        rate_hz: the rate of the samples. With a bidirectional model, text comes at each pause
+        (`LiveStream.at_pauses`). Raises `UserError` for a rate or hotwords that are invalid.
+        """
+        recognizer = await self.recognizer(model, options)
+        if recognizer.streams:
+            return CausalStream(recognizer, rate_hz, self._pool)
+        return PauseStream(recognizer, rate_hz, self._pool, self._queue)
+
+    async def recognizer(self, model: str, options: DecodingOptions = AS_LOADED) -> Recognizer:
+        """The recognizer of a model with the decoder that a request asks for."""
+        name = self.name_of(model)
+        if options == AS_LOADED:
+            return self.recognizers[name]
+        return await asyncio.to_thread(self._variant, name, options)
+
+    def _variant(self, name: str, options: DecodingOptions) -> Recognizer:
+        key = (name, options)
+        with self._building:
+            if key not in self._variants:
+                settings: dict[str, Any] = {}
+                if options.alternatives > 1:
+                    settings["n_best"] = options.alternatives
+                self._variants[key] = self.recognizers[name].with_decoder(
+                    options.hotwords, **settings
+                )
+            self._variants.move_to_end(key)
+            while len(self._variants) > VARIANTS:
+                self._variants.popitem(last=False)
+            return self._variants[key]
+
+    def close(self) -> None:
+        """End the threads; recordings that are unfinished are cancelled."""
+        self._queue.close()
+        self._pool.shutdown()

@@ -1,0 +1,24 @@
+"""What the routes and listeners of a server share."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from asr.server.auth import Tokens
+from asr.server.engine import Engine
+from asr.server.limits import Admission
+from asr.server.metrics import Metrics
+
+
+@dataclass
+class Service:
+    """The models and the state of one server."""
+
+    engine: Engine
+    admission: Admission
+    metrics: Metrics
+    tokens: Tokens = field(default_factory=Tokens)
+    spool: Path = field(default_factory=lambda: Path(tempfile.gettempdir()))  # takes uploads
+    ready: bool = False  # whether the models have computed something
