@@ -162,6 +162,72 @@ def an4(at):
     return root
 
 
+def yesno(at):
+    root = at / "waves_yesno"
+    for number in range(60):
+        name = "_".join(f"{number * 4:08b}")
+        record(root / f"{name}.wav", 0.2, seed=number)
+    write(root / "README", "A free corpus")
+    write(root / "README~", "A free corpu")
+    return root
+
+
+def fsdd(at):
+    root = at / "free-spoken-digit-dataset-1.0.10"
+    for digit in range(10):
+        for speaker in ("george", "jackson", "theo", "yweweler"):
+            for number in (0, 5, 6):
+                record(root / f"recordings/{digit}_{speaker}_{number}.wav", 0.3, seed=digit)
+    write(root / "README.md", "# Free Spoken Digit Dataset")
+    write(root / "metadata.py", "metadata = {}")
+    write(root / "utils/trimmer.py", "")
+    return root
+
+
+def speech_commands(at):
+    sets = {"validation_list.txt": [], "testing_list.txt": []}
+    for word in ("yes", "no", "visual"):
+        for i, speaker in enumerate(("004ae714", "0a7c2a8d", "ffd2ba2f")):
+            record(at / word / f"{speaker}_nohash_0.wav", 0.3, seed=i)
+        sets["validation_list.txt"].append(f"{word}/0a7c2a8d_nohash_0.wav")
+        sets["testing_list.txt"].append(f"{word}/ffd2ba2f_nohash_0.wav")
+    record(at / "yes/004ae714_nohash_1.wav", 0.3, seed=7)
+    record(at / "_background_noise_/white_noise.wav", 2)
+    write(at / "_background_noise_/README.md", "noise")
+    for name, lines in sets.items():
+        write(at / name, "\n".join(lines) + "\n")
+    for name in ("LICENSE", "README.md"):
+        write(at / name, name)
+    return at
+
+
+def voxforge(at):
+    def submission(name, prompts, texts, kind="wav", readme=""):
+        for i, (stem, _) in enumerate(texts):
+            record(at / name / kind / f"{stem}.{kind}", seed=i)
+        lines = "".join(f"{name}/mfc/{stem} {text}\n" for stem, text in texts)
+        write(at / name / "etc" / prompts, lines)
+        write(at / name / "etc" / "README", readme, "latin-1")
+        write(at / name / "LICENSE", "GPL")
+
+    two = [("a0001", "AUTHOR OF THE DANGER TRAIL"), ("a0002", "NOT AT THIS PARTICULAR CASE TOM")]
+    readme = (
+        "User Name:Jos\xe9\n\nGender: Male;\nAge Range: Adult;\nLanguage: EN;\n"
+        "Pronunciation dialect: American English;\n"
+    )
+    submission("jose-20080102-abc", "PROMPTS", two, readme=readme)
+    submission("jose-20091231-xyz", "PROMPTS", two[:1], "flac", "Gender: Unknown;\nLanguage: EN;\n")
+    submission("anonymous-20080410-aaa", "prompts-original", [("b0001", "God bless")])
+    submission("anonymous-20080411-bbb", "PROMPTS", two[:1])
+    with (at / "anonymous-20080411-bbb/etc/PROMPTS").open("a") as file:
+        file.write("anonymous-20080411-bbb/mfc/a0009 NOT THERE\n*/mfc/a0001\n")
+    record(at / "lost-20080101/wav/a0001.wav")
+    write(at / "lost-20080101/etc/README", "Gender: Female;")
+    write(at / "old-20070101-ccc/etc/PROMPTS", "x/mfc/a ist größer\n", "latin-1")
+    record(at / "old-20070101-ccc/wav/a.wav")
+    return at
+
+
 def kaldi(at):
     for i in range(3):
         record(at / f"audio/r{i}.wav", 4, seed=i)

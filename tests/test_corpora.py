@@ -25,7 +25,7 @@ class Mirror(http.server.BaseHTTPRequestHandler):
     files: ClassVar[dict[str, bytes]] = {}
 
     def do_GET(self):
-        how, name = self.path.strip("/").split("/", 1)
+        how, _, name = self.path.strip("/").partition("/")
         self.server.asked.append(how)
         data = self.files.get(name)
         status = {"gone": 404, "forbidden": 403, "broken": 500}.get(how)
@@ -108,6 +108,10 @@ def test_the_table():
             assert len({url.rpartition("/")[2] for url in archive.urls}) == 1
             assert archive.name.endswith((".tar.gz", ".tgz", ".tar.bz2"))
     assert len(table["librispeech-960"].archives) == 7
+    assert table["fsdd"].archives[0].name == "free-spoken-digit-dataset-v1.0.10.tar.gz"
+    for language in "dutch english french german italian polish portuguese spanish".split():
+        assert table[f"mls-{language}"].archives[0].name == f"mls_{language}_opus.tar.gz"
+    assert {"yesno", "speech-commands", "voxforge", "ljspeech", "speechocean762"} <= set(table)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +121,8 @@ def test_the_table():
         ("archives: [{urls: [http://x/a.tar]}]", "a: .*give one of bytes and about_bytes"),
         ("archives: [{urls: [], bytes: 5}]", "a: .*at least 1"),
         ("archives: [{urls: [http://x/a.tar], bytes: 5, sha256: abc}]", "a: .*pattern"),
-        ("language: en", "a: .*give either archives or by_hand"),
+        ("language: en", "a: .*give one of archives, index and by_hand"),
+        ("archives: [{urls: [http://x/a.tar], bytes: 5, md5: abc}]", "a: .*pattern"),
     ],
 )
 def test_mistakes_in_the_table(line, message):
@@ -126,10 +131,10 @@ def test_mistakes_in_the_table(line, message):
 
 
 def test_unavailable_corpora_are_errors():
-    with pytest.raises(UserError, match="an5: no such corpus; choose one of an4, mini-librispeech"):
+    with pytest.raises(UserError, match="an5: no such corpus; choose one of an4, yesno, fsdd"):
         find("an5")
     with pytest.raises(UserError, match=r"common-voice: https://\S+: download the archive"):
-        find("common-voice")
+        get("common-voice", "out")
 
 
 # ---- getting one ---------------------------------------------------------------------------------
@@ -230,3 +235,128 @@ def test_a_bomb_is_refused(tmp_path):
     with pytest.raises(DownloadError, match="unpacks to more than 100 MB"):
         extract(path, tmp_path / "out")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bomb.tar.gz", "zeros"]
+
+
+# ---- archives on disk, pages of many archives, checksums, links ----------------------------------
+
+
+def test_an_archive_on_disk_is_not_downloaded(tmp_path, an4):
+    server, _, data, known = an4
+    known("gone")
+    given = tmp_path / "an4_sphere.tar.gz"
+    given.write_bytes(data)
+    assert get("an4", tmp_path / "out", [given])[0].utterances == 3
+    assert not server.asked and not (tmp_path / "out/archives").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "message"),
+    [
+        ("an4.tar.gz", True, r"an4\.tar\.gz: not an archive of an4: one of an4_sphere\.tar\.gz"),
+        ("an4_sphere.tar.gz", False, "no such archive"),
+        ("an4_sphere.tar.gz", True, "sha256 is .*, expected .*; download it again"),
+    ],
+)
+def test_a_wrong_archive_on_disk(tmp_path, an4, name, write, message):
+    *_, known = an4
+    known("ok")
+    folder = tmp_path / "here"
+    folder.mkdir()
+    if write:
+        (folder / name).write_bytes(b"other")
+    with pytest.raises(UserError, match=message):
+        get("an4", tmp_path / "out", [folder / name])
+    assert not (tmp_path / "out/corpus").exists()
+
+
+def test_common_voice_from_its_archive(tmp_path):
+    root = layouts.common_voice(tmp_path / "made")
+    packed(root, tmp_path / "cv-corpus-24.0-2025-12-05-de.tar.gz")
+    archive = tmp_path / "cv-corpus-24.0-2025-12-05-de.tar.gz"
+    prepared, _ = get("common-voice", tmp_path / "out", [archive])
+    assert {part.name: part.utterances for part in prepared.sets} == {
+        "train": 3, "dev": 1, "test": 1
+    }  # fmt: skip
+    assert {u.language for u in read(tmp_path / "out/train.jsonl")} == {"de"}
+    assert (tmp_path / "out/corpus/cv-corpus-24.0-2025-12-05-de").is_dir()
+
+
+def test_md5_where_a_publisher_names_no_other(tmp_path, serve):
+    _, address = serve({"a": b"12345"})
+    right = hashlib.md5(b"12345").hexdigest()
+    assert download_from([f"{address}/ok/a"], tmp_path / "a", right).read_bytes() == b"12345"
+    with pytest.raises(DownloadError, match=f"md5 is {right}, expected 0000"):
+        download_from([f"{address}/ok/a"], tmp_path / "b", "0" * 32)
+
+
+@pytest.fixture
+def voxforge(tmp_path, serve, monkeypatch):
+    """A page that links to archives of submissions, of which one is gone and one is damaged."""
+    root = layouts.voxforge(tmp_path / "made")
+    names = sorted(path.name for path in root.iterdir())
+    files = {f"{name}.tgz": packed(root / name, tmp_path / f"{name}.tgz") for name in names}
+    files["damaged-20080101.tgz"] = files["jose-20080102-abc.tgz"][:-30]
+    links = "".join(f'<a href="{name}">{name}</a><br>' for name in [*files, "gone-20080101.tgz"])
+    files[""] = f'<a href="/parent/">up</a> {links} <a href="/else/where.tgz">x</a>'.encode()
+    server, address = serve(files)
+    index = {"url": f"{address}/ok", "about_bytes": 1000}
+    corpus = corpora.Corpus(title="x", license="y", page="z", language="en", index=index)
+    monkeypatch.setattr(corpora, "corpora", lambda: {"voxforge": corpus})
+    return server, files, names
+
+
+def test_a_page_of_many_archives(tmp_path, voxforge):
+    server, _, names = voxforge
+    prepared, missing = get("voxforge", tmp_path / "out")
+    assert prepared.utterances == 5
+    assert len(missing) == 2
+    assert "damaged-20080101.tgz: cannot be unpacked" in missing[0]
+    assert "gone-20080101.tgz: the server responds 404" in missing[1]
+    unpacked = sorted(path.name for path in (tmp_path / "out/corpus").iterdir())
+    assert unpacked == names
+    asked = len(server.asked)
+    get("voxforge", tmp_path / "out")
+    assert len(server.asked) == asked + 2  # only what is missing is asked for again
+
+
+def test_a_page_without_archives(tmp_path, voxforge):
+    _, files, _ = voxforge
+    files[""] = b"<html>moved</html>"
+    with pytest.raises(DownloadError, match="links to no archive"):
+        get("voxforge", tmp_path / "out")
+
+
+def linked(path: Path, *links: tuple[str, str]) -> Path:
+    """An archive with a file `d/file` and symbolic links."""
+    with tarfile.open(path, "w") as tar:
+        layouts.add(tar, "d/file", b"12345")
+        for name, target in links:
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = tarfile.SYMTYPE, target
+            tar.addfile(member)
+    return path
+
+
+def test_links_inside_an_archive_are_kept(tmp_path):
+    links = ("legacy/d", "../d"), ("again", "d/file"), ("chain", "legacy/d/file")
+    out = extract(linked(tmp_path / "a.tar", *links), tmp_path / "out")
+    for name in ("legacy/d/file", "again", "chain"):
+        assert (out / name).read_bytes() == b"12345"
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        [("out", "../..")],
+        [("out", "/etc/passwd")],
+        [("nowhere", "d/missing")],
+        [("loop", "loop")],
+        # `deep` leads three folders down by its name, but only one in truth
+        [("x/y/deep", "../../d"), ("out", "x/y/deep/../../made")],
+    ],
+)
+def test_links_that_lead_out_are_refused(tmp_path, links):
+    (tmp_path / "made").mkdir()
+    with pytest.raises(DownloadError, match="is a link that leads out"):
+        extract(linked(tmp_path / "a.tar", *links), tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar", "made"]

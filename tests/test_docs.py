@@ -68,6 +68,7 @@ RUN = {
     "asr corpus list": "",
     # test_corpora.py gets corpora from a server of its own
     "asr corpus get mini-librispeech -o data/mini-librispeech": None,
+    "asr corpus get common-voice -o data/german --archive cv-corpus-24.0-2025-12-05-de.tar.gz": None,
     "asr prepare corpus.csv -o data/mine --audio-column clip --text-column said": (
         "asr prepare corpus.csv -o data/named --audio-column clip --text-column said"
     ),
@@ -106,6 +107,8 @@ RUN = {
         f"asr run recipes/readers data.prepare.audio=voices {ONE_LAYER}"
     ),
     "asr score runs/digits/model.asr data/fsdd/manifest.tsv --by speaker": "",
+    # downloads: test_recipes_prepare.py does that from a server of its own
+    "asr run recipes/fsdd": None,
     "asr run recipes/fsdd data.prepare.audio=recordings/fsdd": (
         f"asr run recipes/fsdd data.prepare.audio=recordings/fsdd {SMALL}"
     ),

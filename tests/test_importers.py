@@ -122,6 +122,57 @@ def test_an4(tmp_path):
     assert audio.info(found["an251-fash-b"].audio).duration_s == 1
 
 
+def test_yesno(tmp_path):
+    name, found, log = imported(layouts.yesno(tmp_path))
+    assert name == "yesno" and not log.total and len(found) == 60
+    u = found["0_0_0_0_1_0_0_0"]
+    assert (u.text, u.language, u.extra) == (
+        "no no no no yes no no no", "he", {"split": "train"}
+    )  # fmt: skip
+    assert found["1_1_1_0_1_1_0_0"].extra == {"split": "test"}
+    assert Counter(u.extra["split"] for u in found.values()) == {"train": 30, "test": 30}
+
+
+def test_fsdd(tmp_path):
+    root = layouts.fsdd(tmp_path)
+    name, found, log = imported(root)
+    assert name == "fsdd" and not log.total and len(found) == 120
+    u = found["7_theo_5"]
+    assert (u.text, u.speaker, u.extra) == ("seven", "theo", {"split": "train"})
+    assert found["7_theo_0"].extra == {"split": "test"}
+    write(root / "manifest.tsv", "id\taudio\ttext\na\trecordings/7_theo_5.wav\tseven\n")
+    assert imported(root)[0] == "table"  # which tells more than names do
+
+
+def test_speech_commands(tmp_path):
+    name, found, log = imported(layouts.speech_commands(tmp_path))
+    assert name == "speech-commands" and len(found) == 10
+    u = found["visual/ffd2ba2f_nohash_0"]
+    assert (u.text, u.speaker, u.extra) == ("visual", "ffd2ba2f", {"split": "test"})
+    assert Counter(u.extra["split"] for u in found.values()) == {
+        "train": 4, "validation": 3, "test": 3
+    }  # fmt: skip
+    assert counts(log) == {"background noise": 1} and log.faults == 0
+
+
+def test_voxforge(tmp_path):
+    name, found, log = imported(layouts.voxforge(tmp_path))
+    assert name == "voxforge" and len(found) == 5
+    u = found["jose-20080102-abc/a0001"]
+    assert (u.text, u.speaker, u.language) == ("AUTHOR OF THE DANGER TRAIL", "jose", "en")
+    assert u.extra == {"gender": "male", "age": "adult", "accent": "american english"}
+    assert found["jose-20091231-xyz/a0001"].audio.endswith(".flac")
+    assert found["jose-20091231-xyz/a0001"].extra == {}
+    speakers = {u.speaker for u in found.values()}
+    assert speakers == {"jose", "anonymous-20080410-aaa", "anonymous-20080411-bbb"}
+    assert counts(log) == {
+        "the audio file does not exist": 1,
+        "no text": 1,
+        "the submission has no etc/PROMPTS": 1,
+        "the prompts cannot be read": 1,
+    }
+
+
 def test_kaldi(tmp_path):
     name, found, log = imported(layouts.kaldi(tmp_path))
     assert name == "kaldi"

@@ -15,10 +15,13 @@ import threading
 from itertools import chain
 from pathlib import Path
 
+import layouts
 import numpy as np
 import pytest
 import soundfile
+from test_speechocean import write_original
 
+from asr.data import corpora as corpora_table
 from asr.data import download as downloads
 from asr.data import manifest
 from asr.data.download import DownloadError, download, extract, sha256_of
@@ -221,7 +224,7 @@ def test_extract_writes_files_and_folders_only_once(tmp_path):
         (member("/tmp/absolute"), "leads out"),
         (member("C:\\windows"), "leads out"),
         (member("..\\out2"), "leads out"),
-        (member("link", type=tarfile.SYMTYPE, linkname="/etc"), "link or a device"),
+        (member("link", type=tarfile.SYMTYPE, linkname="/etc"), "a link that leads out"),
         (member("link", type=tarfile.LNKTYPE, linkname="good"), "link or a device"),
         (member("device", type=tarfile.CHRTYPE), "link or a device"),
         (member("pipe", type=tarfile.FIFOTYPE), "link or a device"),
@@ -298,17 +301,46 @@ def test_yesno_splits_and_texts(recordings, tmp_path):
     assert tree(out) == before
 
 
-def test_yesno_from_the_archive(recordings, tmp_path, serve, monkeypatch):
-    with tarfile.open(tmp_path / "waves.tar.gz", "w:gz") as file:
-        file.add(recordings, "waves_yesno")
-    body = (tmp_path / "waves.tar.gz").read_bytes()
-    _, url = serve()
-    monkeypatch.setattr(sys.modules[__name__], "BODY", body)
-    prepare = load("yesno", "prepare", monkeypatch)
-    monkeypatch.setattr(prepare, "URL", url)
-    monkeypatch.setattr(prepare, "SHA256", hashlib.sha256(body).hexdigest())
-    prepare.prepare(tmp_path / "out", None)
+@pytest.fixture
+def table(serve, tmp_path, monkeypatch):
+    """table(name, folder) puts into the table of corpora an archive of this folder on a server."""
+
+    def put(name: str, folder: Path) -> None:
+        archive = tmp_path / f"{name}.tar.gz"
+        with tarfile.open(archive, "w:gz") as file:
+            file.add(folder, folder.name)
+        body = archive.read_bytes()
+        monkeypatch.setattr(sys.modules[__name__], "BODY", body)
+        _, url = serve()
+        entry = {"urls": [url], "bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+        corpus = corpora_table.Corpus(title="x", license="y", page="z", archives=[entry])
+        monkeypatch.setattr(corpora_table, "corpora", lambda: {name: corpus})
+
+    return put
+
+
+def test_yesno_from_the_archive(recordings, tmp_path, table, monkeypatch):
+    table("yesno", recordings)
+    load("yesno", "prepare", monkeypatch).prepare(tmp_path / "out", None)
     assert len(manifest.read(tmp_path / "out" / "test.jsonl")) == 30
+
+
+def test_fsdd_from_the_archive(tmp_path, table, monkeypatch):
+    table("fsdd", layouts.fsdd(tmp_path / "made"))
+    prepare = load("fsdd", "prepare", monkeypatch)
+    monkeypatch.setattr(prepare, "TRAIN_STRINGS", 20)
+    monkeypatch.setattr(prepare, "DEV_STRINGS", 10)
+    prepare.prepare(tmp_path / "out", None, "theo,yweweler")
+    test = manifest.read(tmp_path / "out" / "test.jsonl")
+    assert len(test) == 60 and {u.speaker for u in test} == {"theo", "yweweler"}
+    train = manifest.read(tmp_path / "out" / "train.jsonl")
+    assert {u.speaker for u in train} == {"george", "jackson"}
+
+
+def test_speechocean_from_the_archive(tmp_path, table, monkeypatch):
+    table("speechocean762", write_original(tmp_path / "speechocean762"))
+    load("speechocean", "prepare", monkeypatch).prepare(tmp_path / "out", None)
+    assert len(manifest.read(tmp_path / "out" / "train.jsonl")) == 8
 
 
 def test_yesno_names_what_is_wrong(recordings, tmp_path):

@@ -1,13 +1,9 @@
 """recipes/speechocean: the splits of both layouts, the download, and the real corpus."""
 
-import http.server
 import importlib.util
 import subprocess
 import sys
-import tarfile
-import threading
 from collections import Counter
-from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -114,22 +110,6 @@ def test_both_layouts_give_the_same_splits_again_and_again(script, tmp_path):
         script.prepare(tmp_path / out, corpus)
     ids = [{k: [u.id for u in v] for k, v in sets(tmp_path / out).items()} for out in "xyz"]
     assert ids[0] == ids[1] == ids[2]
-
-
-def test_the_archive_is_downloaded_and_unpacked(script, tmp_path, monkeypatch):
-    served = tmp_path / "served"
-    served.mkdir()
-    with tarfile.open(served / "speechocean762.tar.gz", "w:gz") as file:
-        file.add(write_original(tmp_path / "corpus"), "speechocean762")
-    handler = partial(http.server.SimpleHTTPRequestHandler, directory=served)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr(
-            script, "URL", f"http://127.0.0.1:{server.server_port}/speechocean762.tar.gz"
-        )
-        script.prepare(tmp_path / "out", None)
-        server.shutdown()
-    assert len(sets(tmp_path / "out")["train"]) == 8
 
 
 def test_what_is_wrong_is_named(script, tmp_path):

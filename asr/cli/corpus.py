@@ -27,6 +27,10 @@ def corpus(
         Path | None,
         typer.Option("--output", "-o", metavar="FOLDER", help="Where a corpus goes."),
     ] = None,
+    archive: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="An archive of the corpus that is on disk already."),
+    ] = None,
 ) -> None:
     """List published corpora, or download, unpack and prepare one of them."""
     from asr.data import corpora
@@ -38,12 +42,12 @@ def corpus(
     if name is None or output is None:
         raise UserError("get needs the name of a corpus and --output FOLDER")
     try:
-        prepared, differences = corpora.get(name, output)
+        prepared, differences = corpora.get(name, output, archive or [])
     except DownloadError as error:
         raise Failed(str(error)) from None
     for part in prepared.sets:
         result(f"{part.path}: {part.utterances} utterances, {part.hours:.2f} hours")
-    for line in [*prepared.log.lines(), *differences]:
+    for line in [*prepared.log.notes, *prepared.log.lines(), *differences]:
         err.print(line, highlight=False, markup=False)
     if differences:
         raise typer.Exit(1)

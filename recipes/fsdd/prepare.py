@@ -3,11 +3,12 @@
 By Zohar Jackson and others, CC-BY-SA-4.0, <https://github.com/Jakobovski/free-spoken-digit-dataset>.
 The recordings are at 8 kHz, trimmed tightly, in several accents, and named DIGIT_SPEAKER_NUMBER.
 
-    python recipes/fsdd/prepare.py OUT --audio FOLDER [--held-out theo,yweweler]
+    python recipes/fsdd/prepare.py OUT [--audio FOLDER] [--held-out theo,yweweler]
 
-joins clips into strings of one to seven digits for training and dev. The single clips of the
-held-out speakers are the test set, which shares no speaker with training. Dev uses the last tenth
-of the clips of each training speaker and digit, which training does not use.
+downloads the corpus (16 MB) into OUT, or takes a copy on disk. It joins clips into strings of one
+to seven digits for training and dev. The single clips of the held-out speakers are the test set,
+which shares no speaker with training. Dev uses the last tenth of the clips of each training speaker
+and digit, which training does not use.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from rich.progress import track
 
 from asr import audio as audio_file
 from asr.audio import AUDIO_SUFFIXES
+from asr.data.corpora import fetch
 from asr.data.manifest import Utterance, write
 from asr.errors import UserError
 from asr.files import replacing
@@ -54,8 +56,10 @@ def join(clips: list[np.ndarray], draw: np.random.Generator) -> np.ndarray:
     return samples + 1e-4 * draw.standard_normal(len(samples))
 
 
-def prepare(out: Path, audio: Path, held_out: str) -> None:
+def prepare(out: Path, audio: Path | None, held_out: str) -> None:
     """Write the corpus to `out`; raises `UserError` for unknown speakers in `held_out`."""
+    if audio is None:
+        audio, _ = fetch("fsdd", out)
     clips = find_clips(audio)
     speakers = sorted({speaker for speaker, _ in clips})
     test_speakers = held_out.split(",")
@@ -107,7 +111,7 @@ if __name__ == "__main__":
         prepare,
         __doc__,
         {
-            "--audio": {"type": Path, "required": True, "help": "folder with the recordings"},
+            "--audio": {"type": Path, "help": "folder with the recordings (no download)"},
             "--held-out": {"default": "theo,yweweler", "help": "speakers of the test"},
         },
     )

@@ -6,7 +6,7 @@ written in English, as in Kaldi; the spoken words are ken and lo.
 
     python recipes/yesno/prepare.py OUT [--audio FOLDER]
 
-downloads the archive (5 MB) into OUT, or takes a copy that is on disk already, in any format that
+downloads the corpus (5 MB) into OUT, or takes a copy that is on disk already, in any format that
 asr reads, and writes OUT/{train,dev,test}.jsonl and OUT/audio. In sorted order, the first 30
 recordings are for training, as in Kaldi and icefall, except for 4 of them, which are the dev set;
 the last 30 are the test set, and nothing is tuned on it.
@@ -31,14 +31,12 @@ import soundfile
 from rich.progress import track
 
 from asr import audio as audio_file
-from asr.data.download import download, extract
+from asr.data.corpora import fetch
 from asr.data.manifest import Utterance, write
 from asr.errors import UserError
 from asr.files import replacing
 from asr.pipeline.prepare_cli import main
 
-URL = "https://www.openslr.org/resources/1/waves_yesno.tar.gz"
-SHA256 = "c3f49e0cca421f96b75b41640749167b52118f232498667ca7a5f9416aef8e73"  # same as in torchaudio
 # The eight words of each recording as the bits of one byte.
 RECORDINGS = bytes.fromhex(
     "0f111622262728292b3134363738393c3e44464a4b505a5c666770727"
@@ -146,8 +144,7 @@ def join(out: Path, clips: dict[str, list[np.ndarray]]) -> Iterator[Utterance]:
 def prepare(out: Path, audio: Path | None) -> None:
     """Write the corpus to `out`; raises `UserError` if `audio` lacks any of the 60 recordings."""
     if audio is None:
-        archive = download(URL, out / "waves_yesno.tar.gz", SHA256)
-        audio = extract(archive, out / "waves_yesno")
+        audio, _ = fetch("yesno", out)
     recordings = find_recordings(audio)
     (out / "audio").mkdir(parents=True, exist_ok=True)
     splits: dict[str, list[Utterance]] = {"train": [], "dev": [], "test": []}

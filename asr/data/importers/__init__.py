@@ -9,11 +9,13 @@ from asr.data.importers import (
     lhotse,
     librispeech,
     ljspeech,
+    named,
     parquet,
     shar,
     sphinx,
     tables,
     tedlium,
+    voxforge,
     webdataset,
 )
 from asr.data.importers.base import Importer, ImportLog, ImportSettings, Source
@@ -27,12 +29,14 @@ IMPORTERS: dict[str, Importer] = {
         ljspeech.IMPORTER,
         common_voice.IMPORTER,
         sphinx.IMPORTER,
+        voxforge.IMPORTER,
         kaldi.IMPORTER,
         lhotse.IMPORTER,
         shar.IMPORTER,
         webdataset.IMPORTER,
         parquet.IMPORTER,
         tables.IMPORTER,
+        *named.IMPORTERS,
         *beside.IMPORTERS,
     )
 }
