@@ -68,7 +68,7 @@ RUN = {
     "asr corpus list": "",
     # test_corpora.py gets corpora from a server of its own
     "asr corpus get mini-librispeech -o data/mini-librispeech": None,
-    "asr corpus get common-voice -o data/german --archive cv-corpus-24.0-2025-12-05-de.tar.gz": None,
+    "asr corpus get common-voice -o data/german --archive cv-corpus-de.tar.gz": None,
     "asr prepare corpus.csv -o data/mine --audio-column clip --text-column said": (
         "asr prepare corpus.csv -o data/named --audio-column clip --text-column said"
     ),
