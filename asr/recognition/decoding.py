@@ -9,7 +9,8 @@ from typing import Protocol
 from asr.config import Config
 from asr.decoder.beam import BeamDecoder
 from asr.decoder.greedy import GreedyDecoder
-from asr.decoder.lexicon import lexicon_words
+from asr.decoder.hotwords import build_hotwords
+from asr.decoder.lexicon import Spelling, lexicon_words
 from asr.errors import UserError
 from asr.lm.ngram import NGram
 from asr.text.normalize import normalize
@@ -74,6 +75,20 @@ def hotword_weights(hotwords: Hotwords | None, model: DecoderParts) -> dict[str,
             raise UserError(f"hotword {phrase!r}: {weight}; give a phrase and a finite weight")
         found[text] = weight
     return found
+
+
+def spelled(phrases: Iterable[str], model: DecoderParts) -> list[str]:
+    """Those of the phrases that can be hotwords: the model has all their letters."""
+    spelling = Spelling.of(model.tokenizer.pieces)
+
+    def can_spell(phrase: str) -> bool:
+        try:
+            build_hotwords(hotword_weights([phrase], model), spelling)
+        except UserError:
+            return False
+        return True
+
+    return [phrase for phrase in phrases if can_spell(phrase)]
 
 
 def decoder_name(model: DecoderParts, hotwords: Mapping[str, float]) -> str:

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 import time
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
+from starlette.types import Message, Receive, Scope, Send
 
 from asr.errors import AsrError, UserError
-from asr.server.engine import AS_LOADED, DecodingOptions
+from asr.recognition.decoding import spelled
+from asr.server.engine import DecodingOptions
 from asr.server.errors import BadField, error_body
+from asr.server.limits import Refused
 from asr.server.openai_formats import FORMATS, event, verbose
 from asr.server.service import Service
 from asr.server.uploads import Form, received
 from asr.transcript import Transcript
+
+log = logging.getLogger("asr.server")
 
 GRANULARITIES = ("word", "segment")
 MAX_PHRASES = 500
@@ -54,8 +61,8 @@ def routes(service: Service) -> list[BaseRoute]:
                 duration_s = await service.engine.duration_s(str(form.file))
             service.admission.check_duration(duration_s)
             if asked.stream:
-                events = _events(service, form, asked, duration_s, stack.pop_all())
-                return StreamingResponse(events, media_type="text/event-stream")
+                events = _events(service, form, asked, duration_s)
+                return EventResponse(events, stack.pop_all(), service.admission.limits.idle_s)
             return await _answer(request, service, form, asked)
 
     async def models(request: Request) -> Response:
@@ -117,27 +124,18 @@ def _same_language(one: str, other: str) -> bool:
 async def _options(form: Form, service: Service, model: str) -> DecodingOptions:
     """The hotwords of a request: its keywords, which must be valid, and the terms of its prompt."""
     keywords = [word.strip() for word in form.every("keywords") if word.strip()]
-    terms = [*dict.fromkeys(keywords)]
-    for part in form.one("prompt").replace("\n", ",").replace(";", ",").split(","):
-        term = part.strip(" .!?:")
-        if term and len(term.split()) <= PHRASE_WORDS and await _spelled(service, model, term):
-            terms.append(term)
-    if len(terms) > MAX_PHRASES:
-        raise BadField("keywords", f"{len(terms)} phrases; at most {MAX_PHRASES} are accepted")
-    options = DecodingOptions(tuple(dict.fromkeys(terms))) if terms else AS_LOADED
+    parts = re.split(r"[,;\n]", form.one("prompt"))
+    terms = [part.strip(" .!?:\"'") for part in parts]
+    terms = [term for term in terms if term and len(term.split()) <= PHRASE_WORDS]
+    if len(keywords) + len(terms) > MAX_PHRASES:
+        raise BadField("keywords", f"more than {MAX_PHRASES} phrases; give fewer")
+    known = await asyncio.to_thread(spelled, terms, service.engine.recognizers[model])
+    options = DecodingOptions(tuple(dict.fromkeys([*keywords, *known])))
     try:
         await service.engine.recognizer(model, options)
     except UserError as error:
         raise BadField("keywords", str(error)) from None
     return options
-
-
-async def _spelled(service: Service, model: str, term: str) -> bool:
-    try:
-        await service.engine.recognizer(model, DecodingOptions((term,)))
-    except UserError:
-        return False
-    return True
 
 
 async def _answer(
@@ -168,7 +166,7 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, Transcript
     try:
         await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise asyncio.CancelledError
+            raise Refused(499, "the client went away", "client_disconnected")
         return working.result()
     finally:
         working.cancel()
@@ -185,28 +183,47 @@ async def _events(
     form: Form,
     asked: TranscriptionRequest,
     duration_s: float,
-    stack: AsyncExitStack,
 ) -> AsyncIterator[str]:
     """Server-sent events: the text of each part as soon as it is final, then the whole text."""
-    started_s = time.perf_counter()
+    started_s, separator = time.perf_counter(), ""
     texts: asyncio.Queue[str | None] = asyncio.Queue()
-    async with stack:
-        work = asyncio.ensure_future(
-            service.engine.transcribe(asked.model, str(form.file), asked.options, texts.put_nowait)
-        )
-        work.add_done_callback(lambda _: texts.put_nowait(None))
-        try:
-            separator = ""
-            while (text := await texts.get()) is not None:
-                yield event({"type": "transcript.text.delta", "delta": separator + text})
-                separator = " "
-            with form.errors():
-                transcript = work.result()
-            count(service, transcript, time.perf_counter() - started_s)
-            usage = {"type": "duration", "seconds": round(duration_s)}
-            yield event({"type": "transcript.text.done", "text": transcript.text, "usage": usage})
-        except AsrError as error:
-            yield event(error_body(error)[1])
-        finally:
-            work.cancel()  # if the client went away
-        yield "data: [DONE]\n\n"
+    work = asyncio.ensure_future(
+        service.engine.transcribe(asked.model, str(form.file), asked.options, texts.put_nowait)
+    )
+    work.add_done_callback(lambda _: texts.put_nowait(None))
+    try:
+        while (text := await texts.get()) is not None:
+            yield event({"type": "transcript.text.delta", "delta": separator + text})
+            separator = " "
+        with form.errors():
+            transcript = work.result()
+        count(service, transcript, time.perf_counter() - started_s)
+        usage = {"type": "duration", "seconds": round(duration_s)}
+        yield event({"type": "transcript.text.done", "text": transcript.text, "usage": usage})
+    except Exception as error:
+        if not isinstance(error, AsrError):
+            log.error("transcription failed", exc_info=error)
+        yield event(error_body(error)[1])
+    finally:
+        work.cancel()  # if the client went away
+    yield "data: [DONE]\n\n"
+
+
+class EventResponse(StreamingResponse):
+    """Server-sent events; `stack` is closed when they end, however they end.
+
+    A client that does not read for `idle_s` seconds is left.
+    """
+
+    def __init__(self, events: AsyncIterator[str], stack: AsyncExitStack, idle_s: float):
+        super().__init__(events, media_type="text/event-stream")
+        self.headers["cache-control"] = "no-store"
+        self._stack, self._idle_s = stack, idle_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def timely(message: Message) -> None:
+            await asyncio.wait_for(send(message), self._idle_s)
+
+        async with self._stack:
+            with suppress(TimeoutError):
+                await super().__call__(scope, receive, timely)

@@ -15,6 +15,7 @@ import uvicorn
 
 from asr.errors import Failed, UserError
 from asr.server.app import Listener, application
+from asr.server.http import timed
 from asr.server.logs import JsonLines
 from asr.server.service import Service
 
@@ -34,30 +35,44 @@ class Address:
 
 
 def serve(service: Service, address: Address, listeners: Sequence[Listener] = ()) -> None:
-    """Serve until SIGTERM or Ctrl-C. Raises `UserError` if the address cannot be used."""
+    """Serve until SIGTERM or Ctrl-C.
+
+    Raises `UserError` for a certificate that is missing, and `Failed` if the server cannot listen.
+    """
     _check(address)
     with tempfile.TemporaryDirectory(prefix="asr-server-") as spool:
         service.spool = Path(spool)
-        config = uvicorn.Config(
-            application(service, listeners),
-            host=address.host,
-            port=address.port,
-            ssl_certfile=address.certificate,
-            ssl_keyfile=address.key,
-            log_config=None,
-            access_log=False,
-            lifespan="on",
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=int(DRAIN_S),
-            ws_max_size=1 << 20,
-        )
-        server = DrainingServer(config, service)
+        server = server_of(service, address, listeners)
         try:
             server.run()
+        except SystemExit:  # uvicorn ends the process when it cannot listen
+            raise Failed(
+                f"the server cannot listen on {address.host}:{address.port}; the log above has the "
+                "reason"
+            ) from None
         finally:
             service.engine.close()
-        if not server.started:
-            raise Failed("the server did not start; the log above has the reason")
+
+
+def server_of(
+    service: Service, address: Address, listeners: Sequence[Listener] = ()
+) -> DrainingServer:
+    """The server of a service, not yet running."""
+    config = uvicorn.Config(
+        application(service, listeners),
+        host=address.host,
+        port=address.port,
+        ssl_certfile=address.certificate,
+        ssl_keyfile=address.key,
+        http=timed(service.admission.limits.idle_s),
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=int(DRAIN_S),
+        ws_max_size=1 << 20,
+    )
+    return DrainingServer(config, service)
 
 
 def log_as_json(level: int) -> None:

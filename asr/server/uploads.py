@@ -86,7 +86,7 @@ async def _receive(request: Request, parts: _Parts, meter: UploadMeter, idle_s: 
             ) from None
         except ClientDisconnect:
             raise Refused(
-                400, "the client went away during the upload", "client_disconnected"
+                499, "the client went away during the upload", "client_disconnected"
             ) from None
         meter.add(len(chunk))
         parts.feed(chunk)
