@@ -51,7 +51,7 @@ def slow_stage(name, recognizer, monkeypatch):
     if name == "read":
         monkeypatch.setattr(benching.audio, "read", delayed(benching.audio.read))
     elif name in ("features", "model"):
-        module = recognizer.features if name == "features" else recognizer.acoustic
+        module = recognizer.emitter.features if name == "features" else recognizer.emitter.acoustic
         module.register_forward_pre_hook(lambda *_: time.sleep(DELAY_S))
     elif name == "decode":
         recognizer.decode = delayed(recognizer.decode)
@@ -121,7 +121,7 @@ def test_each_batch_has_its_recordings_time_and_memory(model_file):
             ballast = np.ones(256 << 20, np.uint8)
             time.sleep(DELAY_S * ballast[-1])
 
-    recognizer.features.register_forward_pre_hook(hook)
+    recognizer.emitter.features.register_forward_pre_hook(hook)
     found = bench(model_file, lambda: recognizer)
     rows = {(row.batch, row.length_s): row for row in found.growth}
     assert list(rows) == [(1, 0.5), (1, 2.0), (3, 0.5), (3, 2.0)]

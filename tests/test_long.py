@@ -40,8 +40,8 @@ class ToneRecognizer:
 
     def emissions(self, waveforms) -> Emissions:
         rows = [self.hear(np.asarray(samples)) for samples in waveforms]
-        lengths = torch.tensor([len(row) for row in rows])
-        return Emissions(pad_sequence(rows, batch_first=True), lengths, self.frame_s)
+        lengths = np.array([len(row) for row in rows])
+        return Emissions(pad_sequence(rows, batch_first=True).numpy(), lengths, self.frame_s)
 
     def hear(self, samples: np.ndarray) -> torch.Tensor:
         size = round(self.frame_s * RATE_HZ)

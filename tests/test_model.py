@@ -2,6 +2,7 @@
 
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 
@@ -45,7 +46,7 @@ def batch_error(config: Config, device: str) -> float:
     alone = recognizer.emissions(waveforms[:1])
     frames = alone.lengths[0]
     assert together.lengths[0] == frames == alone.log_probs.shape[1]
-    return (alone.log_probs[0] - together.log_probs[0, :frames]).abs().max().item()
+    return float(np.abs(alone.log_probs[0] - together.log_probs[0, :frames]).max())
 
 
 BATCHED = [
@@ -163,7 +164,7 @@ def changed_after(recognizer, after: int) -> torch.Tensor:
     samples = 0.1 * torch.randn(16000)
     louder = torch.cat([samples[:after], 3 * samples[after:].flip(0)])
     a, b = (recognizer.emissions([s]).log_probs[0] for s in (samples, louder))
-    return (a - b).abs().amax(1) > 1e-5
+    return torch.from_numpy(np.abs(a - b).max(1) > 1e-5)
 
 
 @pytest.mark.parametrize("after", [4000, 7777, 15000])

@@ -227,17 +227,17 @@ def test_validations_show_texts_and_the_best_one_its_worst_utterances(
     assert sound.step == 8 and sound.sample_rate == RATE_HZ
     assert sound.length_frames == longest.frames
     (image,) = heard.Images("worst_features/2")
-    assert image.width == 2 * recognizer.features.frames(longest.frames)
-    assert image.height == 4 * recognizer.features.size
+    assert image.width == 2 * recognizer.emitter.features.frames(longest.frames)
+    assert image.height == 4 * recognizer.emitter.features.size
 
 
 def test_features_are_shown_low_frequencies_below_and_without_dither(recognizer):
     t = torch.arange(RATE_HZ) / RATE_HZ
     waveform = torch.sin(2 * torch.pi * 300 * t)[None]
-    recognizer.features.train()
+    recognizer.emitter.features.train()
     shades = feature_image(recognizer, waveform)
-    assert recognizer.features.training and shades.dtype == np.uint8
-    assert shades.shape == (4 * 20, 2 * recognizer.features.frames(RATE_HZ))
+    assert recognizer.emitter.features.training and shades.dtype == np.uint8
+    assert shades.shape == (4 * 20, 2 * recognizer.emitter.features.frames(RATE_HZ))
     assert (shades == feature_image(recognizer, waveform)).all()
     assert shades[:, 20:-20].mean(1).argmax() >= 4 * 16  # 300 Hz: among the lowest of 20 mels
     assert shades.max() == 255

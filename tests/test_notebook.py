@@ -60,7 +60,7 @@ def trained(rows) -> asr.Recognizer:
 
 
 def weights(recognizer):
-    values = recognizer.acoustic.state_dict().values()
+    values = recognizer.emitter.acoustic.state_dict().values()
     return torch.cat([value.flatten() for value in values])
 
 

@@ -37,7 +37,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_the_snippets_work(folder, capsys, monkeypatch):
-    monkeypatch.setattr("asr.recognition.recognizer.torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("asr.model.device.torch.cuda.is_available", lambda: False)
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
     session: dict = {}
     for block in blocks:

@@ -186,8 +186,8 @@ def test_spec_augment_hides_and_changes_nothing_else(speech):
 
 def test_feature_maps_are_what_the_convolutions_give(speech, recognizer):
     maps = model.feature_maps(speech, recognizer)
-    front_end = recognizer.acoustic.front_end
-    features, frames = recognizer.features.eval()(*as_batch(speech.samples))
+    front_end = recognizer.emitter.acoustic.front_end
+    features, frames = recognizer.emitter.features.eval()(*as_batch(speech.samples))
     assert len(maps) == len(front_end.convolutions)
     with torch.no_grad():
         projected = front_end.project(torch.from_numpy(maps[-1])[None].transpose(1, 2).flatten(2))
@@ -207,7 +207,9 @@ def test_deepspeech2_shows_the_inputs_of_its_recurrences(speech, tiny_config):
     }
     other = Recognizer(Model.build(parse(values, "other"), CharacterTokenizer("ab")), "cpu")
     given: list[torch.Tensor] = []
-    other.acoustic.layers[0].register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    other.emitter.acoustic.layers[0].register_forward_pre_hook(
+        lambda _, inputs: given.append(inputs[0])
+    )
     maps = model.feature_maps(speech, other)
     np.testing.assert_array_equal(
         given[0][0], maps[-1].transpose(1, 0, 2).reshape(len(given[0][0]), -1)

@@ -255,7 +255,7 @@ def test_a_saved_recognizer_transcribes_alike(recognizer, recordings, tmp_path):
 
 
 def test_repr_says_rate_tokens_decoder_and_size(model_file):
-    count = sum(p.numel() for p in asr.load(model_file, "cpu").acoustic.parameters())
+    count = sum(p.numel() for p in asr.load(model_file, "cpu").emitter.acoustic.parameters())
     size = f"{count / 1e3:.0f} k parameters"
     said = repr(asr.load(model_file, "cpu"))
     assert said == (

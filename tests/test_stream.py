@@ -43,7 +43,7 @@ def save_streaming_model(path):
     with torch.no_grad():
         model.acoustic.head.weight.mul_(25)
         emissions = Recognizer(model, "cpu").emissions([speech])
-        model.acoustic.head.bias.sub_(emissions.log_probs[0].mean(0))
+        model.acoustic.head.bias.sub_(torch.from_numpy(emissions.log_probs[0].mean(0)))
         model.acoustic.head.bias[0] += 8  # so that blanks are common
     save_model(path, model)
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import soundfile
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -142,10 +141,8 @@ def test_the_shortest_recordings_are_transcribed(recognizer, count):
 
 def test_digital_silence_gives_finite_emissions(recognizer):
     emissions = recognizer.emissions([np.zeros(RATE_HZ, np.float32)])
-    assert torch.isfinite(emissions.log_probs).all()
-    torch.testing.assert_close(
-        emissions.log_probs.exp().sum(-1), torch.ones(1, len(emissions.rows()[0]))
-    )
+    assert np.isfinite(emissions.log_probs).all()
+    np.testing.assert_allclose(np.exp(emissions.log_probs).sum(-1), 1, rtol=1e-5)
     transcript = recognizer.transcribe(np.zeros(RATE_HZ, np.float32), RATE_HZ)
     assert transcript.duration_s == 1.0
     assert all(

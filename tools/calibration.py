@@ -22,7 +22,7 @@ from asr.decoder.confidence import calibration_of_words, fit_logit, outcomes_of_
 from asr.errors import UserError
 from asr.lm.ngram import NGram
 from asr.model import model_file
-from asr.recognition.recognizer import DEFAULT_BEAM, Recognizer, pick_device
+from asr.recognition.recognizer import DEFAULT_BEAM, Recognizer
 from asr.recognition.transcribe import Failure, transcribe_many
 from asr.scoring.wer import Pair, Score, score
 from asr.text.normalize import normalize
@@ -70,7 +70,7 @@ def main() -> None:
     bins = {}
     for name, (changes, ngram) in systems.items():
         config = parse(model.config.model_dump(mode="json"), arguments.model, changes)
-        recognizer = Recognizer(replace(model, config=config, ngram=ngram), pick_device())
+        recognizer = Recognizer(replace(model, config=config, ngram=ngram))
         scale, shift = fit_logit(*outcomes_of_words(recognize(recognizer, arguments.dev)[1]))
         result, recognized = recognize(recognizer, arguments.test)
         mended = [(reference, recalibrate(words, scale, shift)) for reference, words in recognized]

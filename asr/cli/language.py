@@ -136,7 +136,7 @@ def tune(
     from asr.lm.ngram import NGram
     from asr.model import model_file
     from asr.plotting import figures
-    from asr.recognition.recognizer import Recognizer, pick_device
+    from asr.recognition.recognizer import Recognizer
     from asr.scoring.tuning import DevSet, apply
     from asr.scoring.tuning import tune as search
 
@@ -149,7 +149,7 @@ def tune(
     utterances = manifest.read(dev)
     with progress_bars() as progress:
         reading = progress.add_task("emissions", total=len(utterances))
-        recognizer = Recognizer(trained, pick_device(device))
+        recognizer = Recognizer(trained, device)
         made = DevSet(recognizer, utterances, lambda: progress.advance(reading))
         trying = progress.add_task("trials", total=None)
         found = search(trained, made, lambda trial: progress.advance(trying))

@@ -130,19 +130,19 @@ def _stages(recognizer: Recognizer, recording: str | Path) -> dict[str, float]:
     def timed(name: str, call: Callable[[], Value]) -> Value:
         started = time.perf_counter()
         value = call()
-        if recognizer.device.type == "cuda":
+        if recognizer.emitter.device.type == "cuda":
             torch.cuda.synchronize()
         seconds[name] = time.perf_counter() - started
         return value
 
     samples = timed("read", lambda: audio.read(recording, recognizer.rate_hz))
-    whole = torch.as_tensor(samples).to(recognizer.device)[None]
-    lengths = torch.tensor([len(samples)], device=recognizer.device)
+    whole = torch.as_tensor(samples).to(recognizer.emitter.device)[None]
+    lengths = torch.tensor([len(samples)], device=recognizer.emitter.device)
     with torch.inference_mode():
-        recognizer.features.eval()
-        recognizer.acoustic.eval()
-        features, frames = timed("features", lambda: recognizer.features(whole, lengths))
-        log_probs, _ = timed("model", lambda: recognizer.acoustic(features, frames))
+        recognizer.emitter.features.eval()
+        recognizer.emitter.acoustic.eval()
+        features, frames = timed("features", lambda: recognizer.emitter.features(whole, lengths))
+        log_probs, _ = timed("model", lambda: recognizer.emitter.acoustic(features, frames))
     rows = log_probs[0].cpu().numpy()
     hypotheses = timed("decode", lambda: recognizer.decode(rows))
     duration_s = len(samples) / recognizer.rate_hz
@@ -159,12 +159,12 @@ def _growth(recognizer: Recognizer, progress: Callable[[], None]) -> Iterator[Gr
     for batch in BATCHES:
         for length_s in LENGTHS_S:
             waveforms = [noise(length_s, recognizer.rate_hz)] * batch
-            reset_peak(recognizer.device)
+            reset_peak(recognizer.emitter.device)
             seconds = statistics.median(
                 _seconds(lambda w=waveforms: recognizer.emissions(w).rows()) for _ in range(ROUNDS)
             )
             progress()
-            peak_mib = peak_bytes(recognizer.device) / 2**20
+            peak_mib = peak_bytes(recognizer.emitter.device) / 2**20
             yield Growth(length_s, batch, seconds, batch * length_s / seconds, peak_mib)
 
 

@@ -70,11 +70,6 @@ class Features(nn.Module):
             self.register_buffer("mean", torch.zeros(self.size))
             self.register_buffer("std", torch.ones(self.size))
 
-    @property
-    def look_ahead_s(self) -> float:
-        """The seconds of audio after the time of a frame that the frame reads: half a window."""
-        return self.config.window_ms / 2000
-
     def frames(self, samples: Tensor | int) -> Tensor | int:
         """The number of frames of `samples` samples."""
         return samples // self.hop + 1

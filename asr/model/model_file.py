@@ -15,6 +15,7 @@ from pathlib import Path
 
 import safetensors
 import safetensors.torch
+import torch
 import yaml
 from torch import Tensor, nn
 
@@ -25,6 +26,8 @@ from asr.errors import UserError
 from asr.lm.ngram import NGram
 from asr.model.acoustic import AcousticModel
 from asr.model.deepspeech2 import DeepSpeech2
+from asr.model.device import pick_device
+from asr.model.emitter import TorchEmitter
 from asr.model.features import Features
 from asr.text import tokenizer
 from asr.text.tokenizer import Tokenizer
@@ -84,6 +87,15 @@ class Model:
         """The modules that have state, by the names under which they are saved."""
         return {"features": self.features, "acoustic": self.acoustic}
 
+    def emitter(self, device: torch.device | str, quantized: bool) -> TorchEmitter:
+        """What computes emissions; the modules move to the device, auto being the best one."""
+        if isinstance(device, str):
+            device = pick_device(device)
+        return TorchEmitter(self.features, self.acoustic, device, quantized)
+
+    def save(self, path: str | Path) -> None:
+        save_model(path, self)
+
 
 def save_model(path: str | Path, model: Model) -> None:
     """Write `NAME.asr`: a stored zip of `MODEL_PARTS`, the n-gram only if there is one."""
@@ -99,7 +111,7 @@ def save_model(path: str | Path, model: Model) -> None:
         parts = [
             json.dumps({"format": MODEL_FORMAT, "asr": __version__}),
             model.card,
-            to_yaml(_self_contained(model.config)),
+            to_yaml(self_contained(model.config)),
             model.tokenizer.to_bytes(),
             safetensors.torch.save(tensors),
         ]
@@ -109,7 +121,7 @@ def save_model(path: str | Path, model: Model) -> None:
             archive.writestr(name, part)
 
 
-def _self_contained(config: Config) -> Config:
+def self_contained(config: Config) -> Config:
     """The configuration with the words of its lexicon in place of the file that has them."""
     words = lexicon_words(config.decoder.lexicon, config.text)
     if words is None:

@@ -12,7 +12,7 @@ from asr.lm.ngram import NGram
 from asr.model import model_file
 from asr.pipeline.run_folder import RunFolder
 from asr.pipeline.stage_cache import digest
-from asr.recognition.recognizer import Recognizer, pick_device
+from asr.recognition.recognizer import Recognizer
 from asr.scoring import tuning
 from asr.text.normalize import normalize
 
@@ -33,7 +33,7 @@ def language_model_stage(run: RunFolder) -> None:
     lines = sentences_of(texts, lambda text: normalize(text, c.text))
     model.ngram = NGram.estimate(lines, c.lm.order)
     run.report("language model", str(model.ngram))
-    recognizer = Recognizer(model, pick_device(c.train.device))
+    recognizer = Recognizer(model, c.train.device)
     with run.console.status("emissions of the dev set") as status:
         dev_set = tuning.DevSet(recognizer, manifest.read(run.dev_manifest))
         trials = itertools.count(1)

@@ -46,7 +46,7 @@ def train_rows(
     >>> config = Config(name="digits")                                       # doctest: +SKIP
     >>> rows = manifest.read("digits.jsonl")                                 # doctest: +SKIP
     >>> model = train_rows(config, rows[100:], rows[:100])                   # doctest: +SKIP
-    >>> recognizer = Recognizer(model, pick_device(config.train.device))     # doctest: +SKIP
+    >>> recognizer = Recognizer(model, config.train.device)     # doctest: +SKIP
     >>> save_model("digits.asr", model)                                      # doctest: +SKIP
 
     folder: a run folder for checkpoints, logs and `model.asr`. The same call resumes a run that was

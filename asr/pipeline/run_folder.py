@@ -10,8 +10,8 @@ from rich.console import Console
 
 from asr.config import Config
 from asr.errors import UserError
+from asr.model.device import pick_device
 from asr.pipeline.stage_cache import StageCache, digest
-from asr.recognition.recognizer import pick_device
 from asr.training import distributed
 
 STARTED = "train started"  # the entry of the stage cache that is written when training starts

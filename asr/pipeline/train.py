@@ -16,7 +16,7 @@ from asr import config
 from asr.config import Config
 from asr.data.records import Rows, utterances_of
 from asr.pipeline.rows import train_rows
-from asr.recognition.recognizer import Recognizer, pick_device
+from asr.recognition.recognizer import Recognizer
 
 
 def train(
@@ -56,7 +56,7 @@ def train(
     train_set, dev_set = utterances_of(train, "train"), utterances_of(dev, "dev")
     with _process_settings_restored():
         model = train_rows(c, train_set, dev_set, folder, console)
-    return Recognizer(model, pick_device(c.train.device))
+    return Recognizer(model, c.train.device)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from asr.model.streaming import EmissionStream
+from asr.recognition.emissions import EmissionStream
 from asr.recognition.protocol import RecognizerProtocol
 from asr.recognition.segments import DecodedSegment, timed
 from asr.transcript import Hypothesis

@@ -8,8 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from asr.config import Config
-from asr.model.streaming import EmissionStream
-from asr.recognition.emissions import Emissions
+from asr.recognition.emissions import Emissions, EmissionStream
 from asr.recognition.segments import DecodedSegment, Segmenter
 from asr.text.tokenizer import Tokenizer
 from asr.transcript import Hypothesis

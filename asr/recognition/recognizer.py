@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast, overload
+from typing import Any, overload
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from asr import audio
 from asr.audio import AudioInput
 from asr.config import override, parse
 from asr.data.manifest import Utterance
-from asr.data.padding import pad
 from asr.decoder.confidence import recalibrate
 from asr.errors import UserError
 from asr.lm.ngram import NGram
-from asr.model import model_file
-from asr.model.acoustic import AcousticModel
-from asr.model.model_file import Model
-from asr.model.quantize import quantize
-from asr.model.streaming import EmissionStream
 from asr.recognition.alignment import align_recording
 from asr.recognition.decoding import (
     DEFAULT_BEAM,
@@ -35,31 +25,13 @@ from asr.recognition.decoding import (
     decoder_name,
     hotword_weights,
 )
-from asr.recognition.emissions import Emissions
+from asr.recognition.emissions import Emissions, EmissionStream
 from asr.recognition.endpoint import ENDPOINT_RULES, EndpointRule
+from asr.recognition.model import RecognitionModel, read_model
 from asr.recognition.segments import DecodedSegment, Segmenter
 from asr.recognition.stream import RecognizerStream
 from asr.recognition.transcribe import Failure, transcribe_many
 from asr.transcript import Hypothesis, Transcript
-
-
-def pick_device(name: str = "auto") -> torch.device:
-    """The device of this name; auto: the first of CUDA, Apple's MPS and the CPU that is available.
-
-    Raises `UserError` for a device that is not available.
-    """
-    available = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if name == "auto":
-        name = next(kind for kind in available if available[kind])
-    kind = name.partition(":")[0]
-    if not available.get(kind, False):
-        names = ", ".join(device for device in available if available[device])
-        raise UserError(f"device {name!r}: not available; this machine has {names}")
-    return torch.device(name)
 
 
 class Recognizer:
@@ -76,39 +48,34 @@ class Recognizer:
 
     def __init__(
         self,
-        model: Model,
-        device: torch.device | str | None = None,
+        model: RecognitionModel,
+        device: Any = None,
         hotwords: Hotwords | None = None,
         quantized: bool = False,
     ):
-        self.device = pick_device() if device is None else torch.device(device)
-        self.quantized = quantized
-        self.config = model.config
-        self.features = model.features.to(self.device)
-        self.acoustic: nn.Module = model.acoustic.to(self.device)
-        self.parameter_count = sum(p.numel() for p in self.acoustic.parameters())
-        self._model: Model | None = model
-        if quantized:
-            self.acoustic = quantize(self.acoustic, self.device)
-            self._model = None  # frees the memory of the float32 weights
-        self.tokenizer = model.tokenizer
-        self.ngram = model.ngram
-        self.rate_hz = model.config.features.rate_hz
-        self.frame_s = model.features.hop * model.config.model.subsampling / self.rate_hz
-        self.look_ahead_s = (
-            model.features.look_ahead_s + model.config.lookahead_frames * self.frame_s
-        )
+        self.config, self.tokenizer, self.ngram = model.config, model.tokenizer, model.ngram
+        self.emitter = model.emitter("auto" if device is None else device, quantized)
+        self.quantized = self.emitter.quantized
+        # Without a reference to the model, the memory of the float32 weights is free.
+        self._model: Any = None if quantized else model
+        features = model.config.features
+        self.rate_hz = features.rate_hz
+        hop = round(features.rate_hz * features.hop_ms / 1000)  # samples
+        self.frame_s = hop * model.config.model.subsampling / self.rate_hz
+        # A frame of features reads half a window after its time.
+        half_window_s = features.window_ms / 2000
+        self.look_ahead_s = half_window_s + model.config.lookahead_frames * self.frame_s
         self.hotwords = hotword_weights(hotwords, self)
         self.decoder = build_decoder(self, self.hotwords)
 
     def __repr__(self) -> str:
         tokens, kind = len(self.tokenizer.pieces), self.config.tokenizer.kind
-        count, bits = self.parameter_count, " in int8" if self.quantized else ""
+        count, bits = self.emitter.parameter_count, " in int8" if self.quantized else ""
         size = f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count / 1e3:.0f} k"
         decoder = decoder_name(self, self.hotwords)
         return (
             f"<Recognizer: {self.rate_hz} Hz, {tokens} tokens ({kind}), {decoder}, "
-            f"{size} parameters{bits} on {self.device}>"
+            f"{size} parameters{bits} on {self.emitter.device}>"
         )
 
     @overload
@@ -216,7 +183,7 @@ class Recognizer:
             raise UserError(
                 f"{path}: int8 weights cannot be saved; load the model without quantized=True"
             )
-        model_file.save_model(path, self._model)
+        self._model.save(path)
 
     def with_decoder(self, hotwords: Hotwords | None = None, **decoder: Any) -> Recognizer:
         """A recognizer with the same model, whose weights both share, and another decoder.
@@ -248,51 +215,15 @@ class Recognizer:
         whole, so the memory needed grows with its length.
         """
         sources: Sequence[Any] = source if isinstance(source, (list, tuple)) else [source]
-        return self._emissions([self._waveform(one, rate_hz) for one in sources])
+        waveforms = [self._waveform(one, rate_hz) for one in sources]
+        return Emissions(*self.emitter.emissions(waveforms), self.frame_s)
 
-    def _waveform(self, source: AudioInput, rate_hz: float | None) -> np.ndarray | Tensor:
+    def _waveform(self, source: AudioInput, rate_hz: float | None) -> np.ndarray:
         """(N,) float32 samples at the rate of the model."""
-        if isinstance(source, (np.ndarray, Tensor)) and source.ndim == 1:
-            is_float = source.dtype in (np.float32, torch.float32)
-            if is_float and len(source) and rate_hz in (None, self.rate_hz):
+        if isinstance(source, np.ndarray) and source.ndim == 1 and source.dtype == np.float32:
+            if len(source) and rate_hz in (None, self.rate_hz):
                 return source
         return audio.read(audio.source_of(source, rate_hz, self.rate_hz), self.rate_hz)
-
-    def _emissions(self, waveforms: Sequence[np.ndarray | Tensor]) -> Emissions:
-        training = self.acoustic.training
-        self.features.eval()
-        self.acoustic.eval()
-        try:
-            if self.quantized:
-                return self._each_alone(waveforms)
-            return Emissions(*self._emit(waveforms), self.frame_s)
-        finally:
-            self.features.train(training)
-            self.acoustic.train(training)
-
-    @torch.inference_mode()
-    def _emit(self, waveforms: Sequence[np.ndarray | Tensor]) -> tuple[Tensor, Tensor]:
-        padded, lengths = pad([torch.as_tensor(waveform) for waveform in waveforms])
-        # TF32, the default of cuDNN, rounds to 10 bits: a transcript could depend on its batch.
-        with torch.backends.cudnn.flags(allow_tf32=False):
-            features, frames = self.features(padded.to(self.device), lengths.to(self.device))
-            return self.acoustic(features, frames)
-
-    def _each_alone(self, waveforms: Sequence[np.ndarray | Tensor]) -> Emissions:
-        """Compute each waveform as a batch of one, in parallel on PyTorch's number of threads.
-
-        `asr.model.quantize` says why int8 weights need this.
-        """
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as p:
-                found = list(p.map(lambda waveform: self._emit([waveform]), waveforms))
-        finally:
-            torch.set_num_threads(threads)
-        rows = [log_probs[0] for log_probs, _ in found]
-        lengths = torch.cat([frames for _, frames in found])
-        return Emissions(pad_sequence(rows, batch_first=True), lengths, self.frame_s)
 
     def decode(self, log_probs: np.ndarray) -> list[Hypothesis]:
         """(T, V) log-probabilities -> hypotheses, best first, with calibrated confidences."""
@@ -314,7 +245,7 @@ class Recognizer:
 
     def emission_stream(self) -> EmissionStream:
         """What computes the emissions of samples in pieces; only if `streams`."""
-        return EmissionStream(self.features, cast(AcousticModel, self.acoustic))
+        return self.emitter.stream()
 
     def calibrated(self, hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
         """The hypotheses with the confidences that the settings of the decoder ask for."""
@@ -343,7 +274,7 @@ def load(
     unless it is set. Raises `UserError` if the file is missing or damaged, or if a setting is
     invalid.
     """
-    model = model_file.load_model(path)
+    model = read_model(path)
     if lm is not None:
         model.ngram = lm if isinstance(lm, NGram) else NGram.load(lm)
     hotwords = hotword_weights(hotwords, model)
@@ -356,4 +287,4 @@ def load(
         raise UserError(
             "decoder.beam: 1 is greedy decoding, which uses no language model or hotwords; try 50"
         )
-    return Recognizer(model, pick_device(device), hotwords, quantized)
+    return Recognizer(model, device, hotwords, quantized)

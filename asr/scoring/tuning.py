@@ -17,8 +17,8 @@ from asr.data.manifest import Utterance
 from asr.decoder.confidence import fit_logit, outcomes_of_words
 from asr.errors import UserError
 from asr.lm.ngram import NGram
-from asr.model.model_file import Model
 from asr.recognition.decoding import DEFAULT_BEAM, build_decoder
+from asr.recognition.model import RecognitionModel
 from asr.recognition.recognizer import Recognizer
 from asr.recognition.transcribe import Failure, emissions_of_many
 from asr.scoring.wer import NO_EDITS, EditCounts, Pair, Score, character_counts, score, word_counts
@@ -80,7 +80,7 @@ class DevSet:
         whole = np.asarray(whole).reshape(-1, len(recognizer.tokenizer.pieces))
         self.rows = np.split(whole, np.cumsum(frames)[:-1])  # [(T_i, V)]
 
-    def decode(self, model: Model, settings: DecoderConfig) -> list[Hypothesis]:
+    def decode(self, model: RecognitionModel, settings: DecoderConfig) -> list[Hypothesis]:
         """The best hypothesis of every utterance with these settings; all cores are used."""
         config = model.config.model_copy(update={"decoder": settings})
         decoder = build_decoder(replace(model, config=config))
@@ -172,7 +172,7 @@ class Tuning:
 
 
 def tune(
-    model: Model, dev: DevSet, on_trial: Callable[[Trial], None] = lambda trial: None
+    model: RecognitionModel, dev: DevSet, on_trial: Callable[[Trial], None] = lambda trial: None
 ) -> Tuning:
     """Search beam, lm_weight, word_bonus and unknown_score of `model` and its n-gram.
 
@@ -217,7 +217,7 @@ def tune(
 class _Search:
     """The trials of one model on one dev set; the same settings are decoded only once."""
 
-    def __init__(self, model: Model, dev: DevSet, on_trial: Callable[[Trial], None]):
+    def __init__(self, model: RecognitionModel, dev: DevSet, on_trial: Callable[[Trial], None]):
         self.model, self.dev, self.on_trial = model, dev, on_trial
         self.tried: dict[DecoderConfig, Trial] = {}
         given = model.config.decoder
@@ -271,7 +271,7 @@ def unknown_words(ngram: NGram | None, texts: Iterable[str]) -> int:
 CARD_LINE = "- Decoder tuned on "
 
 
-def apply(model: Model, tuning: Tuning, dev_name: str) -> Model:
+def apply(model: RecognitionModel, tuning: Tuning, dev_name: str) -> RecognitionModel:
     """The model with the chosen settings, recorded in its model card.
 
     Its n-gram is removed when greedy decoding was chosen.

@@ -142,7 +142,7 @@ class BatchQueue:
         while left_s > 0:
             ready = [job for job in self._jobs if job.ready and not job.adding]
             if model is not None:
-                ready = [job for job in ready if job.recognizer.acoustic is model]
+                ready = [job for job in ready if job.recognizer.emitter is model]
             if not ready:
                 break
             job = min(ready, key=lambda job: job.served_s)  # the first of equals
@@ -155,7 +155,7 @@ class BatchQueue:
             job.ready_s -= seconds
             job.adding = waveform.block  # its state allows one block at a time
             left_s -= seconds
-            model = job.recognizer.acoustic
+            model = job.recognizer.emitter
             batch.append((job, waveform))
         return batch
 

@@ -11,7 +11,7 @@ from accelerate.utils import DataLoaderConfiguration
 
 from asr.config import TrainConfig
 from asr.errors import UserError
-from asr.recognition.recognizer import pick_device
+from asr.model.device import pick_device
 
 log = logging.getLogger("asr")
 

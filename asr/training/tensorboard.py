@@ -100,11 +100,11 @@ def feature_image(recognizer: Recognizer, waveform: torch.Tensor) -> np.ndarray:
 
     Low frequencies are at the bottom; brighter is louder.
     """
-    training = recognizer.features.training
-    recognizer.features.eval()
-    lengths = torch.tensor([waveform.shape[1]], device=recognizer.device)
-    features, _ = recognizer.features.raw(waveform.to(recognizer.device), lengths)
-    recognizer.features.train(training)
+    training = recognizer.emitter.features.training
+    recognizer.emitter.features.eval()
+    lengths = torch.tensor([waveform.shape[1]], device=recognizer.emitter.device)
+    features, _ = recognizer.emitter.features.raw(waveform.to(recognizer.emitter.device), lengths)
+    recognizer.emitter.features.train(training)
     shades = features[0].T.flip(0).cpu().numpy()  # (F, T)
     low, high = np.quantile(shades, [0.01, 1.0])
     shades = (255 * ((shades - low) / max(high - low, 1e-6)).clip(0, 1)).astype(np.uint8)

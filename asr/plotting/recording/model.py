@@ -67,8 +67,8 @@ def recognize(excerpt: Excerpt, recognizer: Recognizer) -> Recognition:
 def cnn(excerpt: Excerpt, recognizer: Recognizer) -> Picture:
     """The model's input, and the channels of each convolution that vary most in this excerpt."""
     maps = feature_maps(excerpt, recognizer)
-    features, _ = recognizer.features.eval()(
-        *(tensor.to(recognizer.device) for tensor in as_batch(excerpt.samples))
+    features, _ = recognizer.emitter.features.eval()(
+        *(tensor.to(recognizer.emitter.device) for tensor in as_batch(excerpt.samples))
     )
     names = [[f"{layer} {i}" for i in range(COLUMNS)] for layer in range(len(maps))]
     figure, axes = drawing.mosaic([["input"] * COLUMNS, *names], [1.7] + [1.3] * len(maps))
@@ -76,7 +76,7 @@ def cnn(excerpt: Excerpt, recognizer: Recognizer) -> Picture:
     drawing.title(axes["input"], "the input: normalized features")
     drawing.label(axes["input"], y=drawing.bins_name(excerpt.features.kind))
     frame_s, facts = excerpt.hop_s, []
-    convolutions = [m for m in recognizer.acoustic.modules() if isinstance(m, nn.Conv2d)]
+    convolutions = [m for m in recognizer.emitter.acoustic.modules() if isinstance(m, nn.Conv2d)]
     for layer, (found, convolution) in enumerate(zip(maps, convolutions, strict=True)):
         frame_s *= convolution.stride[0]
         brightest = np.quantile(found, 0.995)
@@ -117,7 +117,7 @@ def _distinct_channels(maps: np.ndarray) -> list[int]:
 
 def feature_maps(excerpt: Excerpt, recognizer: Recognizer) -> list[np.ndarray]:
     """(C, T', F') outputs of each convolution, after its nonlinearity, without `model.edge`."""
-    acoustic, maps = recognizer.acoustic, []
+    acoustic, maps = recognizer.emitter.acoustic, []
 
     def keep(layer: nn.Module, inputs: tuple, out: torch.Tensor) -> None:
         if isinstance(layer, FrameNorm):  # out: (B, T', C, F'), followed by a clipped ReLU

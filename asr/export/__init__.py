@@ -1,0 +1,1 @@
+"""Trained models -> ONNX files that run without PyTorch."""

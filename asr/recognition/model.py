@@ -1,0 +1,48 @@
+"""The model of a recognizer: a file with PyTorch's weights, or an exported one."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any, Protocol
+
+from asr.config import Config
+from asr.errors import UserError
+from asr.lm.ngram import NGram
+from asr.recognition.emissions import Emitter
+from asr.runtime.onnx_file import is_exported
+from asr.text.tokenizer import Tokenizer
+
+
+class RecognitionModel(Protocol):
+    """All that a recognizer needs."""
+
+    config: Config
+    tokenizer: Tokenizer
+    ngram: NGram | None  # on words or tokens, for beam search
+    card: str  # a description in Markdown
+
+    def emitter(self, device: Any, quantized: bool, /) -> Emitter:
+        """What computes the emissions, on a device, perhaps with int8 weights."""
+
+    def save(self, path: str | Path, /) -> None: ...
+
+
+def read_model(path: str | Path) -> RecognitionModel:
+    """Read a model file or an exported model.
+
+    Raises `UserError` if it is missing, damaged or newer, and for a model file without PyTorch.
+    """
+    if is_exported(path):
+        from asr.runtime.model import read_exported  # ONNX Runtime is loaded only if it is used
+
+        return read_exported(path)
+    try:
+        # By name, because all that this package imports works without PyTorch.
+        model_file = importlib.import_module("asr.model.model_file")
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{path}: the weights of a model file need PyTorch, and {error.name} is not "
+            "installed; pip install 'asr[train]', or use the exported model, NAME.onnx"
+        ) from None
+    return model_file.load_model(path)
