@@ -55,8 +55,26 @@ def librispeech(at):
         "14   | F | train-clean-100  | 25.03 | Kristin LeMoine\n"
         "19   | M | train-clean-360  | 25.19 | Some | Body\n",
     )
-    for subset, speaker in (("train-clean-100", 14), ("train-clean-360", 19), ("dev-clean", 84),
-                            ("test-clean", 61), ("test-other", 62)):  # fmt: skip
+    sets = {"train-clean-100": [14], "train-clean-360": [19], "dev-clean": [84],
+            "test-clean": [61], "test-other": [62]}  # fmt: skip
+    read_books(root, sets)
+    folder = root / "train-clean-100/14/208"
+    with (folder / "14-208.trans.txt").open("a") as file:
+        file.write("14-208-0007 NOT THERE\n")
+    record(folder / "14-208-0009.flac")
+    write(root / "train-clean-100/14/208/._14-208-0000.flac", "a Mac's attributes")
+    return root
+
+
+def mini_librispeech(at):
+    root = at / "LibriSpeech"
+    read_books(root, {"train-clean-5": range(1, 8), "dev-clean-2": [84]})
+    return root
+
+
+def read_books(root, sets):
+    """Two utterances by each speaker of {subset: speakers}, in the tree of LibriSpeech."""
+    for subset, speaker in [(name, speaker) for name, all in sets.items() for speaker in all]:
         folder = root / subset / str(speaker) / "208"
         lines = []
         for i in range(2):
@@ -64,12 +82,6 @@ def librispeech(at):
             record(folder / f"{id}.flac", 1 + i / 10, seed=speaker + i)
             lines.append(f"{id} NORTHANGER ABBEY {speaker} DON'T")
         write(folder / f"{speaker}-208.trans.txt", "\n".join(lines) + "\n")
-    folder = root / "train-clean-100/14/208"
-    with (folder / "14-208.trans.txt").open("a") as file:
-        file.write("14-208-0007 NOT THERE\n")
-    record(folder / "14-208-0009.flac")
-    write(root / "train-clean-100/14/208/._14-208-0000.flac", "a Mac's attributes")
-    return root
 
 
 def mls(at):
@@ -147,15 +159,18 @@ def common_voice(at):
     return root.parent
 
 
-def an4(at):
+def an4(at, more=0):
+    """more: the number of further training speakers, with two utterances each."""
     root = at / "an4"
-    for split, ids in (("train", ["an251-fash-b", "an253-fash-b"]), ("test", ["an406-fcaw-b"])):
+    train = ["an251-fash-b", "an253-fash-b"]
+    train += [f"an{i}-m{chr(97 + n)}xx-b" for n in range(more) for i in (300, 301)]
+    for split, ids in (("train", train), ("test", ["an406-fcaw-b"])):
         files, texts = [], []
         for i, id in enumerate(ids):
             folder = f"an4_clstk/{id.split('-')[1]}"
             record(root / f"wav/{folder}/{id}.sph", seed=i)
             files.append(f"{folder}/{id}")
-            text = ["<s> YES </s>", "GO ++noise++ <sil> ON(2)"][i]
+            text = ["<s> YES </s>", "GO ++noise++ <sil> ON(2)"][i % 2]
             texts.append(f"{text} ({id})")
         write(root / f"etc/an4_{split}.fileids", "\n".join(files) + "\n")
         write(root / f"etc/an4_{split}.transcription", "\n".join(texts) + "\n")

@@ -107,6 +107,23 @@ RUN = {
         f"asr run recipes/readers data.prepare.audio=voices {ONE_LAYER}"
     ),
     "asr score runs/digits/model.asr data/fsdd/manifest.tsv --by speaker": "",
+    # test_recipes.py runs them in its own process, on corpora in the layouts of their publishers
+    **{
+        f"asr run recipes/{name}{copy}": None
+        for name, folder in {
+            "an4": "an4",
+            "mini_librispeech": "LibriSpeech",
+            "librispeech_100": "LibriSpeech",
+            "librispeech_960": "LibriSpeech",
+            "tedlium": "TEDLIUM_release-3",
+        }.items()
+        for copy in ("", f" data.prepare.audio={folder}")
+    },
+    **{
+        f"asr run recipes/common_voice name=german data.prepare.{given} text.language=de": None
+        for given in ("archive=cv-corpus-de.tar.gz", "audio=cv-corpus/de")
+    },
+    "torchrun --nproc-per-node 8 -m asr.cli run recipes/librispeech_960": None,
     # downloads: test_recipes_prepare.py does that from a server of its own
     "asr run recipes/fsdd": None,
     "asr run recipes/fsdd data.prepare.audio=recordings/fsdd": (

@@ -1,6 +1,7 @@
 """Importers: each format in the layout of its publishers, with its oddities and errors."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -109,6 +110,14 @@ def test_common_voice(tmp_path):
     name, found, _ = imported(root / "de/validated.tsv")
     assert name == "common-voice" and len(found) == 5
     assert all("split" not in u.extra for u in found.values())
+
+
+def test_several_languages_of_common_voice_are_named(tmp_path):
+    root = layouts.common_voice(tmp_path)
+    shutil.copytree(root / "de", root / "fr")
+    with pytest.raises(UserError, match=r"holds several languages \(de, fr\); name one folder"):
+        imported(root)
+    assert len(imported(root / "fr")[1]) == 6
 
 
 def test_an4(tmp_path):
@@ -431,7 +440,7 @@ def test_several_tables_are_an_error_that_names_them(tmp_path):
     record(tmp_path / "a.wav")
     for name in ("one.csv", "two.csv"):
         write(tmp_path / name, "audio,text\na.wav,x\n")
-    with pytest.raises(UserError, match=r"several tables \(one\.csv, two\.csv\); name one"):
+    with pytest.raises(UserError, match=r"several tables \(one\.csv, two\.csv\); name one folder"):
         imported(tmp_path)
 
 

@@ -19,6 +19,7 @@ from asr.data.importers.base import (
     lines_of,
 )
 from asr.data.manifest import Utterance
+from asr.errors import UserError
 
 SETS = ("train", "dev", "test")
 KEPT = ("up_votes", "down_votes", "age", "gender", "accents", "accent", "variant", "sentence_id")
@@ -80,16 +81,21 @@ def _tables(source: Source) -> list[Path]:
     if not source.is_dir:
         return [source.path] if source.suffix == ".tsv" and _is_table(source.path) else []
     # cv-corpus-24.0-2025-12-05/de/train.tsv: the release's folder, or the language's
-    folders = [
-        source.path,
-        *sorted({source.path / f.parent for f in source.files if f.name == "train.tsv"}),
-    ]
-    for folder in folders:
-        found = [folder / f"{name}.tsv" for name in SETS]
-        found = [path for path in found if path.is_file() and _is_table(path)]
-        if found:
-            return found
-    return []
+    below = {source.path / f.parent for f in source.files if f.name == "train.tsv"}
+    folders = [source.path, *sorted(below - {source.path})]
+    found = {folder: _sets(folder) for folder in folders}
+    found = {folder: tables for folder, tables in found.items() if tables}
+    if len(found) > 1:
+        names = ", ".join(folder.name for folder in found)
+        raise UserError(
+            f"{source.path}: holds several languages ({names}); name one of the folders"
+        )
+    return next(iter(found.values()), [])
+
+
+def _sets(folder: Path) -> list[Path]:
+    paths = [folder / f"{name}.tsv" for name in SETS]
+    return [path for path in paths if path.is_file() and _is_table(path)]
 
 
 def _is_table(path: Path) -> bool:

@@ -1,0 +1,13 @@
+"""Prepare LibriSpeech: all 960 hours of training speech, and all dev and test sets.
+
+By Vassil Panayotov and others (ICASSP 2015), CC BY 4.0, <https://www.openslr.org/12>.
+
+    python recipes/librispeech_960/prepare.py OUT [--audio FOLDER]
+
+writes train.jsonl, dev-clean.jsonl, dev-other.jsonl, test-clean.jsonl and test-other.jsonl.
+"""
+
+from asr.pipeline.corpus_cli import corpus_main
+
+if __name__ == "__main__":
+    corpus_main("librispeech-960", __doc__)
