@@ -18,7 +18,7 @@ from asr.errors import UserError
 from asr.recognition.endpoint import EndpointRule
 from asr.recognition.segments import DecodedSegment, timed
 from asr.recognition.transcribe import transcript_of
-from asr.transcript import Transcript, Word
+from asr.transcript import Hypothesis, Transcript, Word
 
 if TYPE_CHECKING:
     from asr.recognition.recognizer import Recognizer
@@ -35,6 +35,8 @@ class FinishedUtterance:
     words: tuple[Word, ...]  # none if nothing was said
     alternatives: tuple[str, ...]  # the texts of the other hypotheses, in order
     rule: str  # the name of the rule that closed it, "" at the end of the stream
+    # All of the decoder, best first, with times of the stream; () if only their texts are known
+    hypotheses: tuple[Hypothesis, ...] = ()
 
     @property
     def text(self) -> str:
@@ -155,6 +157,10 @@ class RecognizerStream:
             self._in_stream(segment.start, best.words),
             tuple(other.text for other in others),
             segment.rule,
+            tuple(
+                replace(one, words=self._in_stream(segment.start, one.words))
+                for one in segment.hypotheses
+            ),
         )
 
 

@@ -1,0 +1,174 @@
+"""The WebSocket of the page: audio comes in while somebody speaks, captions go out.
+
+The client sends `{"type": "start", "model", "rate_hz", "keywords", "token"}`, of which all but the
+rate may be left out, then binary messages of 16-bit little-endian mono samples, then
+`{"type": "end"}`. The server answers `ready`, then `partial` when the text changes, `utterance` at
+each end point, and `done` after the last one; or `error` with a message, and closes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from asr.audio.source import checked_rate
+from asr.errors import AsrError, UserError
+from asr.recognition.stream import Partial
+from asr.server.connection import (
+    ConnectionRecord,
+    ShuttingDown,
+    close_code,
+    close_reason,
+    deliver,
+    live_connection,
+    next_message,
+)
+from asr.server.engine import DecodingOptions
+from asr.server.live import LiveStream
+from asr.server.page.origin import require_same_origin
+from asr.server.service import Service
+
+log = logging.getLogger("asr.server")
+
+MAX_PHRASES = 500
+
+
+@dataclass(frozen=True)
+class LiveRequest:
+    """The first message of a connection."""
+
+    rate_hz: int
+    model: str = ""
+    keywords: tuple[str, ...] = ()
+    token: str | None = None
+
+    @classmethod
+    def parse(cls, frame: str | bytes) -> LiveRequest:
+        """Raises `UserError` for a message that does not start a connection."""
+        fields = _fields(frame)
+        if fields.get("type") != "start":
+            raise UserError('send {"type": "start", "rate_hz": ...} first')
+        model, token = fields.get("model") or "", fields.get("token")
+        keywords = fields.get("keywords") or []
+        if not isinstance(model, str) or not isinstance(token, str | None):
+            raise UserError("start: model and token are texts")
+        if not isinstance(keywords, list) or not all(isinstance(one, str) for one in keywords):
+            raise UserError("start: keywords is not a list of phrases")
+        if len(keywords) > MAX_PHRASES:
+            raise UserError(f"start: {len(keywords)} keywords; at most {MAX_PHRASES} are accepted")
+        rate_hz = checked_rate(fields.get("rate_hz"), "start")
+        return cls(rate_hz, model, tuple(dict.fromkeys(keywords)), token)
+
+
+def live_endpoint(service: Service) -> Callable[[WebSocket], Awaitable[None]]:
+    """The endpoint of `/live`."""
+
+    async def live(websocket: WebSocket) -> None:
+        await websocket.accept()
+        client = websocket.client.host if websocket.client else ""
+        try:
+            require_same_origin(websocket.headers)
+            with live_connection(service, "live", client) as record:
+                await _converse(websocket, service, record)
+            await websocket.close()
+        except WebSocketDisconnect:
+            pass
+        except Exception as error:
+            if not isinstance(error, AsrError):
+                log.exception("connection failed")
+            with contextlib.suppress(WebSocketDisconnect, RuntimeError, AsrError):
+                if not isinstance(error, ShuttingDown):
+                    message = {"type": "error", "message": close_reason(error)}
+                    await deliver(websocket.send_json(message), service.admission)
+                await websocket.close(close_code(error), close_reason(error))
+
+    return live
+
+
+async def _converse(websocket: WebSocket, service: Service, record: ConnectionRecord) -> None:
+    admission = service.admission
+    asked = LiveRequest.parse(await next_message(_frame(websocket), admission))
+    if not service.tokens.accept(asked.token):
+        raise UserError("start: a valid token is missing")
+    stream = await service.engine.open_stream(
+        asked.model, asked.rate_hz, DecodingOptions(asked.keywords)
+    )
+    ready = {"type": "ready", "streaming": not stream.at_pauses}
+    await deliver(websocket.send_json(ready), admission)
+    captions = _Captions(websocket, service)
+    try:
+        await _hear(websocket, service, stream, captions, record, asked.rate_hz)
+    except ShuttingDown:
+        await captions.show(await stream.finish())
+        await captions.send({"type": "done"})
+        raise
+    await captions.show(await stream.finish())
+    await captions.send({"type": "done"})
+
+
+async def _hear(
+    websocket: WebSocket,
+    service: Service,
+    stream: LiveStream,
+    captions: _Captions,
+    record: ConnectionRecord,
+    rate_hz: int,
+) -> None:
+    """Feed the stream until the client ends it."""
+    while True:
+        frame = await next_message(_frame(websocket), service.admission)
+        if isinstance(frame, str):
+            if _fields(frame).get("type") == "end":
+                return
+            raise UserError('send samples, or {"type": "end"}')
+        if len(frame) % 2:
+            raise UserError(f"{len(frame)} bytes are not a whole number of 16-bit samples")
+        samples = np.frombuffer(frame, "<i2")
+        record.audio_s += len(samples) / rate_hz
+        await captions.show(await stream.feed(samples))
+
+
+class _Captions:
+    """Sends what a client shows, and the text under way only when it changes."""
+
+    def __init__(self, websocket: WebSocket, service: Service):
+        self._websocket, self._admission = websocket, service.admission
+        self._shown = ("", "")
+
+    async def show(self, partial: Partial) -> None:
+        for utterance in partial.finished:
+            words = [asdict(word) for word in utterance.words]
+            times = {"start_s": utterance.start_s, "end_s": utterance.end_s}
+            await self.send({"type": "utterance", "text": utterance.text, "words": words} | times)
+        text = (partial.stable, partial.unstable)
+        if text != self._shown:
+            self._shown = text
+            await self.send({"type": "partial", "stable": text[0], "unstable": text[1]})
+
+    async def send(self, message: dict[str, Any]) -> None:
+        await deliver(self._websocket.send_json(message), self._admission)
+
+
+async def _frame(websocket: WebSocket) -> str | bytes:
+    message = await websocket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", 1005))
+    data = message.get("bytes")
+    return message["text"] if data is None else data
+
+
+def _fields(frame: str | bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(frame) if isinstance(frame, str) else None
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError("the message is not a JSON object")
+    return found

@@ -1,0 +1,1 @@
+"""The protocol of Wyoming, which Home Assistant speaks with its voice services."""

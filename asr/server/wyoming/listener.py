@@ -1,0 +1,100 @@
+"""The port on which Wyoming's clients, such as Home Assistant, are answered."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from wyoming.error import Error
+from wyoming.event import Event, async_write_event
+
+from asr.errors import AsrError
+from asr.server.connection import (
+    ConnectionRecord,
+    ShuttingDown,
+    close_reason,
+    deliver,
+    live_connection,
+    next_message,
+)
+from asr.server.service import Service
+from asr.server.wyoming.events import read_event
+from asr.server.wyoming.session import WyomingSession
+
+log = logging.getLogger("asr.server")
+
+PORT = 10300  # of other recognizers for Wyoming
+
+
+@asynccontextmanager
+async def wyoming_listener(service: Service, host: str, port: int) -> AsyncIterator[int]:
+    """Answer Wyoming's clients until the block is left; yields the port (for 0, a free one)."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        try:
+            await _serve(service, reader, writer)
+        finally:
+            tasks.discard(task)
+
+    server = await asyncio.start_server(accept, host, port)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _serve(
+    service: Service, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    peer = writer.get_extra_info("peername") or ("",)
+    try:
+        with live_connection(service, "wyoming", str(peer[0])) as record:
+            await _converse(service, reader, writer, record)
+    except (ConnectionError, ShuttingDown):
+        pass
+    except Exception as error:
+        if not isinstance(error, AsrError):
+            log.exception("connection failed")
+        with contextlib.suppress(ConnectionError, AsrError):
+            code = getattr(error, "code", None)
+            await _send(service, writer, [Error(close_reason(error), code).event()])
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            await asyncio.wait_for(writer.wait_closed(), 1.0)
+
+
+async def _converse(
+    service: Service,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    record: ConnectionRecord,
+) -> None:
+    session = WyomingSession(service.engine)
+    try:
+        while True:
+            event = await next_message(read_event(reader), service.admission)
+            if event is None:
+                return
+            await _send(service, writer, await session.answer(event))
+    except ShuttingDown:
+        if session.listening:
+            await _send(service, writer, await session.finish())
+        raise
+    finally:
+        record.audio_s = session.heard_s
+
+
+async def _send(service: Service, writer: asyncio.StreamWriter, events: list[Event]) -> None:
+    for event in events:
+        await deliver(async_write_event(event, writer), service.admission)
