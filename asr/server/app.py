@@ -21,10 +21,11 @@ from asr.server.errors import answer_error
 from asr.server.limits import DEFAULTS, Admission, ServerLimits
 from asr.server.logs import LogRequests
 from asr.server.metrics import Metrics
+from asr.server.page import routes as page
 from asr.server.service import Service
 
 # Each returns its routes; the first that matches a path answers.
-MODULES = (operation.routes, openai.routes)
+MODULES = (operation.routes, openai.routes, page.routes)
 # A protocol on a port of its own: open while the context is.
 Listener = Callable[[Service], AbstractAsyncContextManager[None]]
 

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from asr.errors import UserError
 
-PROTECTED = ("/v1/", "/metrics")  # paths that need a token
+PROTECTED = ("/v1/", "/page/", "/metrics")  # paths that need a token
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from asr.server.auth import Tokens
 from asr.server.engine import Engine
 from asr.server.limits import Admission
 from asr.server.metrics import Metrics
+from asr.server.page.corrections import CorrectionFolder
 
 
 @dataclass
@@ -21,4 +22,5 @@ class Service:
     metrics: Metrics
     tokens: Tokens = field(default_factory=Tokens)
     spool: Path = field(default_factory=lambda: Path(tempfile.gettempdir()))  # takes uploads
+    corrections: CorrectionFolder | None = None  # takes what users of the page correct
     ready: bool = False  # whether the models have computed something

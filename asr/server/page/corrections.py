@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 
 from asr import audio, files
-from asr.audio import ResolvedSource
+from asr.audio.source import ResolvedSource
 from asr.data import manifest
 from asr.data.manifest import Utterance
 from asr.errors import UserError
@@ -58,8 +58,7 @@ class CorrectionFolder:
         Raises `UserError` if the recording cannot be read, or if an utterance is not inside it.
         """
         rate_hz = audio.info(source).rate_hz
-        samples = audio.read(source, rate_hz)
-        cut = [_cut(samples, rate_hz, utterance) for utterance in utterances]
+        cut = [_cut(source, rate_hz, utterance) for utterance in utterances]
         with self._lock:
             found = manifest.read(self.manifest) if self.manifest.exists() else []
             rows = {row.id: row for row in found}
@@ -82,13 +81,13 @@ class CorrectionFolder:
         return len(rows) - before
 
 
-def _cut(samples: np.ndarray, rate_hz: int, utterance: CorrectedUtterance) -> np.ndarray:
+def _cut(source: ResolvedSource, rate_hz: int, utterance: CorrectedUtterance) -> np.ndarray:
     """The samples of an utterance; its end may lie a little beyond the end of the recording."""
-    start, end = (round(at_s * rate_hz) for at_s in (utterance.start_s, utterance.end_s))
-    piece = samples[max(0, start) : max(0, end)]
+    duration_s = utterance.end_s - utterance.start_s
+    piece = audio.read(source, rate_hz, utterance.start_s, duration_s)
     if len(piece) < SHORTEST_S * rate_hz:
         raise UserError(
-            f"utterance {utterance.start_s:g} to {utterance.end_s:g} s: it is not inside the "
-            f"recording, which lasts {len(samples) / rate_hz:g} s"
+            f"utterance {utterance.start_s:g} to {utterance.end_s:g} s: the recording has only "
+            f"{len(piece) / rate_hz:g} s of it"
         )
     return piece

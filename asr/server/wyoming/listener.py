@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from wyoming.error import Error
@@ -21,6 +21,7 @@ from asr.server.connection import (
     next_message,
 )
 from asr.server.service import Service
+from asr.server.wyoming.announcement import announcement
 from asr.server.wyoming.events import read_event
 from asr.server.wyoming.session import WyomingSession
 
@@ -30,27 +31,34 @@ PORT = 10300  # of other recognizers for Wyoming
 
 
 @asynccontextmanager
-async def wyoming_listener(service: Service, host: str, port: int) -> AsyncIterator[int]:
-    """Answer Wyoming's clients until the block is left; yields the port (for 0, a free one)."""
+async def wyoming_listener(
+    service: Service, host: str, port: int, name: str = "", addresses: Sequence[str] = ()
+) -> AsyncIterator[int]:
+    """Answer Wyoming's clients until the block is left; yields the port (for 0, a free one).
+
+    name, addresses: under which zeroconf announces the server; "" announces nothing.
+    """
     tasks: set[asyncio.Task[None]] = set()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         tasks.add(task)
-        try:
+        with contextlib.suppress(asyncio.CancelledError):  # by the end of the block
             await _serve(service, reader, writer)
-        finally:
-            tasks.discard(task)
+        tasks.discard(task)
 
     server = await asyncio.start_server(accept, host, port)
+    found = server.sockets[0].getsockname()[1]
+    announced = announcement(name, found, addresses) if name else contextlib.nullcontext()
     try:
-        yield server.sockets[0].getsockname()[1]
+        async with announced:
+            yield found
     finally:
         server.close()
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks)
 
 
 async def _serve(
