@@ -27,7 +27,7 @@ from asr.server.service import Service
 # Each returns its routes; the first that matches a path answers.
 MODULES = (operation.routes, openai.routes, page.routes)
 # A protocol on a port of its own: open while the context is.
-Listener = Callable[[Service], AbstractAsyncContextManager[None]]
+Listener = Callable[[Service], AbstractAsyncContextManager[object]]
 
 
 def make_service(
