@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,52 @@ if TYPE_CHECKING:
     from asr.server.app import Listener
 
 
+def _port(value: int | None) -> int | None:
+    """A check in place of the range of typer, which the help would show beside each port."""
+    if value is not None and not 0 <= value <= 65535:
+        raise typer.BadParameter(f"{value} is not a port; give 0 to 65535, 0 for any that is free")
+    return value
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The protocols that have a port of their own."""
+
+    vosk_port: Annotated[
+        int | None,
+        typer.Option(metavar="PORT", callback=_port, help="Serve Vosk's clients too, on 2700."),
+    ] = None
+    wyoming_port: Annotated[
+        int | None,
+        typer.Option(metavar="PORT", callback=_port, help="Serve Home Assistant too, on 10300."),
+    ] = None
+    announce: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Let Home Assistant find the server (zeroconf)."),
+    ] = None
+
+    def listeners(self, host: str) -> list[Listener]:
+        """The listeners of these ports; raises `UserError` for options that do not fit together."""
+        from asr.server.vosk.listener import vosk_listener
+        from asr.server.wyoming.announcement import reachable_addresses
+        from asr.server.wyoming.listener import wyoming_listener
+
+        found: list[Listener] = []
+        if self.vosk_port is not None:
+            found.append(partial(vosk_listener, host=host, port=self.vosk_port))
+        if self.announce is not None and self.wyoming_port is None:
+            raise UserError("--announce: give --wyoming-port, too")
+        if self.wyoming_port is not None:
+            known = {"host": host, "port": self.wyoming_port}
+            if self.announce is not None:
+                known |= {"name": self.announce, "addresses": reachable_addresses(host)}
+            found.append(partial(wyoming_listener, **known))
+        return found
+
+
+HTTP_ONLY = Ports()
+
+
 def serve(
     models: Annotated[
         list[str],
@@ -28,7 +75,7 @@ def serve(
     host: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for all.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of HTTP.")] = 8000,
+    port: Annotated[int, typer.Option(metavar="PORT", callback=_port, help="Port of HTTP.")] = 8000,
     cert: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Certificate (PEM), for HTTPS.")
     ] = None,
@@ -39,23 +86,10 @@ def serve(
         Path | None,
         typer.Option(metavar="FILE", help="Accept requests with one of these tokens only."),
     ] = None,
-    vosk_port: Annotated[
-        int | None,
-        typer.Option(metavar="PORT", min=0, max=65535, help="Answer Vosk's clients too; 2700."),
-    ] = None,
-    wyoming_port: Annotated[
-        int | None,
-        typer.Option(
-            metavar="PORT", min=0, max=65535, help="Answer Wyoming's, as Home Assistant; 10300."
-        ),
-    ] = None,
-    announce: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Announce Wyoming on the network by zeroconf."),
-    ] = None,
+    ports: Ports = HTTP_ONLY,
     corrections: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Keep what users of the page save as training data."),
+        typer.Option(metavar="FOLDER", help="Keep what users of the page correct."),
     ] = None,
     max_upload_mb: Annotated[
         int, typer.Option(metavar="MB", min=1, help="Largest recording, in megabytes.")
@@ -91,7 +125,7 @@ def serve(
         connections=max_connections,
         idle_s=idle_s,
     )
-    listeners = _listeners(host, vosk_port, wyoming_port, announce)
+    listeners = ports.listeners(host)
     accepted = Tokens() if tokens is None else Tokens.read(tokens)
     recognizers = {name: decoding.load(path) for name, path in _named(models).items()}
     log_as_json(logging.DEBUG if messages.verbose else logging.INFO)
@@ -103,30 +137,6 @@ def serve(
 
         service.corrections = CorrectionFolder(corrections)
     run(service, Address(host, port, cert, key), listeners)
-
-
-def _listeners(
-    host: str, vosk_port: int | None, wyoming_port: int | None, announce: str | None
-) -> list[Listener]:
-    """The protocols that have a port of their own."""
-    found: list[Listener] = []
-    if vosk_port is not None:
-        from asr.server.vosk.listener import vosk_listener
-
-        found.append(partial(vosk_listener, host=host, port=vosk_port))
-        note(f"Vosk's clients: ws://{host}:{vosk_port}")
-    if announce is not None and wyoming_port is None:
-        raise UserError("--announce: give --wyoming-port, too")
-    if wyoming_port is not None:
-        from asr.server.wyoming.announcement import reachable_addresses
-        from asr.server.wyoming.listener import wyoming_listener
-
-        name, addresses = announce or "", reachable_addresses(host) if announce else []
-        found.append(
-            partial(wyoming_listener, host=host, port=wyoming_port, name=name, addresses=addresses)
-        )
-        note(f"Wyoming's clients: tcp://{host}:{wyoming_port}")
-    return found
 
 
 def _require_extra() -> None:
