@@ -282,8 +282,8 @@ def test_a_users_mistake_is_one_line_and_status_2(
         (["tune", "none.asr", "d.jsonl"], 2, "none.asr: no such model file"),
         (["tune", "MODEL", "none.jsonl", "-o", "t.asr"], 2, "none.jsonl: no such manifest"),
         (["tune", "MODEL", "folder", "-o", "t.asr"], 2, "folder: "),
-        (["transcribe", "folder", "sound.wav"], 2, "folder: "),
-        (["transcribe", "sound.wav", "sound.wav"], 2, "sound.wav: not a model file, or damaged"),
+        (["transcribe", "none.asr", "sound.wav"], 2, "none.asr: no such model file"),
+        (["info", "text.txt"], 2, "text.txt: not a model file, or damaged"),
         (["transcribe", "MODEL", "sound.wav", "--decoder", "beam"], 2, "--decoder 'beam': write"),
         (["transcribe", "MODEL", "sound.wav", "--hotword", "a=b"], 2, "'b' is not a number"),
         (["transcribe", "MODEL", "sound.wav", "--lm", "none.npz"], 2, "none.npz: "),
@@ -319,7 +319,7 @@ def test_wrong_input_of_each_command_is_one_line(
     }
 
 
-COMMANDS = [command.callback.__name__ for command in cli.app.registered_commands]
+COMMANDS = [command.callback.__name__.replace("_", "-") for command in cli.app.registered_commands]
 RESULTS = {
     "corpus",
     "run",
@@ -327,6 +327,7 @@ RESULTS = {
     "prepare",
     "shard",
     "synth",
+    "pseudo-label",
     "lm",
     "tune",
     "transcribe",
@@ -341,7 +342,7 @@ RESULTS = {
     [
         (["nonsense"], "No such command 'nonsense'"),
         (["scor"], "Did you mean 'score'"),
-        (["transcribe"], "Missing argument"),
+        (["align"], "Missing argument"),
         (["lm", "text"], "Missing option '--output' / '-o'"),
         (["prepare", "recordings", "data"], "Missing option '--output' / '-o'"),
         (["transcribe", "m.asr", "--formt", "txt"], "--format"),

@@ -20,9 +20,9 @@ from asr.decoder.greedy import GreedyDecoder
 from asr.errors import UserError
 from asr.lm.ngram import NGram
 from asr.model.model_file import (
-    MODEL_FORMAT,
     MODEL_PARTS,
     NGRAM_PART,
+    PLAIN_FORMAT,
     Model,
     load_model,
     save_model,
@@ -69,7 +69,7 @@ def test_it_is_a_stored_zip_without_a_pickle(model_file):
         assert tuple(archive.namelist()) == NEEDED
         assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
     parts = parts_of(model_file)
-    assert json.loads(parts["format.json"])["format"] == MODEL_FORMAT
+    assert json.loads(parts["format.json"])["format"] == PLAIN_FORMAT
     assert b"preset: tiny" in parts["config.yaml"]
     weights = safetensors.torch.load(parts["weights.safetensors"])
     assert all(isinstance(value, torch.Tensor) for value in weights.values())

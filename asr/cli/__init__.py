@@ -18,11 +18,13 @@ from asr.cli.alignment import align
 from asr.cli.console import LogLines, err, messages, set_messages
 from asr.cli.corpus import corpus
 from asr.cli.data import check, shard
+from asr.cli.info import info
 from asr.cli.language import lm, tune
 from asr.cli.listening import listen
 from asr.cli.options import command
 from asr.cli.pictures import show
 from asr.cli.prepare import prepare
+from asr.cli.pseudo_labels import pseudo_label
 from asr.cli.scoring import score
 from asr.cli.serving import serve
 from asr.cli.settings import config
@@ -42,6 +44,10 @@ PANELS = {
             "asr check data/mine/train.jsonl --recipe mine.yaml",
         ],
         shard: ["asr shard data/mine/train.jsonl -o data/mine/shards"],
+        pseudo_label: [
+            "asr pseudo-label model.asr recordings -o data/guessed",
+            "asr pseudo-label model.asr recordings -o data/guessed --min-confidence 0.95",
+        ],
         synth: ["asr synth texts.txt -o data/spoken --voices 200", "asr synth --list"],
     },
     "Train": {
@@ -52,6 +58,7 @@ PANELS = {
     },
     "Recognize": {
         transcribe: [
+            "asr transcribe talk.mp3",
             "asr transcribe model.asr talk.mp3",
             "asr transcribe model.asr recordings -o texts --format txt --format srt",
         ],
@@ -72,6 +79,7 @@ PANELS = {
             "asr score reference.txt hypothesis.txt --against other.txt",
         ],
         show: ["asr show talk.wav --model model.asr", "asr show talk.wav -o pictures"],
+        info: ["asr info", "asr info model.asr"],
         bench: ["asr bench model.asr talk.wav"],
     },
     "System": {

@@ -13,9 +13,10 @@ import typer
 from asr.audio.vad import DETECTORS
 from asr.cli.archive import IN_THIS_PROCESS, EngineOptions, transcribe_on_ray
 from asr.cli.console import err, note, say_failed, seconds_bar
-from asr.cli.options import AS_SAVED, Decoding, Format, ModelArgument
+from asr.cli.options import AS_SAVED, Decoding, Format
 from asr.data.manifest import Utterance
 from asr.errors import UserError
+from asr.model.shipped import SUFFIX, english
 from asr.recognition.outputs import Outputs, written
 from asr.transcript import Transcript
 from asr.transcript.writers import CHAINABLE
@@ -88,7 +89,13 @@ STDOUT = Destination()
 
 
 def transcribe(
-    model: ModelArgument,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]",
+            help="A model file, NAME.asr; by default the English model of asr (see asr info).",
+        ),
+    ] = None,
     audio: Annotated[
         list[str] | None,
         typer.Argument(
@@ -112,9 +119,10 @@ def transcribe(
     """Transcribe recordings of any length and format."""
     from asr.data.sources import sources
 
+    model_file, audio = _model_and_audio(model, audio or [])
     if engine.is_ray:
-        engine.check(audio or [], destination.output, destination.format, watch)
-        work = engine.work(model, decoding, vad.value)
+        engine.check(audio, destination.output, destination.format, watch)
+        work = engine.work(model_file, decoding, vad.value)
         return transcribe_on_ray(
             work, audio, destination.output, engine.address, destination.overwrite
         )
@@ -124,13 +132,25 @@ def transcribe(
         )
     if (not audio) == (watch is None):
         raise UserError("give recordings to transcribe, or a folder with --watch FOLDER, not both")
-    utterances = sources(audio or [])
+    utterances = sources(audio)
     destination.check(None if watch is not None else len(utterances))
-    recognizer = decoding.load(model)
+    recognizer = decoding.load(model_file)
     if watch is not None:
         _transcribe_arrivals(recognizer, watch, destination, vad.value)
     else:
         _transcribe_files(recognizer, utterances, destination, vad.value)
+
+
+def _model_and_audio(first: str | None, others: list[str]) -> tuple[Path, list[str]]:
+    """The model file and the audio of the arguments, of which the first may be a model file.
+
+    Without a model file, it is the English model of the package, and a note says so.
+    """
+    if first is not None and first.lower().endswith(SUFFIX):
+        return Path(first), others
+    chosen = english()
+    note("model: English, which asr contains (asr info describes it)")
+    return chosen, others if first is None else [first, *others]
 
 
 def _transcribe_files(

@@ -17,6 +17,7 @@ from asr.data.manifest import Utterance
 from asr.decoder.confidence import recalibrate
 from asr.errors import UserError
 from asr.lm.ngram import NGram
+from asr.model.shipped import english
 from asr.recognition.alignment import align_recording
 from asr.recognition.decoding import (
     DEFAULT_BEAM,
@@ -257,7 +258,7 @@ class Recognizer:
 
 
 def load(
-    path: str | Path,
+    path: str | Path | None = None,
     device: str = "auto",
     *,
     lm: str | Path | NGram | None = None,
@@ -265,7 +266,7 @@ def load(
     quantized: bool = False,
     **decoder: Any,
 ) -> Recognizer:
-    """Open a model file, optionally with other decoder settings.
+    """Open a model file, by default the English model of the package.
 
     device: auto, cpu, cuda or mps; lm: an n-gram or the file of one, used instead of the model's
     own; hotwords: phrases to favor, as a list (each gets a weight of 5.0, in natural logs) or
@@ -274,6 +275,7 @@ def load(
     unless it is set. Raises `UserError` if the file is missing or damaged, or if a setting is
     invalid.
     """
+    path = path or english()
     model = read_model(path)
     if lm is not None:
         model.ngram = lm if isinstance(lm, NGram) else NGram.load(lm)

@@ -3,8 +3,8 @@
     python recipes/english/prepare.py OUT --corpora FOLDER [--synthetic FOLDER]
 
 FOLDER of --corpora has one folder for each of `CORPORA`, with a manifest.tsv (id, audio, speaker,
-text); that of speechocean762 also has a split.tsv (id, split, age, gender). FOLDER of --synthetic has
-corpora that `asr synth` wrote. OUT then has
+text); that of speechocean762 also has a split.tsv (id, split, age, gender). FOLDER of --synthetic
+has corpora that `asr synth` wrote. OUT then has
 
     train.jsonl            all training speech; real utterances occur several times (`REPEAT`)
     start.jsonl            short utterances, with which training starts
@@ -12,8 +12,8 @@ corpora that `asr synth` wrote. OUT then has
     test_*.jsonl           the test sets
     noises/                the folder for augment.noise_folder: recorded noise and babble
 
-No speaker of the dev and test sets of speechocean762 and LibriSpeech is in training, and no prompt of
-those of Kathleen.
+No speaker of the dev and test sets of speechocean762 and LibriSpeech is in training, and no prompt
+of those of Kathleen.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ RATE_HZ = 16000
 ADULT = 18  # years
 LJ_TEST = 40  # the last utterances
 READERS = {"19", "26", "27"}  # the speakers of librispeech_part with many utterances
-REPEAT = {"speechocean762": 3, "librispeech_part": 3, "ljspeech_part": 2, "rhasspy_kathleen": 2}
+REPEAT = {"speechocean762": 3, "librispeech_part": 5, "ljspeech_part": 4, "rhasspy_kathleen": 3}
 START_S = 2.5  # the longest utterance of start.jsonl
 BABBLE, BABBLE_S = 12, 20.0  # number of files with babble, and their length
 Split = Callable[[Utterance], str]
@@ -112,7 +112,7 @@ def repeated(utterances: Iterable[Utterance], times: int) -> list[Utterance]:
 
 
 def write_babble(train: list[Utterance], out: Path) -> None:
-    """Mix three to eight training utterances at a time, repeated over `BABBLE_S`, at equal levels."""
+    """Mix three to eight training utterances at a time, looped over `BABBLE_S`, at equal levels."""
     draw = np.random.default_rng(0)
     size = int(BABBLE_S * RATE_HZ)
     for i in range(BABBLE):
@@ -139,9 +139,8 @@ def prepare(out: Path, corpora: Path, synthetic: Path | None, noises: list[Path]
             sets.setdefault(key, []).append(as_wav(u, out / "audio" / name))
     real = {name: sets.pop(f"train_{name}") for name in CORPORA}
     train = [u for name, found in real.items() for u in repeated(found, REPEAT[name])]
-    spoken = [
-        u for path in sorted((synthetic or out).glob("*/manifest.jsonl")) for u in manifest.read(path)
-    ]
+    corpora_spoken = sorted(synthetic.glob("*/manifest.jsonl")) if synthetic else []
+    spoken = [u for path in corpora_spoken for u in manifest.read(path)]
     sets["train"] = train + spoken
     once = [u for found in real.values() for u in found]
     sets["start"] = [u for u in once + spoken if u.duration_s <= START_S]

@@ -50,20 +50,20 @@ DEVICES = (
     "phone oven door window"
 ).split()
 FOODS = (
-    "bread butter cheese milk eggs apples bananas oranges potatoes tomatoes onions rice chicken fish "
-    "coffee tea sugar salt pepper soup salad cake chocolate water juice lemons carrots"
+    "bread butter cheese milk eggs apples bananas oranges potatoes tomatoes onions rice chicken "
+    "fish coffee tea sugar salt pepper soup salad cake chocolate water juice lemons carrots"
 ).split()
 PEOPLE = (
     "my mother|my father|my sister|my brother|my wife|my husband|my friend|the doctor|the dentist|"
     "the teacher|the manager|the office|the school|the bank|the neighbors|our customers|the team"
 ).split("|")
 THINGS = (
-    "keys wallet glasses bag coat umbrella ticket passport book letter notebook phone laptop charger "
-    "bicycle car shoes watch"
+    "keys wallet glasses bag coat umbrella ticket passport book letter notebook phone laptop "
+    "charger bicycle car shoes watch"
 ).split()
 ADJECTIVES = (
-    "good bad great new old big small cold hot warm nice easy hard busy late early quiet loud happy "
-    "sad tired hungry clean dirty cheap expensive beautiful difficult important interesting"
+    "good bad great new old big small cold hot warm nice easy hard busy late early quiet loud "
+    "happy sad tired hungry clean dirty cheap expensive beautiful difficult important interesting"
 ).split()
 WEATHER = "sunny cloudy windy rainy snowy foggy cold warm hot stormy".split()
 ACTIONS = (
@@ -176,7 +176,9 @@ def year(draw: Draw) -> str:
     if draw.random() < 0.3:
         rest = draw.randint(0, 30)
         return "two thousand" + (f" and {spoken_number(rest)}" if rest else "")
-    return f"{draw.choice(['eighteen', 'nineteen', 'twenty'])} {spoken_number(draw.randint(10, 99))}"
+    return (
+        f"{draw.choice(['eighteen', 'nineteen', 'twenty'])} {spoken_number(draw.randint(10, 99))}"
+    )
 
 
 def date(draw: Draw) -> str:
@@ -229,7 +231,7 @@ def fill(template: str, draw: Draw) -> str:
     return re.sub(r"\{(\w+)\}", lambda slot: SLOTS[slot[1]](draw), template)
 
 
-def phrases(seed: int) -> Iterator[str]:
+def phrases_of(seed: int) -> Iterator[str]:
     """Everyday phrases without end, in words: numbers are spelled out."""
     draw = random.Random(seed)
     kinds = [COMMANDS, QUESTIONS, STATEMENTS, ["{digits}"], ["{number}"], ["{date}"], ["{time}"]]
@@ -238,7 +240,7 @@ def phrases(seed: int) -> Iterator[str]:
         yield fill(draw.choice(templates), draw)
 
 
-def sentences(books: Path, seed: int) -> list[str]:
+def sentences_of(books: Path, seed: int) -> list[str]:
     """The sentences of `books` with 2 to 15 words in a random order, each once."""
     opened = gzip.open if books.suffix == ".gz" else open
     try:
@@ -255,23 +257,26 @@ def suits(line: str) -> bool:
     """Whether a line is a sentence to speak; abbreviations and odd characters are not."""
     words = line.split()
     plain = re.fullmatch(r"""[A-Za-z ,.;:!?'"“”‘’—-]+""", line.strip())
-    return bool(plain) and MIN_WORDS <= len(words) <= MAX_WORDS and not words[-1] in ("Mr.", "Mrs.")
+    whole = not words or words[-1] not in ("Mr.", "Mrs.", "Dr.")
+    return bool(plain) and whole and MIN_WORDS <= len(words) <= MAX_WORDS
 
 
-def write_texts(out: Path, books: Path, sentences_: int, phrases_: int) -> None:
+def prepare(out: Path, books: Path, sentences: int, phrases: int) -> None:
     """Write OUT/sentences.txt and OUT/phrases.txt."""
-    chosen = sentences(books, 0)[:sentences_]
+    chosen = sentences_of(books, 0)[:sentences]
     files.write(out / "sentences.txt", "\n".join(chosen) + "\n")
-    spoken = list(islice(phrases(0), phrases_))
+    spoken = list(islice(phrases_of(0), phrases))
     files.write(out / "phrases.txt", "\n".join(spoken) + "\n")
     print(f"{len(chosen)} sentences, {len(spoken)} phrases")
 
 
 if __name__ == "__main__":
-    count = {"type": int, "help": "how many"}
-    books = {"type": Path, "required": True, "help": "sentences of novels, one on each line"}
     main(
-        lambda out, books, sentences, phrases: write_texts(out, books, sentences, phrases),
+        prepare,
         __doc__,
-        {"--books": books, "--sentences": count | {"default": 24000}, "--phrases": count | {"default": 9000}},
+        {
+            "--books": {"type": Path, "required": True, "help": "a sentence on each line"},
+            "--sentences": {"type": int, "default": 24000, "help": "how many of the novels"},
+            "--phrases": {"type": int, "default": 9000, "help": "how many everyday phrases"},
+        },
     )

@@ -1,0 +1,17 @@
+"""The model that the package contains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from asr.errors import UserError
+
+ENGLISH = Path(__file__).with_name("english.asr")  # recipes/english
+SUFFIX = ".asr"  # of every model file
+
+
+def english() -> Path:
+    """The file of the English model. Raises `UserError` if the installation lacks it."""
+    if not ENGLISH.is_file():
+        raise UserError(f"{ENGLISH}: this installation has no English model; give a model file")
+    return ENGLISH
