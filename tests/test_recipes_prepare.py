@@ -559,3 +559,89 @@ def test_silence_from_the_network_is_a_failure():
     for samples in (np.zeros(1600, np.float32), np.full(1600, np.nan, np.float32)):
         with pytest.raises(Failed, match="silence or samples that are not finite"):
             cut_to_sound(samples, 45, 16000)
+
+
+# --- recipes/english
+
+
+def english_corpora(folder: Path) -> Path:
+    """Corpora with a few utterances of noise each, in the layout that the recipe reads."""
+    draw = np.random.default_rng(0)
+    ids = {
+        "speechocean762": [f"{s:04d}{i}" for s in range(20) for i in range(2)],
+        "rhasspy_kathleen": [f"arctic_a00{i:02d}_1" for i in range(1, 21)],
+        "ljspeech_part": [f"LJ001-{i:04d}" for i in range(42)],
+        "librispeech_part": [f"ls_{s}-1-{i:04d}" for s in (19, 30, 31, 32) for i in range(1)],
+    }
+    speakers = {
+        "speechocean762": lambda name: name[:4],
+        "librispeech_part": lambda name: name.split("-")[0][3:],
+    }
+    for corpus, names in ids.items():
+        (folder / corpus / "audio").mkdir(parents=True)
+        rows = ["id\taudio\tspeaker\ttext"]
+        for name in names:
+            sound = 0.1 * draw.standard_normal(1600)
+            soundfile.write(folder / corpus / "audio" / f"{name}.wav", sound, 16000)
+            speaker = speakers.get(corpus, lambda name: "one")(name)
+            rows.append(f"{name}\taudio/{name}.wav\t{speaker}\ttext of {name}")
+        (folder / corpus / "manifest.tsv").write_text("\n".join(rows) + "\n")
+    table = ["id\tsplit\tage\tgender"]
+    for name in ids["speechocean762"]:
+        split = "test" if int(name[:4]) >= 16 else "train"
+        table.append(f"{name}\t{split}\t{10 if int(name[:4]) % 2 else 30}\tf")
+    (folder / "speechocean762" / "split.tsv").write_text("\n".join(table) + "\n")
+    return folder
+
+
+def test_english_keeps_speakers_and_prompts_apart(tmp_path, monkeypatch):
+    recipe = load("english", "prepare", monkeypatch)
+    recipe.prepare(tmp_path / "out", english_corpora(tmp_path / "corpora"), None, [])
+    sets = {path.stem: manifest.read(path) for path in (tmp_path / "out").glob("*.jsonl")}
+    assert {"train", "dev", "test_adults", "test_children", "test_kathleen", "test_lj",
+            "test_librispeech"} <= sets.keys()  # fmt: skip
+    assert {u.speaker for u in sets["test_librispeech"]} == {"30"}
+    assert {u.speaker for u in sets["dev_librispeech"]} == {"31"}
+    assert [u.id for u in sets["test_kathleen"]] == ["arctic_a0010_1", "arctic_a0020_1"]
+    assert len(sets["test_lj"]) == 40
+    assert {int(u.speaker) % 2 for u in sets["test_children"]} == {1}
+    texts = {name: {u.text for u in found} for name, found in sets.items()}
+    held_out = [name for name in sets if name.startswith(("dev", "test"))]
+    assert not any(texts["train"] & texts[name] for name in held_out)
+    times = [u.text for u in sets["train"]].count("text of ls_32-1-0000")
+    assert times == recipe.REPEAT["librispeech_part"]
+    assert len(list((tmp_path / "out" / "noises").glob("babble-*.wav"))) == recipe.BABBLE
+
+
+def test_english_names_a_corpus_that_is_missing(tmp_path, monkeypatch):
+    recipe = load("english", "prepare", monkeypatch)
+    with pytest.raises(UserError, match=r"speechocean762: has no manifest\.tsv"):
+        recipe.prepare(tmp_path / "out", tmp_path, None, [])
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (0, "zero"),
+        (17, "seventeen"),
+        (40, "forty"),
+        (99, "ninety nine"),
+        (110, "one hundred ten"),
+        (70_512, "seventy thousand five hundred twelve"),
+    ],
+)
+def test_english_numbers_are_spoken(monkeypatch, number, words):
+    assert load("english", "texts", monkeypatch).spoken_number(number) == words
+
+
+def test_english_texts_are_filled_templates_and_short_sentences(tmp_path, monkeypatch):
+    recipe = load("english", "texts", monkeypatch)
+    books = tmp_path / "books.txt"
+    books.write_text(
+        "Call me Ishmael.\nHe met Mr.\nYes.\n" + "very " * 16 + "long.\nIn 1850 it was.\n"
+    )
+    recipe.prepare(tmp_path, books, 10, 2000)
+    assert (tmp_path / "sentences.txt").read_text() == "Call me Ishmael.\n"
+    phrases = (tmp_path / "phrases.txt").read_text().splitlines()
+    assert len(phrases) == 2000 and len(set(phrases)) > 1000
+    assert not any(c in phrase for phrase in phrases for c in "{}0123456789")

@@ -7,7 +7,6 @@ text); that of speechocean762 also has a split.tsv (id, split, age, gender). FOL
 has corpora that `asr synth` wrote. OUT then has
 
     train.jsonl            all training speech; real utterances occur several times (`REPEAT`)
-    start.jsonl            short utterances, with which training starts
     dev.jsonl, dev_*.jsonl the dev sets, together and one by one
     test_*.jsonl           the test sets
     noises/                the folder for augment.noise_folder: recorded noise and babble
@@ -40,7 +39,6 @@ ADULT = 18  # years
 LJ_TEST = 40  # the last utterances
 READERS = {"19", "26", "27"}  # the speakers of librispeech_part with many utterances
 REPEAT = {"speechocean762": 3, "librispeech_part": 5, "ljspeech_part": 4, "rhasspy_kathleen": 3}
-START_S = 2.5  # the longest utterance of start.jsonl
 BABBLE, BABBLE_S = 12, 20.0  # number of files with babble, and their length
 Split = Callable[[Utterance], str]
 
@@ -143,7 +141,6 @@ def prepare(out: Path, corpora: Path, synthetic: Path | None, noises: list[Path]
     spoken = [u for path in corpora_spoken for u in manifest.read(path)]
     sets["train"] = train + spoken
     once = [u for found in real.values() for u in found]
-    sets["start"] = [u for u in once + spoken if u.duration_s <= START_S]
     sets["dev"] = [u for key in sorted(sets) if key.startswith("dev_") for u in sets[key]]
     for name, utterances in sets.items():
         write(out / f"{name}.jsonl", utterances)
