@@ -19,17 +19,18 @@ def info(
         ),
     ] = None,
 ) -> None:
-    """Describe a model: sizes, data, licenses, error rates and weaknesses."""
-    from asr.model.model_file import load_model
+    """Describe a model, its error rates and its weaknesses."""
     from asr.model.shipped import english
+    from asr.recognition.model import read_model
 
     path = model or english()
-    loaded = load_model(path)
+    loaded = read_model(path)
     c = loaded.config
-    parameters = sum(p.numel() for p in loaded.acoustic.parameters())
+    count = getattr(getattr(loaded, "acoustic", None), "parameter_count", None)  # of PyTorch's
+    parameters = f", {count() / 1e6:.1f} M parameters" if count else ""
     facts = [
         f"{path}",
-        f"size: {path.stat().st_size / 1e6:.1f} MB, {parameters / 1e6:.1f} M parameters",
+        f"size: {path.stat().st_size / 1e6:.1f} MB{parameters}",
         f"input: {c.features.rate_hz} Hz, {c.features.kind}; other rates are resampled",
         f"output: {len(loaded.tokenizer.pieces)} tokens ({c.tokenizer.kind})",
         f"language model: {loaded.ngram if loaded.ngram is not None else 'none'}",

@@ -46,7 +46,7 @@ def pseudo_label(
     thresholds: Thresholds = SURE,
     decoding: Decoding = AS_SAVED,
 ) -> None:
-    """Transcribe recordings without texts, and keep those whose texts are sure, to train on."""
+    """Transcribe recordings and keep what is sure, to train on."""
     from asr.data import manifest
     from asr.data.sources import sources
     from asr.recognition.pseudo_labels import pseudo_label

@@ -16,7 +16,7 @@ from asr.cli.console import err, note, say_failed, seconds_bar
 from asr.cli.options import AS_SAVED, Decoding, Format
 from asr.data.manifest import Utterance
 from asr.errors import UserError
-from asr.model.shipped import SUFFIX, english
+from asr.model.shipped import SUFFIXES, english
 from asr.recognition.outputs import Outputs, written
 from asr.transcript import Transcript
 from asr.transcript.writers import CHAINABLE
@@ -146,7 +146,7 @@ def _model_and_audio(first: str | None, others: list[str]) -> tuple[Path, list[s
 
     Without a model file, it is the English model of the package, and a note says so.
     """
-    if first is not None and first.lower().endswith(SUFFIX):
+    if first is not None and first.lower().endswith(SUFFIXES):
         return Path(first), others
     chosen = english()
     note("model: English, which asr contains (asr info describes it)")

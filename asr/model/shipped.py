@@ -7,7 +7,7 @@ from pathlib import Path
 from asr.errors import UserError
 
 ENGLISH = Path(__file__).with_name("english.asr")  # recipes/english
-SUFFIX = ".asr"  # of every model file
+SUFFIXES = (".asr", ".onnx")  # of model files and of exported models
 
 
 def english() -> Path:

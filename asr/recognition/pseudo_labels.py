@@ -20,7 +20,8 @@ from asr.data.manifest import Utterance
 from asr.decoder.greedy import GreedyDecoder
 from asr.errors import UserError
 from asr.recognition.recognizer import Recognizer
-from asr.recognition.transcribe import BLOCK_S, LONG_S, Failure, emissions_of_many, seconds_of
+from asr.recognition.transcribe import Failure, emissions_of_many
+from asr.recognition.waveforms import BLOCK_S, LONG_S, seconds_of
 from asr.transcript import Hypothesis
 
 MIN_CONFIDENCE = 0.85
