@@ -216,6 +216,11 @@ def test_min_score_filters_the_manifest(model_file, recording, tmp_path):
     )
     assert result.exit_code == 0 and "0 of 1 sentences" in result.output
     assert (tmp_path / "out" / "manifest.jsonl").read_text() == ""
+    (left_out,) = manifest.read(tmp_path / "out" / "left_out.jsonl")
+    assert left_out.text == "it was the best of times" and left_out.extra["score"] < -0.01
+    assert "1 are left out, the worst first" in " ".join(result.output.split())
+    run("align", model_file, recording, text, "-o", tmp_path / "out")
+    assert not (tmp_path / "out" / "left_out.jsonl").exists()
 
 
 def test_text_files_that_cannot_be_used(tmp_path):

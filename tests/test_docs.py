@@ -156,7 +156,12 @@ RUN = {
     ),
     "asr align model.asr talk.wav talk.txt -o aligned": "",
     "asr align model.asr data/NAME/test.jsonl -o aligned": "",
-    "asr align model.asr book.mp3 book.txt -o book --min-score -1": "",
+    "asr align model.asr book.mp3 book.txt -o book --min-score -1": (
+        "asr align model.asr book.mp3 book.txt -o book --min-score -100"
+    ),
+    "asr prepare book/manifest.jsonl -o data/book": (
+        "asr prepare book/manifest.jsonl -o data/book --dev 0 --test 0"
+    ),
     "asr transcribe runs/digits/model.asr data/digits/audio/test-0000/test-0000-00{0,1,2}.wav": "",
     "asr score runs/digits/model.asr data/digits/test.jsonl": "",
     "asr score model.asr data/NAME/test.jsonl": "",

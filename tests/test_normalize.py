@@ -135,6 +135,14 @@ SPELLED = {"numbers": "spell"}
             "10:30 covid-19 mp3 1980s 90's A4",
             "ten thirty covid nineteen mp3 1980s 90's a4",
         ),
+        (ENGLISH, "1,000km and 1.5mm", "one thousand km and one point five mm"),
+        (
+            ENGLISH,
+            "at 10:30pm, 2,000th, 1,001th",
+            "at ten thirty pm two thousandth one thousand one th",
+        ),
+        (GERMAN, "1.000km, 1,5h", "eintausend km eins komma fünf h"),
+        (FRENCH, "1 000km et 12 345m", "mille km et douze mille trois cent quarante-cinq m"),
         (
             ENGLISH,
             "$5.50, €1, £2,000, 3 €",

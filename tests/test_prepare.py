@@ -141,6 +141,16 @@ def test_segments_are_checked_against_the_recording(tmp_path, start_s, duration_
         assert found["x"].duration_s == pytest.approx(expected)
 
 
+def test_a_long_recording_names_the_road_to_utterances(tmp_path):
+    rows = ["id,audio,text,duration_s", "a,a.wav,a whole book,3600"]
+    rows += [f"{i},a.wav,short {i},3" for i in range(3)]
+    source = write(tmp_path / "rows.csv", "\n".join(rows))
+    record(tmp_path / "a.wav", 0.1)
+    prepared = prepare(source, tmp_path / "out", open_audio=False)
+    (note,) = [line for line in prepared.log.notes if "asr align" in line]
+    assert note.startswith(f"1 utterances last over 60 s, up to 3600 s (first {tmp_path}/a.wav)")
+
+
 def test_trusted_durations_open_no_file(tmp_path):
     write(tmp_path / "a.wav", "not audio at all")
     row = {"audio": "a.wav", "text": "x", "duration_s": 1.5}

@@ -7,6 +7,7 @@ failure (also of one file among many), 2 the user's mistake, 130 Ctrl-C.
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 from typing import Annotated
@@ -137,6 +138,17 @@ def main() -> None:
             err.print_exception()
         err.print(f"asr: {error}", highlight=False, markup=False, style="red")
         sys.exit(2 if isinstance(error, UserError) else 1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        what = f"{error.filename}: " if error.filename else ""
+        err.print(
+            f"asr: {what}{error.strerror}; free some space and run the command again",
+            highlight=False,
+            markup=False,
+            style="red",
+        )
+        sys.exit(1)
     except KeyboardInterrupt:
         err.print("interrupted")
         sys.exit(130)

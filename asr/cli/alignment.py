@@ -73,9 +73,14 @@ def align(
             files.write(files.below(output, f"{recording.id}.{name.value}"), written)
         sentences += found
     kept = [s for s in sentences if min_score is None or s.extra["score"] >= min_score]
-    listed = output / "manifest.jsonl"
+    listed, left_out = output / "manifest.jsonl", output / "left_out.jsonl"
     manifest.write(listed, kept)
     result(f"{len(kept)} of {len(sentences)} sentences: {listed}")
+    left_out.unlink(missing_ok=True)  # of an earlier run
+    if len(kept) < len(sentences):
+        worst_first = sorted(sentences, key=lambda s: s.extra["score"])
+        manifest.write(left_out, worst_first[: len(sentences) - len(kept)])
+        result(f"{len(sentences) - len(kept)} are left out, the worst first: {left_out}")
     if failures:
         err.print(f"{failures} of {len(recordings)} could not be aligned (see above)")
         raise typer.Exit(1)

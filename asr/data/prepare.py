@@ -32,6 +32,7 @@ from asr.errors import UserError
 
 LEFT_OUT = "left_out.tsv"
 SETS = ("train", "dev", "test")
+LONG_S = 60.0  # an utterance above this is a whole recording, of no use for training
 OWN_SETS = "set of the corpus"
 
 
@@ -104,14 +105,17 @@ def prepare(
         log = ImportLog(file)
         rows = importer.read(look, settings, log)
         keys = _Keys(split.by, split.seed)
+        long = _LongRecordings()
         for u in measured(rows, settings.store, log, language, open_audio):
             progress()
+            long.add(u)
             keys.add(u)
             _store(spool, u)
         keys.leave_out_repeated(spool, log)
         if not keys.kept.any():
             first = log.lines()[1].strip() if log.total else "it holds no utterance"
             raise UserError(f"{source}: nothing can be used: {first}")
+        log.note(long.advice())
         of_row, names, by = _sets(keys, split, keep_sets)
         sets = []
         for number, name in enumerate(names):
@@ -123,6 +127,28 @@ def prepare(
     if not log.total:
         (out / LEFT_OUT).unlink()
     return Prepared(importer.title, sets, by, log, out / LEFT_OUT if log.total else None)
+
+
+class _LongRecordings:
+    """Counts the utterances that are too long for training: whole recordings with their texts."""
+
+    def __init__(self):
+        self.count, self.first, self.longest_s = 0, "", 0.0
+
+    def add(self, u: Utterance) -> None:
+        if u.duration_s > LONG_S:
+            self.first = self.first or str(u.audio)
+            self.count += 1
+            self.longest_s = max(self.longest_s, u.duration_s)
+
+    def advice(self) -> str:
+        if not self.count:
+            return ""
+        return (
+            f"{self.count} utterances last over {LONG_S:.0f} s, up to {self.longest_s:.0f} s "
+            f"(first {self.first}); training needs shorter ones: `asr align` finds the lines of a "
+            "text in its recording and makes an utterance of each"
+        )
 
 
 class _Keys:

@@ -82,6 +82,7 @@ _STYLES = {
 }
 _NOT_IN_WORD = r"(?<![^\W_])(?<![^\W_]['’])"  # no letter or digit before
 _WORD_ENDS = r"(?!['’]?[^\W_])"
+_LETTER = r"(?=[^\W\d_])"  # a letter after
 _ORDINAL = re.compile(
     rf"{_NOT_IN_WORD}(\d{{1,3}}(?:,\d{{3}})+|\d{{1,{MOST_DIGITS}}})(st|nd|rd|th){_WORD_ENDS}"
 )
@@ -98,8 +99,9 @@ class Speller:
 
     def __call__(self, text: str) -> str:
         """
-        Digits that touch a letter (mp3, 1980s) stay. A group of numbers that is not one number is
-        read one after another, so 10:30 is "ten thirty".
+        Digits that touch a letter (mp3, 1980s) stay, except a number with a separator inside and
+        its unit: 1.5km is "one point five km". A group of numbers that is not one number is read
+        one after another, so 10:30 is "ten thirty".
 
         >>> speller("en")("On the 3rd, 5% of 1,250 at 3.14")
         'On the third, five percent of one thousand two hundred fifty at three point one four'
@@ -121,12 +123,15 @@ class Speller:
 
     @cached_property
     def _token(self) -> re.Pattern:
-        """Digits with everything between them that may belong to the number, and its minus."""
+        """Digits with everything between them that may belong to the number, and its minus.
+
+        Digits that touch a letter after them are a number with its unit if they have a separator
+        inside (1,000km), and otherwise not one of these (1980s).
+        """
         spaces = rf"|[{_SPACES}]\d{{3}}(?!\d)" if self.style.groups == _SPACES else ""
         digits = rf"(?>\d+(?:[.,:/]\d+{spaces})*)"
-        return re.compile(
-            rf"(?:(?<!\S)(?P<minus>−))?{_NOT_IN_WORD}(?P<digits>{digits}){_WORD_ENDS}"
-        )
+        number = rf"(?=\d+(?:[.,:/]\d{spaces})){digits}{_LETTER}|{digits}{_WORD_ENDS}"
+        return re.compile(rf"(?:(?<!\S)(?P<minus>−))?{_NOT_IN_WORD}(?P<digits>{number})")
 
     @cached_property
     def _one_number(self) -> re.Pattern:
