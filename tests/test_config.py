@@ -159,6 +159,7 @@ IDLE = [
     ("augment", {"pad_silence_s": 0}, {"pad_silence_p": 0.5}, "pad_silence_s above 0"),
     ("augment", {"noise_floor_p": 0}, {"noise_floor_db": [5, 9]}, "noise_floor_p above 0"),
     ("augment", MFCC, {"vtlp": 0.1}, "features.kind=log_mel"),
+    ("augment", MFCC, {"tilt_db": 3}, "features.kind=log_mel"),
     ("augment", MFCC, {"equalizer_db": 3}, "features.kind=log_mel"),
     ("augment", MFCC, {"noise_floor_p": 0.5}, "features.kind=log_mel"),
     ("spec_augment", {"freq_masks": 0}, {"freq_share": 0.1}, "freq_masks above 0"),

@@ -31,7 +31,7 @@ from asr.pipeline.prepare_cli import main
 
 RATE_HZ = 8000
 DIGITS = "zero one two three four five six seven eight nine".split()
-TRAIN_STRINGS, DEV_STRINGS = 2000, 100
+TRAIN_STRINGS, DEV_STRINGS = 2400, 100
 Clips = dict[tuple[str, int], list[Path]]  # (speaker, digit): files in the order of their numbers
 
 
@@ -75,7 +75,7 @@ def prepare(out: Path, audio: Path | None, held_out: str) -> None:
         utterances = []
         for i in track(range(count), split):
             speaker = train_speakers[i % len(train_speakers)]
-            length = 1 if draw.random() < 0.4 else int(draw.integers(2, 8))
+            length = 1 if draw.random() < 0.4 else int(draw.integers(2, 6))
             digits = draw.integers(0, 10, length).tolist()
             chosen = []
             for digit in digits:
