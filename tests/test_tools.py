@@ -93,8 +93,8 @@ def folder(tmp_path_factory, model_file):
     variants = {
         "recipe": str(folder / "tones"),
         "shared": ["train.epochs=1", "data.test=[test.jsonl]"],
-        "seeds": [0, 1],
-        "sets": {"all": [], "short": ["data.max_duration_s=1.5"]},
+        "seeds": [1],
+        "sets": {"short": ["data.max_duration_s=1.5"]},
         "variants": {"plain": {"changes": ["augment.gain_db=0"]}, "more": {"on": "plain"}},
     }
     (folder / "variants.yaml").write_text(yaml.safe_dump(variants))
