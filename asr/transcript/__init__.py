@@ -21,6 +21,17 @@ class Word:
 
 
 @dataclass(frozen=True)
+class Command:
+    """What a sentence of a grammar asks for, or the refusal of an utterance."""
+
+    accepted: bool  # whether the utterance was a sentence of the grammar
+    fit: float  # how well the sentence fits, at most 0; at least the threshold if accepted
+    text: str  # the sentence that fits best, also of a refused utterance
+    intent: str | None
+    slots: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Hypothesis:
     """A text that a decoder found for an utterance; times count from the first frame."""
 
@@ -28,6 +39,7 @@ class Hypothesis:
     text: str
     score: float  # natural log; comparable only among the hypotheses of one utterance
     words: tuple[Word, ...] = ()
+    command: Command | None = None  # of a decoder with a grammar
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,7 @@ class Segment:
     start_s: float
     end_s: float
     words: tuple[Word, ...]
+    command: Command | None = None  # with a grammar
 
     @property
     def text(self) -> str:
@@ -60,13 +73,29 @@ class Transcript:
     def words(self) -> tuple[Word, ...]:
         return tuple(word for segment in self.segments for word in segment.words)
 
+    @property
+    def command(self) -> Command | None:
+        """The first command that was accepted, otherwise the first refusal; None without a grammar.
+
+        A long recording may have a command in each segment.
+        """
+        commands = [segment.command for segment in self.segments if segment.command is not None]
+        return next((one for one in commands if one.accepted), commands[0] if commands else None)
+
     def to_dict(self) -> dict[str, Any]:
-        """The transcript in plain types for JSON; empty segments and alternatives are left out."""
-        return {"audio": self.audio, "duration_s": self.duration_s, "text": self.text} | {
+        """The transcript in plain types for JSON.
+
+        Empty segments and alternatives are left out, and so are commands without a grammar.
+        """
+        found = {"audio": self.audio, "duration_s": self.duration_s, "text": self.text} | {
             key: value
             for key, value in asdict(self).items()
             if key in ("segments", "alternatives") and value
         }
+        for segment in found.get("segments", ()):
+            if segment["command"] is None:
+                del segment["command"]
+        return found
 
     def save(self, path: str | Path) -> None:
         """Write the transcript in the format that the suffix of `path` names.

@@ -1,0 +1,273 @@
+"""The decoder of a grammar: the likeliest of its sentences, or a refusal."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from asr.decoder import grammar_search as search
+from asr.decoder.rejection import fit_of
+from asr.decoder.viterbi import best_path
+from asr.decoder.words import words_of
+from asr.errors import UserError
+from asr.lm.token_grammar import GrammarArrays
+from asr.text.tokenizer import decode
+from asr.transcript import Command, Hypothesis
+
+MARGIN = 30.0  # natural log
+MOST_ENDINGS = 500  # of sentences that are expanded for one result
+WORST_FIT = -99.0  # of an utterance in which no sentence is possible
+FIRST_FRAMES, FIRST_ENTRIES = 128, 1 << 12
+
+Meaning = Callable[[Sequence[int]], tuple | None]
+
+
+class FreeStream(Protocol):
+    """A stream of a decoder without a grammar."""
+
+    def feed(self, log_probs: np.ndarray, /) -> None: ...
+    def finish(self) -> list[Hypothesis]: ...
+
+
+class FreeDecoder(Protocol):
+    """A decoder without a grammar, which gives the text of what is refused."""
+
+    def stream(self, frame_s: float, /) -> FreeStream: ...
+
+
+class GrammarDecoder:
+    """The sentences of a grammar with the highest probability, each the sum over its alignments.
+
+    The score of a sentence is ln of its CTC probability times its weight in the grammar. A sentence
+    is accepted if its fit (`asr.decoder.rejection`) is at least `threshold`; otherwise the
+    utterance has no words, or those of the decoder `free` if there is one.
+
+    arrays: the grammar in the tokens `pieces`; meaning: tokens -> intent and slots; n_best: at most
+    this many sentences are returned; margin: beginnings of sentences whose probability is below the
+    best by this natural log are dropped; infinity makes the search exact. Raises `UserError` for
+    invalid values.
+
+    Decoding does not change a decoder, so threads may share it.
+    """
+
+    def __init__(
+        self,
+        pieces: Sequence[str],
+        arrays: GrammarArrays,
+        meaning: Meaning,
+        *,
+        threshold: float = -np.inf,
+        n_best: int = 1,
+        margin: float = MARGIN,
+        free: FreeDecoder | None = None,
+    ):
+        if n_best < 1 or not margin > 0 or np.isnan(threshold):
+            raise UserError(
+                f"grammar decoder: n_best {n_best}, margin {margin}, threshold {threshold}; give "
+                "n_best from 1 up, a margin above 0 and a number as threshold"
+            )
+        self.pieces = list(pieces)
+        self.threshold, self.n_best, self.margin, self.free = threshold, n_best, margin, free
+        self.meaning = meaning
+        self.automaton = search.Automaton(
+            *(getattr(arrays, name) for name in search.Automaton._fields)
+        )
+        _compile_once(self)
+
+    def decode(self, log_probs: np.ndarray, frame_s: float) -> list[Hypothesis]:
+        """The best sentences of an utterance, best first; the list is never empty.
+
+        log_probs: (T, V) natural logs; frame_s: seconds per frame. The first hypothesis has the
+        command, accepted or not.
+        """
+        stream = self.stream(frame_s)
+        stream.feed(log_probs)
+        return stream.finish()
+
+    def stream(self, frame_s: float) -> GrammarStream:
+        """Decode an utterance while its emissions arrive. frame_s: seconds per frame."""
+        return GrammarStream(self, frame_s)
+
+
+class GrammarStream:
+    """The decoding of one utterance, whose emissions may arrive in pieces of any size.
+
+    The result does not depend on the pieces. Memory grows with time: the emissions are kept.
+    """
+
+    def __init__(self, decoder: GrammarDecoder, frame_s: float):
+        self._decoder, self._frame_s = decoder, frame_s
+        self._forward = _new_forward(decoder.automaton)
+        self._history = _new_history(decoder.automaton)
+        self._rows: list[np.ndarray] = []
+        self._free = decoder.free.stream(frame_s) if decoder.free is not None else None
+        search.start(self._forward)
+
+    def feed(self, log_probs: np.ndarray) -> None:
+        """Follow the next frames. log_probs: (T, V) natural logs, T from 0 up."""
+        decoder = self._decoder
+        log_probs = np.ascontiguousarray(log_probs, np.float32)
+        if log_probs.ndim != 2 or log_probs.shape[1] != len(decoder.pieces):
+            raise ValueError(
+                f"emissions have the shape {log_probs.shape}, not (frames, {len(decoder.pieces)})"
+            )
+        if np.isnan(log_probs).any():
+            raise ValueError("the emissions contain NaN")
+        if self._free is not None:
+            self._free.feed(log_probs)
+        self._rows.append(log_probs)
+        done = 0
+        while done < len(log_probs):
+            done += search.advance(
+                decoder.automaton, self._forward, self._history, log_probs[done:], decoder.margin
+            )
+            if done < len(log_probs):
+                self._history = _make_room(self._history)
+
+    def best(self) -> Hypothesis:
+        """The likeliest beginning of a sentence so far; it is not tested whether it fits."""
+        found = self._search(1, whole=False)
+        return self._hypothesis(*found[0]) if found else Hypothesis((), "", -np.inf)
+
+    def settled(self) -> int:
+        """The number of leading tokens that no later frame can change: none is certain."""
+        return 0
+
+    def end_cost(self) -> float:
+        """What an end of the utterance here would cost: ln of the probability of all beginnings of
+        sentences minus that of all whole sentences; infinite where no sentence may end."""
+        begun, whole = search.ends(self._decoder.automaton, self._forward, self._history)
+        return begun - whole if whole > -np.inf else np.inf
+
+    def finish(self) -> list[Hypothesis]:
+        """The best sentences, the first with its command."""
+        decoder = self._decoder
+        found = [self._hypothesis(*one) for one in self._search(decoder.n_best, whole=True)]
+        command = self._command(found)
+        if command.accepted:
+            return [replace(found[0], command=command), *found[1:]]
+        if self._free is not None:
+            heard, *others = self._free.finish()
+            return [replace(heard, command=command), *others]
+        return [Hypothesis((), "", -np.inf, command=command), *found]
+
+    def _command(self, found: list[Hypothesis]) -> Command:
+        decoder = self._decoder
+        if not found:
+            return Command(False, WORST_FIT, "", None, {})
+        best = found[0]
+        fit = max(WORST_FIT, fit_of(self._emissions(), best.tokens, best.score))
+        accepted = fit >= decoder.threshold
+        meaning = decoder.meaning(best.tokens)
+        intent, slots = meaning if meaning is not None else (None, {})
+        return Command(accepted, fit, best.text, intent, slots)
+
+    def _emissions(self) -> np.ndarray:
+        """(T, V) of the utterance so far."""
+        if len(self._rows) != 1:
+            rows = self._rows or [np.zeros((0, len(self._decoder.pieces)), np.float32)]
+            self._rows = [np.concatenate(rows)]
+        return self._rows[0]
+
+    def _search(self, wanted: int, whole: bool) -> list[tuple[tuple[int, ...], float]]:
+        tokens, lengths, scores = search.best_sentences(
+            self._decoder.automaton,
+            self._forward,
+            self._history,
+            self._emissions(),
+            wanted,
+            MOST_ENDINGS,
+            whole,
+        )
+        return [
+            (tuple(tokens[i, : lengths[i]].tolist()), float(scores[i])) for i in range(len(scores))
+        ]
+
+    def _hypothesis(self, tokens: tuple[int, ...], score: float) -> Hypothesis:
+        pieces, log_probs = self._decoder.pieces, self._emissions()
+        if not tokens:
+            return Hypothesis((), "", score)
+        runs = token_runs(log_probs, tokens)
+        peaks = [
+            float(log_probs[first:after, token].max())
+            for token, (first, after) in zip(tokens, runs, strict=True)
+        ]
+        starts, ends = zip(*runs, strict=True)
+        words = words_of(tokens, starts, ends, peaks, pieces, self._frame_s)
+        return Hypothesis(tokens, decode(tokens, pieces), score, words)
+
+
+def token_runs(log_probs: np.ndarray, tokens: Sequence[int]) -> list[tuple[int, int]]:
+    """The first frame of each token on the likeliest alignment, and the frame after its last.
+
+    log_probs: (T, V); tokens: (N,) ids without blanks, for which an alignment exists.
+    """
+    no_gaps, no_scores = np.zeros(0, np.int64), np.zeros(len(log_probs), np.float32)
+    path = best_path(log_probs, np.asarray(tokens), no_gaps, no_scores)
+    starts = np.searchsorted(path, 2 * np.arange(len(tokens)) + 1)
+    ends = np.searchsorted(path, 2 * np.arange(len(tokens)) + 1, side="right")
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))
+
+
+def _new_forward(automaton: search.Automaton) -> search.Forward:
+    arcs, states = len(automaton.arc_token), len(automaton.final_weight)
+    return search.Forward(
+        on_token=np.zeros((2, arcs)),
+        on_blank=np.zeros(states),
+        arrived=np.zeros(states),
+        arcs=np.zeros((2, arcs), np.int32),
+        states=np.zeros((2, states), np.int32),
+        active_arc=np.zeros(arcs, bool),
+        active_state=np.zeros(states, bool),
+        counts=np.zeros(3, np.int64),
+    )
+
+
+def _new_history(automaton: search.Automaton) -> search.History:
+    entries = max(FIRST_ENTRIES, 2 * len(automaton.arc_token))
+    return search.History(
+        scale=np.zeros(FIRST_FRAMES),
+        after=np.zeros(FIRST_FRAMES + 1, np.int64),
+        arc=np.zeros(entries, np.int32),
+        value=np.zeros(entries),
+    )
+
+
+def _make_room(history: search.History) -> search.History:
+    """Double all arrays."""
+    frames, entries = len(history.scale), len(history.arc)
+    return search.History(
+        np.resize(history.scale, 2 * frames),
+        np.resize(history.after, 2 * frames + 1),
+        np.resize(history.arc, 2 * entries),
+        np.resize(history.value, 2 * entries),
+    )
+
+
+_compiling = threading.Lock()
+_compiled = False
+
+
+def _compile_once(decoder: GrammarDecoder) -> None:
+    """Run each compiled loop once: numba loads it from its cache on disk, or compiles it."""
+    global _compiled
+    with _compiling:
+        if _compiled:
+            return
+        message = "compiling the grammar decoder, once after installation (at most 30 s)"
+        timer = threading.Timer(1.5, lambda: print(message, file=sys.stderr))
+        timer.daemon = True
+        timer.start()
+        try:
+            stream = decoder.stream(0.0)
+            stream.feed(np.zeros((2, len(decoder.pieces)), np.float32))
+            stream.end_cost()
+            stream.best()
+            _compiled = True
+        finally:
+            timer.cancel()
