@@ -3,6 +3,7 @@ from asr.data.manifest import Utterance
 from asr.data.manifest import read as read_manifest
 from asr.data.manifest import write as write_manifest
 from asr.errors import AsrError
+from asr.lm.grammar import Grammar
 from asr.lm.ngram import NGram
 from asr.pipeline.train import train
 from asr.recognition.recognizer import Recognizer, load
@@ -10,12 +11,14 @@ from asr.recognition.shortcuts import align, transcribe
 from asr.scoring.evaluate import evaluate
 from asr.scoring.wer import cer, wer
 from asr.synthesis.corpus import synthesize
-from asr.transcript import Transcript
+from asr.transcript import Command, Transcript
 
 __version__: str
 __all__ = [
     "AsrError",
+    "Command",
     "Config",
+    "Grammar",
     "NGram",
     "Recognizer",
     "Transcript",

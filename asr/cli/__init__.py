@@ -19,6 +19,7 @@ from asr.cli.alignment import align
 from asr.cli.console import LogLines, err, messages, set_messages
 from asr.cli.corpus import corpus
 from asr.cli.data import check, shard
+from asr.cli.grammar import grammar
 from asr.cli.info import info
 from asr.cli.language import lm, tune
 from asr.cli.listening import listen
@@ -26,6 +27,7 @@ from asr.cli.options import command
 from asr.cli.pictures import show
 from asr.cli.prepare import prepare
 from asr.cli.pseudo_labels import pseudo_label
+from asr.cli.recording import record
 from asr.cli.scoring import score
 from asr.cli.serving import serve
 from asr.cli.settings import config
@@ -49,13 +51,24 @@ PANELS = {
             "asr pseudo-label model.asr recordings -o data/guessed",
             "asr pseudo-label model.asr recordings -o data/guessed --min-confidence 0.95",
         ],
+        record: [
+            "asr record home.yaml -o data/me --speaker ann",
+            "asr record texts.txt -o data/me",
+        ],
         synth: ["asr synth texts.txt -o data/spoken --voices 200", "asr synth --list"],
     },
     "Train": {
         run: ["asr run recipes/digits", "asr run mine.yaml model.preset=base train.epochs=50"],
         train: ["asr train mine.yaml train.init_from=other.asr"],
         lm: ["asr lm books.txt.gz data/mine/train.jsonl -o lm.npz", "asr lm lm.npz -o lm.arpa"],
-        tune: ["asr tune model.asr data/mine/dev.jsonl --lm lm.npz -o tuned.asr"],
+        grammar: [
+            "asr grammar home.yaml --sample 10",
+            "asr grammar home.yaml --model model.asr -o home.asr",
+        ],
+        tune: [
+            "asr tune home.asr data/me/manifest.jsonl --outside data/talk.jsonl",
+            "asr tune model.asr data/mine/dev.jsonl --lm lm.npz -o tuned.asr",
+        ],
     },
     "Recognize": {
         transcribe: [

@@ -58,7 +58,7 @@ class EngineOptions:
 
         require_ray()
         d = decoding
-        return Work(model, d.device, d.lm, d.hotwords, d.settings, vad, d.int8)
+        return Work(model, d.device, d.lm, d.hotwords, d.settings, vad, d.int8, d.grammar)
 
 
 IN_THIS_PROCESS = EngineOptions()

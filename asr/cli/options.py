@@ -56,6 +56,10 @@ class Decoding:
     """How a model file is loaded: where it runs and how its emissions become text."""
 
     lm: LanguageModel = None
+    grammar: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Recognize only the sentences of this grammar (YAML)."),
+    ] = None
     hotword: Annotated[
         list[str] | None,
         typer.Option(metavar="PHRASE=WEIGHT", help="Favor a phrase, such as 'Ann Arbor=5'."),
@@ -80,7 +84,7 @@ class Decoding:
     @property
     def given(self) -> bool:
         """Whether any option except the device is set."""
-        return bool(self.lm or self.hotword or self.decoder or self.int8)
+        return bool(self.lm or self.grammar or self.hotword or self.decoder or self.int8)
 
     @property
     def hotwords(self) -> dict[str, float]:
@@ -105,6 +109,7 @@ class Decoding:
             model,
             self.device,
             lm=self.lm,
+            grammar=self.grammar,
             hotwords=self.hotwords,
             quantized=self.int8,
             **self.settings,

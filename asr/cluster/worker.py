@@ -33,12 +33,16 @@ class Work:
     decoder: Mapping[str, Any] = field(default_factory=dict)
     vad: str = "auto"  # a detector of `asr.audio.vad`
     quantized: bool = False
+    grammar: Path | None = None
 
     def files(self) -> dict[str, bytes]:
-        """{name: content} of the model file and of the language model; names keep the suffixes."""
+        """{name: content} of the model file, the language model and the grammar; names keep the
+        suffixes."""
         files = {"model.asr": self.model.read_bytes()}
         if self.lm is not None:
             files[f"lm{''.join(self.lm.suffixes)}"] = self.lm.read_bytes()
+        if self.grammar is not None:
+            files["grammar.yaml"] = self.grammar.read_bytes()
         return files
 
     def settings(self) -> dict[str, Any]:
@@ -46,6 +50,7 @@ class Work:
         return {
             "model": _digest(self.model),
             "language model": None if self.lm is None else _digest(self.lm),
+            "grammar": None if self.grammar is None else _digest(self.grammar),
             "hotwords": dict(self.hotwords),
             "decoder": {key: str(value) for key, value in self.decoder.items()},
             "vad": self.vad,
@@ -70,11 +75,13 @@ class Worker:
                 paths[name] = Path(folder) / name
                 paths[name].write_bytes(data)
             model = paths.pop("model.asr")
+            grammar = paths.pop("grammar.yaml", None)
             lm = next(iter(paths.values()), None)
             self.recognizer = load(
                 model,
                 work.device,
                 lm=lm,
+                grammar=grammar,
                 hotwords=work.hotwords,
                 quantized=work.quantized,
                 **work.decoder,

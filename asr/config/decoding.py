@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -51,6 +51,18 @@ class DecoderConfig(Section):
         ge=0,
         allow_inf_nan=True,
         description="Prefixes with a score below the best score minus beam_margin are dropped.",
+    )
+    min_fit: float = Field(
+        -2.0,
+        le=0,
+        allow_inf_nan=True,
+        description="With a grammar: an utterance whose best sentence fits worse than this is "
+        "refused; -inf refuses nothing.",
+    )
+    outside_grammar: Literal["refuse", "free"] = Field(
+        "refuse",
+        description="With a grammar: an utterance that it refuses has no words (refuse), or the "
+        "words that the decoder finds without the grammar (free).",
     )
     confidence_scale: float = Field(
         1.0,

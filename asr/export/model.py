@@ -22,7 +22,14 @@ def export(path: str | Path, model: Model, int8: bool = False) -> None:
     config = self_contained(model.config)
     parameters = model.acoustic.parameter_count()
     exported = OnnxModel(
-        Path(path), config, model.tokenizer, int8, parameters, model.card, model.ngram
+        Path(path),
+        config,
+        model.tokenizer,
+        int8,
+        parameters,
+        model.card,
+        model.ngram,
+        model.grammar,
     )
     files.write(path, graph_of(model, int8).model(exported.metadata()).SerializeToString())
 

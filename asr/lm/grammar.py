@@ -17,6 +17,7 @@ from asr.lm.token_grammar import GrammarArrays, TokenNetwork, determinize
 from asr.text.normalize import normalize
 from asr.text.tokenizer import WORD_START, Tokenizer, unknown_characters
 
+GrammarSource = str | Path | Mapping[str, Any] | Sequence[str]
 Meaning = tuple[str | None, dict[str, Any]]  # the intent, and the slots by name
 
 
@@ -26,15 +27,15 @@ class Grammar:
     source: the path of a YAML file in Home Assistant's format, its contents as a dict, or a list of
     templates in Hassil's syntax:
 
-    >>> grammar = Grammar(["turn (on|off) [the] {room} light", "dim to {0..100:level} percent"])
-    Traceback (most recent call last):
-    asr.errors.UserError: grammar: 'turn (on|off) [the] {room} light': {room}: no such list, or a wildcard; give its values under lists
+    >>> grammar = Grammar(["turn (on|off) the light[s]", "dim to {0..100:level} percent"])
+    >>> grammar
+    <Grammar grammar: 2 templates, 105 sentences>
 
     `text` is the YAML that defines it and `language` the language of its numbers. Raises
     `UserError` for a file that cannot be read and for any error in it.
     """
 
-    def __init__(self, source: str | Path | Mapping[str, Any] | Sequence[str]):
+    def __init__(self, source: GrammarSource):
         name, text = read_source(source)
         self._define(name, text)
 
@@ -54,9 +55,13 @@ class Grammar:
     def __repr__(self) -> str:
         count = self.sentence_count
         return (
-            f"<Grammar {self.name}: {len(self._definitions.templates)} templates, "
+            f"<Grammar {self.name}: {self.template_count} templates, "
             f"{count if count < 10**6 else f'{count:.1e}'} sentences>"
         )
+
+    @property
+    def template_count(self) -> int:
+        return len(self._definitions.templates)
 
     @property
     def intents(self) -> tuple[str, ...]:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 BASES = (100, 1000, 10**6, 10**9)
 MOST_LISTED = 10_000  # numbers of a range whose words cannot be shared
-# Numbers after a base that stand for all others when the words are tested
-_SAMPLES = (1, 2, 7, 10, 11, 15, 20, 21, 34, 80, 99, 100, 101, 219, 999, 1000, 21_345, 999_999)
+# Multiples of a base, and numbers after it, that stand for all others when the words are tested
+_MULTIPLES = (1, 2, 3, 9, 10, 21, 80, 100, 999)
+_RESTS = (1, 2, 7, 10, 11, 15, 20, 21, 34, 80, 99, 100, 101, 219, 999, 1000, 21_345, 999_999)
 # What is said besides the words of the formats: "one hundred and five", "a hundred"
 _AND, _ONE = {"en": "and"}, {"en": ("one ", "a ")}
 
@@ -42,12 +43,12 @@ class _Numbers:
         self._one = _ONE.get(language)
         self._after = network.state()
         self._shared: dict[range, int] = {}  # the state before the rest of a number
+        self._listed = 0
+        self._composing: dict[int, bool] = {}  # by base, whether words compose
 
     def add(self, state: int, values: range) -> int:
         negative = range(values.start, min(0, values.stop), values.step)
-        self._check_listed(negative)
-        for value in negative:
-            self._say(state, f"\N{MINUS SIGN}{-value}", value)
+        self._list(state, negative)
         self._add(state, values[len(negative) :], whole=True)
         return self._after
 
@@ -55,20 +56,19 @@ class _Numbers:
         """Add the words of `values`; whole: whether nothing was said of the number before."""
         base = max((b for b in BASES if len(values) and values[-1] >= b), default=0)
         if not base:
-            for value in values:
-                self._say(state, str(value), value)
+            self._list(state, values)
             return
+        if base not in self._composing:
+            self._composing[base] = _composes(self._spell, base)
         for part in _multiples(values, base):
             multiple = part[0] // base * base
             rest = range(part.start - multiple, part.stop - multiple, part.step)
             if multiple == 0:
                 self._add(state, rest, whole)
-            elif self._composes(multiple, base):
+            elif self._composing[base]:
                 self._add_multiple(state, multiple, rest, whole)
             else:
-                self._check_listed(part)
-                for value in part:
-                    self._say(state, str(value), value)
+                self._list(state, part)
 
     def _add_multiple(self, state: int, multiple: int, rest: range, whole: bool) -> None:
         """Add the numbers `multiple` + r for each r of `rest`."""
@@ -99,25 +99,29 @@ class _Numbers:
                     self._add(said, small, whole=False)
         return self._shared[values]
 
-    def _composes(self, multiple: int, base: int) -> bool:
-        """Whether the words of `multiple` + r are those of `multiple` and of r, for r < base."""
-        first = self._spell(str(multiple))
-        return all(
-            self._spell(str(multiple + rest)) == f"{first} {self._spell(str(rest))}"
-            for rest in _SAMPLES
-            if rest < base
-        )
-
-    def _say(self, state: int, number: str, value: int) -> None:
-        said = self._network.say(state, self._spell(number))
-        self._network.connect(said, self._after, ("add", value))
-
-    def _check_listed(self, values: range) -> None:
-        if len(values) > MOST_LISTED:
+    def _list(self, state: int, values: range) -> None:
+        """Add each number by itself."""
+        self._listed += len(values)
+        if self._listed > MOST_LISTED:
             raise UserError(
-                f"the range {values[0]}..{values[-1]}: its numbers are single words, so "
-                f"{len(values)} words would be listed; give a range of at most {MOST_LISTED}"
+                "the numbers of a range are single words in this language, of which at most "
+                f"{MOST_LISTED} can be listed; give a smaller range or a larger step"
             )
+        for value in values:
+            number = str(value) if value >= 0 else f"\N{MINUS SIGN}{-value}"
+            said = self._network.say(state, self._spell(number))
+            self._network.connect(said, self._after, ("add", value))
+
+
+def _composes(spell: Callable[[str], str], base: int) -> bool:
+    """Whether the words of a multiple of `base` + r, for r < base, are those of both in turn."""
+    following = min((b for b in BASES if b > base), default=base * 1000)
+    return all(
+        spell(str(multiple * base + rest)) == f"{spell(str(multiple * base))} {spell(str(rest))}"
+        for multiple in _MULTIPLES
+        for rest in _RESTS
+        if multiple * base < following and rest < base
+    )
 
 
 def _multiples(values: range, base: int) -> list[range]:

@@ -172,7 +172,7 @@ def _lists(contents: Mapping[str, Any], where: str) -> dict[str, SlotList]:
 
 
 def _slot_list(given: Any, where: str) -> SlotList | None:
-    """A list in any of its forms; None for a wildcard, which only a sentence that uses it rejects."""
+    """A list in any of its forms; None for a wildcard, which is an error where it is used."""
     if isinstance(given, str) and (match := _RANGE.fullmatch(given.replace(" ", ""))):
         return SlotList(numbers=_number_range(*match.groups(), None, where))
     if isinstance(given, Mapping):

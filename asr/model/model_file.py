@@ -23,6 +23,7 @@ from asr import __version__, files
 from asr.config import Config, from_yaml, parse, to_yaml
 from asr.decoder.lexicon import lexicon_words
 from asr.errors import UserError
+from asr.lm.grammar import Grammar
 from asr.lm.ngram import NGram
 from asr.model.acoustic import AcousticModel
 from asr.model.deepspeech2 import DeepSpeech2
@@ -37,6 +38,7 @@ log = logging.getLogger("asr")
 
 PLAIN_FORMAT, PACKED_FORMAT = 1, 2  # float32 or int8 weights; a reader refuses newer formats
 NGRAM_PART = "ngram.npz"  # only in a model with a language model
+GRAMMAR_PART = "grammar.yaml"  # only in a model with a grammar
 MODEL_PARTS = (
     "format.json",
     "README.md",
@@ -44,6 +46,7 @@ MODEL_PARTS = (
     "tokenizer",
     "weights.safetensors",
     NGRAM_PART,
+    GRAMMAR_PART,
 )
 
 
@@ -69,6 +72,7 @@ class Model:
     tokenizer: Tokenizer
     card: str = ""  # a description in Markdown
     ngram: NGram | None = None  # on words or tokens, for beam search
+    grammar: Grammar | None = None  # the only sentences that may be said
 
     @classmethod
     def build(cls, config: Config, tokens: Tokenizer) -> Model:
@@ -99,7 +103,7 @@ class Model:
 
 
 def save_model(path: str | Path, model: Model, packed: bool = False) -> None:
-    """Write `NAME.asr`: a stored zip of `MODEL_PARTS`, the n-gram only if there is one.
+    """Write `NAME.asr`: a stored zip of `MODEL_PARTS`, n-gram and grammar only if there is one.
 
     packed: write int8 weights (`asr.model.packing`), for a file of about a quarter of the size.
     """
@@ -121,10 +125,12 @@ def save_model(path: str | Path, model: Model, packed: bool = False) -> None:
             model.tokenizer.to_bytes(),
             safetensors.torch.save(tensors),
         ]
-        if model.ngram is not None:
-            parts.append(model.ngram.to_bytes())
         for name, part in zip(MODEL_PARTS, parts, strict=False):
             archive.writestr(name, part)
+        if model.ngram is not None:
+            archive.writestr(NGRAM_PART, model.ngram.to_bytes())
+        if model.grammar is not None:
+            archive.writestr(GRAMMAR_PART, model.grammar.text)
 
 
 def self_contained(config: Config) -> Config:
@@ -154,9 +160,11 @@ def load_model(path: str | Path) -> Model:
             raise ValueError("its lexicon is a path, where a model file has the words")
         tokens = tokenizer.from_bytes(parts["tokenizer"], config.tokenizer.kind)
         tensors = unpack(safetensors.torch.load(parts["weights.safetensors"]))
-        card, ngram = parts["README.md"].decode(), None
+        card, ngram, grammar = parts["README.md"].decode(), None, None
         if NGRAM_PART in parts:
             ngram = _load_ngram(parts[NGRAM_PART])
+        if GRAMMAR_PART in parts:
+            grammar = Grammar.parse(parts[GRAMMAR_PART].decode(), f"{path}: {GRAMMAR_PART}")
     except (
         zipfile.BadZipFile,
         KeyError,
@@ -169,7 +177,7 @@ def load_model(path: str | Path) -> Model:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not a model file, or damaged: {reason}") from None
     model = Model.build(config, tokens)
-    model.card, model.ngram = card, ngram
+    model.card, model.ngram, model.grammar = card, ngram, grammar
     for name, module in model.modules.items():
         load_tensors(module, below(tensors, f"{name}."), path)
     return model

@@ -1,4 +1,4 @@
-"""How emissions become text: the decoder of a model's settings, with its n-gram and hotwords."""
+"""How emissions become text: the decoder of a model's settings, with its grammar or n-gram."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Protocol
 
 from asr.config import Config
 from asr.decoder.beam import BeamDecoder
+from asr.decoder.grammar import GrammarDecoder
 from asr.decoder.greedy import GreedyDecoder
 from asr.decoder.hotwords import build_hotwords
 from asr.decoder.lexicon import Spelling, lexicon_words
 from asr.errors import UserError
+from asr.lm.grammar import Grammar
 from asr.lm.ngram import NGram
 from asr.text.normalize import normalize
 from asr.text.tokenizer import Tokenizer
@@ -29,15 +31,34 @@ class DecoderParts(Protocol):
     config: Config
     tokenizer: Tokenizer
     ngram: NGram | None
+    grammar: Grammar | None
 
 
 def build_decoder(
     model: DecoderParts, hotwords: Hotwords | None = None
-) -> GreedyDecoder | BeamDecoder:
-    """The decoder of a model's settings: greedy for beam 1, otherwise a beam with its n-gram.
+) -> GreedyDecoder | BeamDecoder | GrammarDecoder:
+    """The decoder of a model's settings, for its grammar if it has one.
 
     hotwords: phrases, or {phrase: weight}; see `hotword_weights`.
     """
+    if model.grammar is None:
+        return build_free_decoder(model, hotwords)
+    c = model.config.decoder
+    compiled = model.grammar.compile(model.tokenizer, model.config.text)
+    return GrammarDecoder(
+        model.tokenizer.pieces,
+        compiled.arrays,
+        compiled.meaning,
+        threshold=c.min_fit,
+        n_best=c.n_best,
+        free=build_free_decoder(model, hotwords) if c.outside_grammar == "free" else None,
+    )
+
+
+def build_free_decoder(
+    model: DecoderParts, hotwords: Hotwords | None = None
+) -> GreedyDecoder | BeamDecoder:
+    """The decoder for any text: greedy for beam 1, otherwise a beam with the model's n-gram."""
     c = model.config.decoder
     if c.beam == 1:
         return GreedyDecoder(model.tokenizer.pieces)
@@ -93,6 +114,8 @@ def spelled(phrases: Iterable[str], model: DecoderParts) -> list[str]:
 
 def decoder_name(model: DecoderParts, hotwords: Mapping[str, float]) -> str:
     beam = model.config.decoder.beam
+    if model.grammar is not None:
+        return f"grammar of {model.grammar.template_count} templates"
     if beam == 1:
         return "greedy decoder"
     name = f"beam {beam}"

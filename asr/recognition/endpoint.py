@@ -35,6 +35,14 @@ ENDPOINT_RULES = (
     EndpointRule("too_long", length_s=20.0),
 )
 
+# With a grammar, what was said tells when a command is complete, so a shorter silence is enough.
+COMMAND_RULES = (
+    EndpointRule("nothing_said", silence_s=5.0),
+    EndpointRule("complete", silence_s=0.4, words=True, max_cost=2.0),
+    EndpointRule("silence", silence_s=1.5, words=True),
+    EndpointRule("too_long", length_s=20.0),
+)
+
 
 class Endpointer:
     """Follows one utterance frame by frame and says which rules its times satisfy."""

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from asr.config import Config
 from asr.errors import UserError
+from asr.lm.grammar import Grammar
 from asr.lm.ngram import NGram
 from asr.recognition.emissions import Emitter
 from asr.runtime.onnx_file import is_exported
@@ -20,6 +21,7 @@ class RecognitionModel(Protocol):
     config: Config
     tokenizer: Tokenizer
     ngram: NGram | None  # on words or tokens, for beam search
+    grammar: Grammar | None  # the only sentences that may be said
     card: str  # a description in Markdown
 
     def emitter(self, device: Any, quantized: bool, /) -> Emitter:

@@ -16,6 +16,7 @@ from asr.config import override, parse
 from asr.data.manifest import Utterance
 from asr.decoder.confidence import recalibrate
 from asr.errors import UserError
+from asr.lm.grammar import Grammar, GrammarSource
 from asr.lm.ngram import NGram
 from asr.model.shipped import english
 from asr.recognition.alignment import align_recording
@@ -27,7 +28,7 @@ from asr.recognition.decoding import (
     hotword_weights,
 )
 from asr.recognition.emissions import Emissions, EmissionStream
-from asr.recognition.endpoint import ENDPOINT_RULES, EndpointRule
+from asr.recognition.endpoint import COMMAND_RULES, ENDPOINT_RULES, EndpointRule
 from asr.recognition.model import RecognitionModel, read_model
 from asr.recognition.segments import DecodedSegment, Segmenter
 from asr.recognition.stream import RecognizerStream
@@ -54,7 +55,8 @@ class Recognizer:
         hotwords: Hotwords | None = None,
         quantized: bool = False,
     ):
-        self.config, self.tokenizer, self.ngram = model.config, model.tokenizer, model.ngram
+        self.config, self.tokenizer = model.config, model.tokenizer
+        self.ngram, self.grammar = model.ngram, model.grammar
         self.emitter = model.emitter("auto" if device is None else device, quantized)
         self.quantized = self.emitter.quantized
         # Without a reference to the model, the memory of the float32 weights is free.
@@ -81,16 +83,28 @@ class Recognizer:
 
     @overload
     def transcribe(
-        self, source: list[Any] | tuple[Any, ...], rate_hz: float | None = None
+        self,
+        source: list[Any] | tuple[Any, ...],
+        rate_hz: float | None = None,
+        *,
+        grammar: Grammar | GrammarSource | None = None,
     ) -> list[Transcript]: ...
 
     @overload
-    def transcribe(self, source: AudioInput, rate_hz: float | None = None) -> Transcript: ...
+    def transcribe(
+        self,
+        source: AudioInput,
+        rate_hz: float | None = None,
+        *,
+        grammar: Grammar | GrammarSource | None = None,
+    ) -> Transcript: ...
 
     def transcribe(
         self,
         source: AudioInput | list[Any] | tuple[Any, ...],
         rate_hz: float | None = None,
+        *,
+        grammar: Grammar | GrammarSource | None = None,
     ) -> Transcript | list[Transcript]:
         """Transcribe a recording, or each of a list of recordings.
 
@@ -103,10 +117,15 @@ class Recognizer:
         model, and a warning is logged once. It must not be given for other sources, because they
         state their own rate.
 
+        grammar: the only sentences that may be said, for this call; see `asr.Grammar`. For many
+        calls with one grammar, `with_decoder(grammar=...)` compiles it once.
+
         Raises `UserError` if a source cannot be read, is empty, or has samples that are not finite.
         To continue with the rest of a list after such an error, use
         `asr.recognition.transcribe.transcribe_many`.
         """
+        if grammar is not None:
+            return self.with_decoder(grammar=grammar).transcribe(source, rate_hz)
         if isinstance(source, (list, tuple)):
             return self._transcribe_all(source, rate_hz)
         (transcript,) = self._transcribe_all([source], rate_hz)
@@ -136,14 +155,15 @@ class Recognizer:
         self,
         rate_hz: float,
         *,
-        endpoints: Sequence[EndpointRule] = ENDPOINT_RULES,
+        endpoints: Sequence[EndpointRule] | None = None,
         keep_transcript: bool = True,
     ) -> RecognizerStream:
         """Transcribe audio while it comes in.
 
         rate_hz: the rate of the samples, any whole number of Hz; endpoints: the rules that end an
-        utterance, () for none; keep_transcript: whether `finish` returns the transcript of all the
-        audio, for which the words are kept. Without it, memory does not grow at all.
+        utterance, () for none, by default those of `segmenter`; keep_transcript: whether `finish`
+        returns the transcript of all the audio, for which the words are kept. Without it, memory
+        does not grow at all.
 
         >>> stream = recognizer.stream(16000)            # doctest: +SKIP
         >>> stream.feed(samples).text                    # doctest: +SKIP
@@ -186,10 +206,17 @@ class Recognizer:
             )
         self._model.save(path)
 
-    def with_decoder(self, hotwords: Hotwords | None = None, **decoder: Any) -> Recognizer:
+    def with_decoder(
+        self,
+        hotwords: Hotwords | None = None,
+        *,
+        grammar: Grammar | GrammarSource | None = None,
+        **decoder: Any,
+    ) -> Recognizer:
         """A recognizer with the same model, whose weights both share, and another decoder.
 
-        hotwords: favored besides those of this recognizer; decoder: settings of
+        hotwords: favored besides those of this recognizer; grammar: a grammar, or the source of
+        one, used instead of that of this recognizer; decoder: settings of
         `asr.config.DecoderConfig`. With hotwords or several hypotheses, the beam is 50 where it
         would be 1. Raises `UserError` if a setting or a hotword is invalid.
         """
@@ -201,10 +228,12 @@ class Recognizer:
             changes = [override(f"decoder.{key}", value) for key, value in decoder.items()]
             settings = self.config.model_dump(mode="json")
             other.config = parse(settings, self.config.name, changes)
+        if grammar is not None:
+            other.grammar = grammar if isinstance(grammar, Grammar) else Grammar(grammar)
         other.hotwords = self.hotwords | hotword_weights(hotwords, self)
         other.decoder = build_decoder(other, other.hotwords)
         if self._model is not None:
-            other._model = replace(self._model, config=other.config)
+            other._model = replace(self._model, config=other.config, grammar=other.grammar)
         return other
 
     def emissions(
@@ -233,15 +262,21 @@ class Recognizer:
     def decode_segments(self, log_probs: np.ndarray) -> list[DecodedSegment]:
         """(T, V) log-probabilities -> the utterances in them.
 
-        A recognizer that streams ends them at the default end points; otherwise there is one.
+        A recognizer that streams or has a grammar ends them at its end points; otherwise there is
+        one.
         """
-        if not self.streams:
+        if not self.streams and self.grammar is None:
             return [DecodedSegment(0, len(log_probs), self.decode(log_probs), "")]
         segmenter = self.segmenter()
         return [*segmenter.feed(log_probs), *segmenter.finish()]
 
-    def segmenter(self, endpoints: Sequence[EndpointRule] = ENDPOINT_RULES) -> Segmenter:
-        """What decodes emissions in pieces, utterance by utterance."""
+    def segmenter(self, endpoints: Sequence[EndpointRule] | None = None) -> Segmenter:
+        """What decodes emissions in pieces, utterance by utterance.
+
+        endpoints: by default `ENDPOINT_RULES`, or `COMMAND_RULES` with a grammar.
+        """
+        if endpoints is None:
+            endpoints = ENDPOINT_RULES if self.grammar is None else COMMAND_RULES
         return Segmenter(self.decoder, self.frame_s, endpoints, self.calibrated)
 
     def emission_stream(self) -> EmissionStream:
@@ -262,6 +297,7 @@ def load(
     device: str = "auto",
     *,
     lm: str | Path | NGram | None = None,
+    grammar: Grammar | GrammarSource | None = None,
     hotwords: Hotwords | None = None,
     quantized: bool = False,
     **decoder: Any,
@@ -269,16 +305,19 @@ def load(
     """Open a model file, by default the English model of the package.
 
     device: auto, cpu, cuda or mps; lm: an n-gram or the file of one, used instead of the model's
-    own; hotwords: phrases to favor, as a list (each gets a weight of 5.0, in natural logs) or
-    {phrase: weight}; quantized: int8 weights on a CPU (`asr.model.quantize`); decoder: settings of
-    `asr.config.DecoderConfig`, such as beam=100. With a language model or hotwords, the beam is 50
-    unless it is set. Raises `UserError` if the file is missing or damaged, or if a setting is
-    invalid.
+    own; grammar: the only sentences that may be said, used instead of the model's own (see
+    `asr.Grammar`); hotwords: phrases to favor, as a list (each gets a weight of 5.0, in natural
+    logs) or {phrase: weight}; quantized: int8 weights on a CPU (`asr.model.quantize`); decoder:
+    settings of `asr.config.DecoderConfig`, such as beam=100. With a language model or hotwords, the
+    beam is 50 unless it is set. Raises `UserError` if the file is missing or damaged, or if a
+    setting is invalid.
     """
     path = path or english()
     model = read_model(path)
     if lm is not None:
         model.ngram = lm if isinstance(lm, NGram) else NGram.load(lm)
+    if grammar is not None:
+        model.grammar = grammar if isinstance(grammar, Grammar) else Grammar(grammar)
     hotwords = hotword_weights(hotwords, model)
     if (model.ngram is not None or hotwords) and model.config.decoder.beam == 1:
         decoder = {"beam": DEFAULT_BEAM} | decoder

@@ -106,7 +106,14 @@ class Segmenter:
 def timed(
     segments: Sequence[DecodedSegment], frame_s: float
 ) -> list[tuple[float, list[Hypothesis]]]:
-    """The start in seconds and the hypotheses of each segment in which something was said, or of
-    all segments if nothing was said in any."""
-    chosen = [segment for segment in segments if segment.hypotheses[0].words] or segments
+    """The start in seconds and the hypotheses of each segment in which something was said.
+
+    With a grammar, what it refused was said too. If nothing was said at all, all segments count.
+    """
+    chosen = [one for one in segments if _is_said(one)] or segments
     return [(segment.start * frame_s, segment.hypotheses) for segment in chosen]
+
+
+def _is_said(segment: DecodedSegment) -> bool:
+    best = segment.hypotheses[0]
+    return bool(best.words or (best.command is not None and segment.rule != "nothing_said"))

@@ -121,10 +121,12 @@ def transcript_of(
             )
             for word in hypotheses[0].words
         )
-        if words:
-            whole = len(decoded) == 1 and chunk_s == 0
-            segment_end_s = end_s if whole else words[-1].end_s
-            segments.append(Segment(begin_s if whole else words[0].start_s, segment_end_s, words))
+        command = hypotheses[0].command
+        if words or command is not None:
+            whole = (len(decoded) == 1 and chunk_s == 0) or not words
+            segment_end_s = limit_s if whole else words[-1].end_s
+            segment_start_s = begin_s if whole else words[0].start_s
+            segments.append(Segment(segment_start_s, segment_end_s, words, command))
     others = tuple(other.text for other in decoded[0][1][1:]) if len(decoded) == 1 else ()
     return Transcript(name, duration_s, tuple(segments), others)
 

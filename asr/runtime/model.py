@@ -14,6 +14,7 @@ import yaml
 from asr import __version__
 from asr.config import Config, from_yaml, parse, to_yaml
 from asr.errors import UserError
+from asr.lm.grammar import Grammar
 from asr.lm.ngram import NGram
 from asr.runtime.emitter import OnnxEmitter
 from asr.runtime.onnx_file import read_metadata, write_metadata
@@ -35,6 +36,7 @@ class OnnxModel:
     parameters: int
     card: str = ""  # a description in Markdown
     ngram: NGram | None = None
+    grammar: Grammar | None = None
 
     def emitter(self, device: Any, quantized: bool) -> OnnxEmitter:
         """What computes emissions, on a CPU. Raises `UserError` for a device or weights that the
@@ -65,10 +67,12 @@ class OnnxModel:
         }
         if self.ngram is not None:
             entries["ngram"] = base64.b64encode(self.ngram.to_bytes()).decode()
+        if self.grammar is not None:
+            entries["grammar"] = self.grammar.text
         return {f"{PREFIX}{key}": value for key, value in entries.items()}
 
     def save(self, path: str | Path) -> None:
-        """Write the graph with the settings and the language model in use."""
+        """Write the graph with the settings, the language model and the grammar in use."""
         write_metadata(self.path, path, self.metadata())
 
 
@@ -100,6 +104,7 @@ def read_exported(path: str | Path) -> OnnxModel:
             int(found["parameters"]),
             found["card"],
             _ngram(found.get("ngram")),
+            Grammar.parse(found["grammar"], f"{path}: grammar") if "grammar" in found else None,
         )
     except (KeyError, TypeError, ValueError, OSError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())

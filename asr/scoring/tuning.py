@@ -83,7 +83,7 @@ class DevSet:
     def decode(self, model: RecognitionModel, settings: DecoderConfig) -> list[Hypothesis]:
         """The best hypothesis of every utterance with these settings; all cores are used."""
         config = model.config.model_copy(update={"decoder": settings})
-        decoder = build_decoder(replace(model, config=config))
+        decoder = build_decoder(replace(model, config=config, grammar=None))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             found = pool.map(lambda row: decoder.decode(row, self.frame_s)[0], self.rows)
             return list(found)

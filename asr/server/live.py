@@ -104,5 +104,10 @@ class PauseStream:
             for word in found.words
         )
         return FinishedUtterance(
-            stretch.start_s, stretch.end_s, words, found.alternatives, stretch.rule
+            stretch.start_s,
+            stretch.end_s,
+            words,
+            found.alternatives,
+            stretch.rule,
+            command=found.command,
         )
