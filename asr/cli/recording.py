@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 
 from asr.cli.console import err, note, result
 from asr.errors import UserError
+
+if TYPE_CHECKING:
+    from asr.audio.take import AudioTake
 
 RATE_HZ = 16000
 TAKES = 3  # of one prompt, before it is left out
@@ -47,7 +50,6 @@ def record(
 
     A take with a problem is recorded again. The same command continues an unfinished corpus.
     """
-    from asr.audio.take import record_take
     from asr.recognition.prompts import PromptCorpus, read_prompts
 
     if microphone is not None and files:
@@ -61,19 +63,11 @@ def record(
         note(f"{len(missing)} prompts; speak after each, then stay silent for a second")
         try:
             for number, prompt in enumerate(missing, start=1):
-                for _ in range(TAKES):
-                    err.print(f"[bold]{number}/{len(missing)}[/bold]  {prompt}", highlight=False)
-                    take = record_take(next(take_packets, iter(())), rate_hz)
-                    if take is None:
-                        raise KeyboardInterrupt
-                    if not take.problem:
-                        corpus.add(prompt, take)
-                        level = f"{take.loudest_db:.0f} dB, {take.snr_db:.0f} dB above the noise"
-                        note(f"good: {take.duration_s:.1f} s, {level}")
-                        break
-                    note(take.problem)
-                else:
+                take = _good_take(take_packets, rate_hz, f"{number}/{len(missing)}", prompt)
+                if take is None:
                     left_out.append(prompt)
+                else:
+                    corpus.add(prompt, take)
         except KeyboardInterrupt:
             note("stopped; what was recorded is saved; the same command continues from here")
     for prompt in left_out:
@@ -81,6 +75,28 @@ def record(
     result(f"{corpus.manifest}: {len(corpus.rows)} recordings")
     if len(corpus.missing([*missing])):
         raise typer.Exit(1)
+
+
+def _good_take(
+    take_packets: Iterator[Iterator[np.ndarray]], rate_hz: int, number: str, prompt: str
+) -> AudioTake | None:
+    """The first take of a prompt without a problem; None after `TAKES` takes with one.
+
+    Raises `KeyboardInterrupt` at the end of the audio.
+    """
+    from asr.audio.take import record_take
+
+    for _ in range(TAKES):
+        err.print(f"[bold]{number}[/bold]  {prompt}", highlight=False)
+        take = record_take(next(take_packets, iter(())), rate_hz)
+        if take is None:
+            raise KeyboardInterrupt
+        if not take.problem:
+            level = f"{take.loudest_db:.0f} dB, {take.snr_db:.0f} dB above the noise"
+            note(f"good: {take.duration_s:.1f} s, {level}")
+            return take
+        note(take.problem)
+    return None
 
 
 @contextmanager
