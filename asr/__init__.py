@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "AsrError": ("asr.errors", "AsrError"),
     "Config": ("asr.config", "Config"),
-    "Command": ("asr.transcript", "Command"),
+    "SpokenCommand": ("asr.transcript", "SpokenCommand"),
     "Grammar": ("asr.lm.grammar", "Grammar"),
     "NGram": ("asr.lm.ngram", "NGram"),
     "Recognizer": ("asr.recognition.recognizer", "Recognizer"),

@@ -11,16 +11,16 @@ from asr.recognition.shortcuts import align, transcribe
 from asr.scoring.evaluate import evaluate
 from asr.scoring.wer import cer, wer
 from asr.synthesis.corpus import synthesize
-from asr.transcript import Command, Transcript
+from asr.transcript import SpokenCommand, Transcript
 
 __version__: str
 __all__ = [
     "AsrError",
-    "Command",
     "Config",
     "Grammar",
     "NGram",
     "Recognizer",
+    "SpokenCommand",
     "Transcript",
     "Utterance",
     "__version__",

@@ -20,6 +20,7 @@ from asr.decoder.greedy import GreedyDecoder
 from asr.errors import UserError
 from asr.lm.ngram import NGram
 from asr.model.model_file import (
+    GRAMMAR_PART,
     MODEL_PARTS,
     NGRAM_PART,
     PLAIN_FORMAT,
@@ -51,7 +52,7 @@ def refusal(path) -> str:
     return str(caught.value)
 
 
-NEEDED = tuple(part for part in MODEL_PARTS if part != NGRAM_PART)
+NEEDED = tuple(part for part in MODEL_PARTS if part not in (NGRAM_PART, GRAMMAR_PART))
 
 
 class Bomb:

@@ -17,7 +17,7 @@ from asr.decoder.words import words_of
 from asr.errors import UserError
 from asr.lm.token_grammar import GrammarArrays
 from asr.text.tokenizer import decode
-from asr.transcript import Command, Hypothesis
+from asr.transcript import Hypothesis, SpokenCommand
 
 MARGIN = 30.0  # natural log
 MOST_ENDINGS = 500  # of sentences that are expanded for one result
@@ -74,8 +74,8 @@ class GrammarDecoder:
         self.pieces = list(pieces)
         self.threshold, self.n_best, self.margin, self.free = threshold, n_best, margin, free
         self.meaning = meaning
-        self.automaton = search.Automaton(
-            *(getattr(arrays, name) for name in search.Automaton._fields)
+        self.automaton = search.GrammarTables(
+            *(getattr(arrays, name) for name in search.GrammarTables._fields)
         )
         _compile_once(self)
 
@@ -156,16 +156,16 @@ class GrammarStream:
             return [replace(heard, command=command), *others]
         return [Hypothesis((), "", -np.inf, command=command), *found]
 
-    def _command(self, found: list[Hypothesis]) -> Command:
+    def _command(self, found: list[Hypothesis]) -> SpokenCommand:
         decoder = self._decoder
         if not found:
-            return Command(False, WORST_FIT, "", None, {})
+            return SpokenCommand(False, WORST_FIT, "", None, {})
         best = found[0]
         fit = max(WORST_FIT, fit_of(self._emissions(), best.tokens, best.score))
         accepted = fit >= decoder.threshold
         meaning = decoder.meaning(best.tokens)
         intent, slots = meaning if meaning is not None else (None, {})
-        return Command(accepted, fit, best.text, intent, slots)
+        return SpokenCommand(accepted, fit, best.text, intent, slots)
 
     def _emissions(self) -> np.ndarray:
         """(T, V) of the utterance so far."""
@@ -214,7 +214,7 @@ def token_runs(log_probs: np.ndarray, tokens: Sequence[int]) -> list[tuple[int, 
     return list(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
-def _new_forward(automaton: search.Automaton) -> search.Forward:
+def _new_forward(automaton: search.GrammarTables) -> search.Forward:
     arcs, states = len(automaton.arc_token), len(automaton.final_weight)
     return search.Forward(
         on_token=np.zeros((2, arcs)),
@@ -228,7 +228,7 @@ def _new_forward(automaton: search.Automaton) -> search.Forward:
     )
 
 
-def _new_history(automaton: search.Automaton) -> search.History:
+def _new_history(automaton: search.GrammarTables) -> search.History:
     entries = max(FIRST_ENTRIES, 2 * len(automaton.arc_token))
     return search.History(
         scale=np.zeros(FIRST_FRAMES),

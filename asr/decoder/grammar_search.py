@@ -27,7 +27,7 @@ from asr.text.tokenizer import BLANK
 NONE = -1
 
 
-class Automaton(NamedTuple):
+class GrammarTables(NamedTuple):
     """The fields of `asr.lm.token_grammar.GrammarArrays`, which see."""
 
     arc_start: np.ndarray

@@ -18,7 +18,7 @@ from asr.errors import UserError
 from asr.recognition.endpoint import EndpointRule
 from asr.recognition.segments import DecodedSegment, timed
 from asr.recognition.transcribe import transcript_of
-from asr.transcript import Command, Hypothesis, Transcript, Word
+from asr.transcript import Hypothesis, SpokenCommand, Transcript, Word
 
 if TYPE_CHECKING:
     from asr.recognition.recognizer import Recognizer
@@ -37,7 +37,7 @@ class FinishedUtterance:
     rule: str  # the name of the rule that closed it, "" at the end of the stream
     # All of the decoder, best first, with times of the stream; () if only their texts are known
     hypotheses: tuple[Hypothesis, ...] = ()
-    command: Command | None = None  # with a grammar
+    command: SpokenCommand | None = None  # with a grammar
 
     @property
     def text(self) -> str:

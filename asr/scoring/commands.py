@@ -14,7 +14,7 @@ from asr.errors import UserError
 from asr.recognition.recognizer import Recognizer
 from asr.recognition.transcribe import Failure, transcribe_many
 from asr.text.normalize import normalize
-from asr.transcript import Command
+from asr.transcript import SpokenCommand
 
 Meaning = tuple[str | None, dict[str, Any]]
 
@@ -26,7 +26,7 @@ class Heard:
     utterance: Utterance
     text: str  # normalized; "" outside the grammar
     expected: Meaning | None  # None if the text is not in the grammar
-    command: Command
+    command: SpokenCommand
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def hear(
                 found.failures.append(result)
                 continue
             commands = [s.command for s in result.segments if s.command is not None]
-            nothing = Command(False, -math.inf, "", None, {})
+            nothing = SpokenCommand(False, -math.inf, "", None, {})
             best = max(commands, key=lambda command: command.fit, default=nothing)
             text = normalize(utterance.text or "", recognizer.config.text) if inside else ""
             expected = _meaning(compiled, recognizer, text)

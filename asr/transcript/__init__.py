@@ -21,7 +21,7 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Command:
+class SpokenCommand:
     """What a sentence of a grammar asks for, or the refusal of an utterance."""
 
     accepted: bool  # whether the utterance was a sentence of the grammar
@@ -39,7 +39,7 @@ class Hypothesis:
     text: str
     score: float  # natural log; comparable only among the hypotheses of one utterance
     words: tuple[Word, ...] = ()
-    command: Command | None = None  # of a decoder with a grammar
+    command: SpokenCommand | None = None  # of a decoder with a grammar
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Segment:
     start_s: float
     end_s: float
     words: tuple[Word, ...]
-    command: Command | None = None  # with a grammar
+    command: SpokenCommand | None = None  # with a grammar
 
     @property
     def text(self) -> str:
@@ -74,7 +74,7 @@ class Transcript:
         return tuple(word for segment in self.segments for word in segment.words)
 
     @property
-    def command(self) -> Command | None:
+    def command(self) -> SpokenCommand | None:
         """The first command that was accepted, otherwise the first refusal; None without a grammar.
 
         A long recording may have a command in each segment.
