@@ -124,7 +124,7 @@ def test_rows_are_found_opened_and_played_by_keys(page):
 
 def test_an_error_lists_its_utterances(page):
     (common,) = [e for e in page.find_elements("css selector", ".only") if "tree" in e.text]
-    assert common.text == "three → tree"
+    assert common.text == "\u2068three\u2069 → \u2068tree\u2069"
     common.send_keys("\n")
     assert page.find_element("id", "count").text == "1 to 50 of 119 utterances"
     assert focused(page) == "bad"
@@ -200,3 +200,18 @@ def test_a_narrow_window_does_not_scroll_sideways(page):
     wide = page.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
     page.set_window_size(1100, 900)
     assert wide <= 0
+
+
+def test_hebrew_is_written_from_the_right_and_chinese_from_the_left(browser, tmp_path):
+    pairs = [Pair("he", "שלום עולם טוב", "שלום עולם רע"), Pair("zh", "你 好 世 界", "你 好 事 界")]
+    path = write_report(tmp_path / "out", "Report", pairs, score(pairs).to_dict(), {}, {}, {})
+    browser.get(path.as_uri())
+    lefts = {}
+    for row in browser.find_elements("css selector", "#list tbody button.row"):
+        name = row.text
+        row.send_keys("\n")
+        steps = browser.find_elements("css selector", "tr.details .steps")[-1]
+        lefts[name] = [each.location["x"] for each in steps.find_elements("css selector", ".step")]
+        row.send_keys("\n")
+    assert lefts["he"] == sorted(lefts["he"], reverse=True) and len(set(lefts["he"])) == 3
+    assert lefts["zh"] == sorted(lefts["zh"]) and len(set(lefts["zh"])) == 4

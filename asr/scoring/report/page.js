@@ -116,7 +116,9 @@ const only = (name, has) => make("button", { type: "button", class: "row only", 
   focusRow(0);
 } } }, name);
 const errorButton = (ref, hyp) => only(errorName(ref, hyp), (u) => u.steps.some((step) => step[0] === ref && step[1] === hyp));
-const errorName = (ref, hyp) => ref === null ? hyp : hyp === null ? ref : ref + " → " + hyp;
+// Each word is isolated, so that two words of Hebrew stay on their sides of the arrow.
+const isolated = (word) => `\u2068${word}\u2069`;
+const errorName = (ref, hyp) => ref === null ? hyp : hyp === null ? ref : isolated(ref) + " → " + isolated(hyp);
 const wrong = data.confusions;
 table("Substituted", ["reference → hypothesis", "count"], wrong.substitutions.map(([a, b, n]) => [errorButton(a, b), n]));
 table("Deleted", ["word", "count"], wrong.deletions.map(([a, n]) => [errorButton(a, null), n]));
@@ -183,7 +185,7 @@ function line(u) {
     make("td", { class: "n" }, String(u.errors)), make("td", { class: "n" }, String(u.words)),
     make("td", { class: "n" }, percent(u.wer, 1)),
     make("td", { class: "n hide" }, u.duration_s === null ? "" : u.duration_s.toFixed(1)),
-    make("td", { class: "preview" }, hypothesis(u)));
+    make("td", { class: "preview", dir: "auto" }, hypothesis(u)));
   button.addEventListener("click", () => {
     const open = button.getAttribute("aria-expanded") === "true";
     button.setAttribute("aria-expanded", String(!open));
@@ -208,7 +210,7 @@ function details(u) {
       ? "This browser cannot play the recording." : "The recording cannot be played from " + decodeURI(u.source) + ".");
   }
   const timed = u.steps.some((step) => step[2] !== null);
-  const steps = make("div", { class: "steps" }, ...u.steps.map(([ref, hyp, start, end, confidence]) => {
+  const steps = make("div", { class: "steps", dir: "auto" }, ...u.steps.map(([ref, hyp, start, end, confidence]) => {
     const kind = ref === hyp ? "ok" : ref === null ? "ins" : hyp === null ? "del" : "sub";
     const title = { ok: ref, ins: "inserted: " + hyp, del: "deleted: " + ref, sub: `reference ${ref}, hypothesis ${hyp}` }[kind];
     const sure = confidence === null ? "" : `, confidence ${percent(confidence, 0)}`;
