@@ -56,13 +56,20 @@ def test_the_package_imports_only_what_it_declares():
         assert names & (base | optional), f"{path} imports {names}: add it to setup.cfg"
 
 
-def test_no_module_but_those_of_the_server_needs_an_extra_to_be_imported():
+USED_ALONE = ("audio", "config", "decoder", "lm", "recognition", "runtime", "scoring", "text")
+
+
+def test_no_module_but_those_of_training_and_the_server_needs_an_extra_to_be_imported():
     extras = declared()
-    base = {canonicalize_name(requirement.name) for requirement in extras[""]}
-    serve = {canonicalize_name(requirement.name) for requirement in extras["serve"]}
+    base, train, serve = (
+        {canonicalize_name(requirement.name) for requirement in extras[name]}
+        for name in ("", "train", "serve")
+    )
     for path, names, top in third_party("asr/**/*.py"):
         if top:
-            allowed = base | serve if ROOT / "asr/server" in path.parents else base
+            folder = path.relative_to(ROOT / "asr").parts[0]
+            allowed = base if folder in USED_ALONE else base | train
+            allowed |= serve if folder == "server" else set()
             assert names & allowed, f"{path} imports {names} when it is imported"
 
 
@@ -71,5 +78,16 @@ def test_each_requirement_of_the_package_has_a_range():
     for name, requirements in extras.items():
         for requirement in requirements:
             assert re.search(r">=\d", str(requirement.specifier)), (name, requirement)
-            if name in ("", "plots", "vad", "ray", "wandb", "digits", "synth", "kokoro", "serve"):
+            if name in (
+                "",
+                "train",
+                "plots",
+                "vad",
+                "ray",
+                "wandb",
+                "digits",
+                "synth",
+                "kokoro",
+                "serve",
+            ):
                 assert "<" in str(requirement.specifier), (name, requirement)

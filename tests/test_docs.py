@@ -49,7 +49,8 @@ RUN = {
     "bash tools/test.sh": None,  # this
     # installs from the network: test_wheel.py installs from the wheel
     "bash tools/setup.sh": None,
-    "bash tools/setup.sh dev": None,
+    "bash tools/setup.sh train": None,
+    "bash tools/setup.sh train dev": None,
     "asr doctor": "",
     "asr config train": "",
     "asr run recipes/digits": f"asr run recipes/digits {DIGITS}",

@@ -2,7 +2,7 @@
 # Install asr, train a recognizer of spoken digits, transcribe three recordings and score it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bash tools/setup.sh digits
+bash tools/setup.sh train digits
 
 echo "== asr run recipes/digits"
 .venv/bin/asr run recipes/digits

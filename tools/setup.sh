@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Create .venv and install asr in it (editable). Extras by name: bash tools/setup.sh digits dev
+# Create .venv and install asr in it (editable). Extras by name: bash tools/setup.sh train digits
 # A second run with the same extras changes nothing. PYTHON names another interpreter.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,7 +20,7 @@ if [[ -x .venv/bin/asr && -f $stamp && "$(cat $stamp)" == "$wanted" ]]; then
     exit 0
 fi
 [[ -x .venv/bin/python ]] || "$python" -m venv .venv
-echo "setup: installing into .venv (torch is large, so the first time takes some minutes)"
+echo "setup: installing into .venv (PyTorch, of the extra train, is large and takes some minutes)"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check \
     --editable ".${extras:+[$extras]}"
 echo "$wanted" > "$stamp"

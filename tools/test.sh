@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Install the dev extra, check style and types, and run the tests.
+# Install the extras of training and development, check style and types, and run the tests.
 # Arguments go to pytest: bash tools/test.sh -m slow
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bash tools/setup.sh dev
+bash tools/setup.sh train dev
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy

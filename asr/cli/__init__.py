@@ -19,6 +19,7 @@ from asr.cli.alignment import align
 from asr.cli.console import LogLines, err, messages, set_messages
 from asr.cli.corpus import corpus
 from asr.cli.data import check, shard
+from asr.cli.exporting import export
 from asr.cli.grammar import grammar
 from asr.cli.info import info
 from asr.cli.language import lm, tune
@@ -87,6 +88,12 @@ PANELS = {
         ],
         align: ["asr align model.asr talk.wav talk.txt -o aligned"],
     },
+    "Deploy": {
+        export: [
+            "asr export model.asr --to model.onnx",
+            "asr export model.asr --to small.onnx --quantize --check data/mine/test.jsonl",
+        ],
+    },
     "Measure": {
         score: [
             "asr score model.asr data/mine/test.jsonl --by speaker -o scores/model",
@@ -101,6 +108,8 @@ PANELS = {
         doctor: ["asr doctor"],
     },
 }
+
+TRAINING_PACKAGES = ("accelerate", "onnx", "psutil", "safetensors", "torch", "torchaudio")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -149,19 +158,23 @@ def main() -> None:
     except (UserError, Failed) as error:
         if messages.verbose:
             err.print_exception()
-        err.print(f"asr: {error}", highlight=False, markup=False, style="red")
+        _say_error(str(error))
         sys.exit(2 if isinstance(error, UserError) else 1)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         what = f"{error.filename}: " if error.filename else ""
-        err.print(
-            f"asr: {what}{error.strerror}; free some space and run the command again",
-            highlight=False,
-            markup=False,
-            style="red",
-        )
+        _say_error(f"{what}{error.strerror}; free some space and run the command again")
         sys.exit(1)
+    except ModuleNotFoundError as error:
+        if error.name not in TRAINING_PACKAGES:
+            raise
+        _say_error(f"this needs {error.name}, which is not installed: pip install 'asr[train]'")
+        sys.exit(2)
     except KeyboardInterrupt:
         err.print("interrupted")
         sys.exit(130)
+
+
+def _say_error(message: str) -> None:
+    err.print(f"asr: {message}", highlight=False, markup=False, style="red")

@@ -125,21 +125,26 @@ def _leaks(manifest: Path, against: list[Path], open_audio: bool) -> None:
 def _standard(path: Path | None, corpus: Sequence[Utterance]) -> tuple[Config, Tokenizer | None]:
     """The settings and tokens for the checks: those of a model file, of a recipe, or defaults."""
     from asr.config import Config
-    from asr.model.model_file import load_model
-    from asr.pipeline.run import load_recipe
+    from asr.recognition.model import is_model, read_model
     from asr.text import tokenizer
     from asr.text.normalize import normalize
 
-    if path is not None and path.suffix == ".asr":
-        model = load_model(path)
+    if path is not None and is_model(path):
+        model = read_model(path)
         return model.config, model.tokenizer
-    settings = Config(name="default") if path is None else load_recipe(path).config
+    settings = Config(name="default") if path is None else _recipe(path)
     kind, size = settings.tokenizer.kind, settings.tokenizer.vocab_size
     if kind == "characters":
         return settings, None
     # The tokens of this text are close to those that a model will learn from the training text.
     texts = (normalize(u.text or "", settings.text) for u in corpus)
     return settings, tokenizer.train(texts, kind, size)
+
+
+def _recipe(path: Path) -> Config:
+    from asr.pipeline.run import load_recipe
+
+    return load_recipe(path).config
 
 
 def shard(

@@ -75,10 +75,10 @@ def lm(
     from asr.config import TextConfig
     from asr.data.texts import sentences_of
     from asr.lm.ngram import SUFFIXES, NGram, check_name, tokenize
-    from asr.model.model_file import load_model
+    from asr.recognition.model import read_model
     from asr.text.normalize import normalize
 
-    trained = load_model(model) if model else None
+    trained = read_model(model) if model else None
     tokenizer = trained.tokenizer if trained else None
     normalized = partial(normalize, config=trained.config.text if trained else TextConfig())
     if options.tokens and trained is None:
@@ -134,16 +134,16 @@ def tune(
     """
     from asr.data import manifest
     from asr.lm.ngram import NGram
-    from asr.model import model_file
     from asr.plotting import figures
+    from asr.recognition.model import read_model
     from asr.recognition.recognizer import Recognizer
     from asr.scoring.tuning import DevSet, apply
     from asr.scoring.tuning import tune as search
 
     output = output or model
-    if output.suffix != ".asr":
-        raise UserError(f"{output}: give the model file the suffix .asr")
-    trained = model_file.load_model(model)
+    if output.suffix != model.suffix:
+        raise UserError(f"{output}: give the model file the suffix {model.suffix}, as {model} has")
+    trained = read_model(model)
     if lm is not None:
         trained.ngram = NGram.load(lm)
     utterances = manifest.read(dev)
@@ -158,7 +158,7 @@ def tune(
         out.print(f"{found.unknown} words of {dev.name} are not in the language model")
     for name, score in zip(("greedy", "chosen"), found.scores, strict=True):
         result(f"{name}: {score}")
-    model_file.save_model(output, apply(trained, found, dev.name))
+    apply(trained, found, dev.name).save(output)
     result(f"{output}: {found.summary}")
     picture = output.with_suffix(".tune.png")
     try:

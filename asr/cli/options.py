@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("asr")
 
 Format = Enum("Format", {name: name for name in FORMATS}, type=str)  # of transcripts
-ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file, NAME.asr.")]
+ModelArgument = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A model: NAME.asr or NAME.onnx.")
+]
 LanguageModel = Annotated[
     Path | None,
     typer.Option(

@@ -89,7 +89,8 @@ def score(
 
     Give MODEL MANIFEST, or REFERENCES HYPOTHESES, or a FOLDER that was scored before.
     """
-    from asr.scoring.assessment import ScoreRequest, assess, is_model
+    from asr.recognition.model import is_model
+    from asr.scoring.assessment import ScoreRequest, assess
 
     if is_model(reference) and hypothesis is None:
         raise UserError(f"{reference}: give a manifest for the model")

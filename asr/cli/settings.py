@@ -104,10 +104,10 @@ def nearest(key: str, known: Sequence[Setting]) -> str | None:
 
 
 def _read(path: Path) -> Config:
-    if path.suffix == ".asr":
-        from asr.model.model_file import load_model
+    from asr.recognition.model import is_model, read_model
 
-        return load_model(path).config
+    if is_model(path):
+        return read_model(path).config
     from asr.pipeline.run import load_recipe
 
     return load_recipe(path).config

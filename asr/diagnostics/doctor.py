@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import sys
@@ -16,6 +17,7 @@ from asr.audio.microphone import INSTALL_PORTAUDIO
 from asr.synthesis.engine import VoiceEngine
 from asr.synthesis.engines import ENGINES
 
+TRAINING = "trains and exports models; pip install 'asr[train]'"
 EXTRAS = {  # optional package: its purpose
     "matplotlib": "draws learning curves and other pictures",
     "pytest": "runs the tests",
@@ -40,16 +42,19 @@ class CheckResult:
 
 
 def check_installation() -> list[CheckResult]:
-    """Check the interpreter, each dependency, torch with torchaudio, extras, voices and device."""
+    """Check the interpreter, each dependency, PyTorch, extras, voices and device."""
     results = [
         CheckResult("asr", __version__),
         CheckResult("python", f"{platform.python_version()} ({sys.executable})"),
     ]
-    for text in importlib.metadata.requires("asr") or []:
-        requirement = Requirement(text)
-        if requirement.marker is None:
-            results.append(_requirement(requirement))
-    results.append(_torch_pair())
+    requirements = [Requirement(text) for text in importlib.metadata.requires("asr") or []]
+    results += [_requirement(one) for one in requirements if one.marker is None]
+    if importlib.util.find_spec("torch") is None:
+        results.append(CheckResult("PyTorch", f"not installed, optional: {TRAINING}"))
+    else:
+        training = [one for one in requirements if str(one.marker) == 'extra == "train"']
+        results += [_requirement(one) for one in training]
+        results.append(_torch_pair())
     results += [_extra(name, purpose) for name, purpose in EXTRAS.items()]
     results += [_voice_engine(engine) for engine in ENGINES.values()]
     results += _portaudio()
@@ -112,6 +117,8 @@ def _portaudio() -> list[CheckResult]:
 
 
 def _device() -> CheckResult:
+    if importlib.util.find_spec("torch") is None:
+        return CheckResult("device", f"CPU, {os.cpu_count()} cores")
     try:
         torch = importlib.import_module("torch")
     except (ImportError, OSError):

@@ -11,7 +11,7 @@ from asr.errors import UserError
 from asr.lm.grammar import Grammar
 from asr.lm.ngram import NGram
 from asr.recognition.emissions import Emitter
-from asr.runtime.onnx_file import is_exported
+from asr.runtime.onnx_file import SUFFIX, is_exported
 from asr.text.tokenizer import Tokenizer
 
 
@@ -28,6 +28,11 @@ class RecognitionModel(Protocol):
         """What computes the emissions, on a device, perhaps with int8 weights."""
 
     def save(self, path: str | Path, /) -> None: ...
+
+
+def is_model(path: str | Path) -> bool:
+    """Whether a path names a model file or an exported model."""
+    return Path(path).suffix in (".asr", SUFFIX)
 
 
 def read_model(path: str | Path) -> RecognitionModel:

@@ -16,6 +16,7 @@ from asr.data import manifest
 from asr.data.manifest import Utterance
 from asr.data.texts import sentences_of
 from asr.errors import UserError
+from asr.recognition.model import is_model
 from asr.recognition.recognizer import Recognizer
 from asr.recognition.transcribe import Failure
 from asr.scoring.compare import Comparison, compare
@@ -189,11 +190,6 @@ def assess(
         return found
     other = _result_of(request.against, request.references, recognizers, text, progress)
     return replace(found, other=other, comparison=compare(pairs, other.paired.pairs))
-
-
-def is_model(path: Path) -> bool:
-    """Whether a path names a model file."""
-    return path.suffix == ".asr"
 
 
 def _normalization(

@@ -15,8 +15,9 @@ from asr.model.features import Features
 from asr.model.spec_augment import SpecAugment
 from asr.model.voices import Voices
 from asr.plotting.recording import drawing
+from asr.plotting.recording.batch import as_batch
 from asr.plotting.recording.drawing import Picture
-from asr.plotting.recording.excerpt import DB, Excerpt, as_batch
+from asr.plotting.recording.excerpt import DB, Excerpt
 
 SEED = 37  # fixed, so that pictures are reproducible
 VOICES = {
@@ -66,7 +67,8 @@ def augment(excerpt: Excerpt) -> Picture:
 
 def voices(excerpt: Excerpt) -> Picture:
     """Log-mels of the original and of each kind of augmentation of features alone."""
-    features = excerpt.module("log_mel")
+    log_mel = excerpt.features.model_copy(update={"kind": "log_mel", "cmvn": "none"})
+    features = Features(log_mel).eval()
     made = {"original": excerpt.log_mel}
     for name, config, tempo in _single_voices(excerpt.augment):
         with torch.random.fork_rng(devices=[]):

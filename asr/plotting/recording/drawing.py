@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from asr.audio.spectrogram import hz_to_mel
 from asr.plotting import figures
 from asr.plotting.recording.excerpt import Excerpt
 
@@ -159,15 +160,10 @@ def bins_name(kind: str) -> str:
     return {"spectrogram": "frequency bin", "log_mel": "mel band", "mfcc": "coefficient"}[kind]
 
 
-def mel(hertz: np.ndarray | float) -> np.ndarray:
-    """mel = 2595 * log10(1 + hertz / 700), as in the features (O'Shaughnessy 1987)."""
-    return 2595 * np.log10(1 + np.asarray(hertz) / 700)
-
-
 def band_of(excerpt: Excerpt, hertz: np.ndarray) -> np.ndarray:
     """Frequencies -> fractional indices of mel bands; 0.0 is the center of the first band."""
-    low, high = mel(excerpt.mel_range_hz)
-    return (mel(hertz) - low) / (high - low) * (excerpt.features.n_mels + 1) - 1
+    low, high = hz_to_mel(excerpt.mel_range_hz)
+    return (hz_to_mel(hertz) - low) / (high - low) * (excerpt.features.n_mels + 1) - 1
 
 
 def mel_axis(axes: Axes, excerpt: Excerpt, marked_hz: tuple[int, ...] = MARKED_HZ) -> None:

@@ -8,16 +8,16 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from asr import audio
+from asr.audio.spectrogram import mel_filters, power_spectrogram
 from asr.config import AugmentConfig, Config, FeatureConfig, SpecAugmentConfig
-from asr.model.features import Features
 
 logger = logging.getLogger(__name__)
 
 LONGEST_S = 30.0  # only the first 30 s of a longer file are drawn
 RATES_HZ = (4000, 96000)  # the limits of `FeatureConfig`
+LOG_FLOOR = 1e-8  # the power that stands for silence, as in the features of a model
 DB = 10 / np.log(10)  # decibels = DB * ln(power)
 # Without a model, every kind of augmentation is drawn.
 ALL_KINDS = AugmentConfig(
@@ -64,26 +64,32 @@ class Excerpt:
     @cached_property
     def spectrogram(self) -> np.ndarray:
         """(T, bins) power in dB, one row every `hop_s`."""
-        return self._decibels("spectrogram")
+        return _decibels(self._power(self._window))  # as many bins as the window resolves
 
     @cached_property
     def log_mel(self) -> np.ndarray:
         """(T, n_mels) power in dB."""
-        return self._decibels("log_mel")
+        filters = self.mel_filters  # (n_mels, bins)
+        return _decibels(self._power(2 * (filters.shape[1] - 1)) @ filters.T)
 
-    def _decibels(self, kind: str) -> np.ndarray:
-        raw, _ = self.module(kind).raw(*as_batch(self.samples))
-        return (DB * raw)[0].numpy()
+    @cached_property
+    def mel_filters(self) -> np.ndarray:
+        """(n_mels, bins) the weights of the frequency bins in each mel band."""
+        n_fft = 1 << (self._window - 1).bit_length()
+        n_mels, bins = self.features.n_mels, n_fft // 2 + 1
+        return mel_filters(n_mels, bins, self.rate_hz, *self.mel_range_hz)
 
-    def module(self, kind: str) -> Features:
-        """The feature extractor of a kind with these settings, without CMVN."""
-        return Features(self.features.model_copy(update={"kind": kind, "cmvn": "none"})).eval()
+    @property
+    def _window(self) -> int:
+        return round(self.rate_hz * self.features.window_ms / 1000)  # samples
+
+    def _power(self, n_fft: int) -> np.ndarray:
+        hop = round(self.hop_s * self.rate_hz)  # samples
+        return power_spectrogram(self.samples, self._window, hop, n_fft)
 
 
-def as_batch(samples: np.ndarray | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(N, ...) -> (1, N, ...) and its length (1,)."""
-    samples = torch.as_tensor(samples)
-    return samples[None], torch.tensor([len(samples)])
+def _decibels(power: np.ndarray) -> np.ndarray:
+    return (DB * np.log(np.maximum(power, LOG_FLOOR))).astype(np.float32)
 
 
 def read(

@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-from asr.plotting.recording import OF_MODEL, OF_SOUND, augmentation, model, sound
+import importlib
+
+from asr.errors import UserError
 from asr.plotting.recording.drawing import Picture
 from asr.plotting.recording.excerpt import Excerpt
 from asr.recognition.recognizer import Recognizer
 
-_SOUND = dict(
-    zip(
-        OF_SOUND,
-        (
-            sound.waveform,
-            sound.spectrum,
-            sound.spectrogram,
-            sound.mel_filters,
-            sound.log_mel,
-            augmentation.augment,
-            augmentation.voices,
-            augmentation.spec_augment,
-        ),
-        strict=True,
-    )
-)
-_MODEL = dict(zip(OF_MODEL, (model.cnn, model.emissions, model.alignment), strict=True))
+# Each picture with its module and function; those of `augmentation` and `inside` need PyTorch.
+_SOUND = {
+    "waveform": ("sound", "waveform"),
+    "spectrum": ("sound", "spectrum"),
+    "spectrogram": ("sound", "spectrogram"),
+    "mel": ("sound", "mel_filters"),
+    "log-mel": ("sound", "log_mel"),
+    "augment": ("augmentation", "augment"),
+    "voices": ("augmentation", "voices"),
+    "spec-augment": ("augmentation", "spec_augment"),
+}
+_MODEL = {
+    "cnn": ("inside", "cnn"),
+    "emissions": ("model", "emissions"),
+    "alignment": ("model", "alignment"),
+}
 
 
 def draw(name: str, excerpt: Excerpt, recognizer: Recognizer | None = None) -> Picture:
     """Draw a picture by its name in `OF_SOUND` or `OF_MODEL`; the latter need the recognizer.
 
-    Raises `UserError` when matplotlib is not installed.
+    Raises `UserError` when matplotlib is not installed, or PyTorch for a picture that needs it.
     """
-    if name in _MODEL:
-        return _MODEL[name](excerpt, recognizer)
-    return _SOUND[name](excerpt)
+    module, function = (_SOUND | _MODEL)[name]
+    try:
+        drawing = importlib.import_module(f"asr.plotting.recording.{module}")
+    except ModuleNotFoundError as error:
+        raise UserError(f"picture {name}: needs {error.name}; pip install 'asr[train]'") from None
+    drawn = getattr(drawing, function)
+    return drawn(excerpt, recognizer) if name in _MODEL else drawn(excerpt)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from asr.audio.spectrogram import hz_to_mel
 from asr.plotting.recording import drawing
 from asr.plotting.recording.drawing import MARK, QUIET, SECOND, WAVE, Picture
 from asr.plotting.recording.excerpt import Excerpt
@@ -114,14 +115,14 @@ def mel_filters(excerpt: Excerpt) -> Picture:
     figure, (scale, filters) = drawing.stacked([2.2, 1.7])
     low_hz, high_hz = excerpt.mel_range_hz
     hertz = np.linspace(low_hz, high_hz, 500)
-    scale.plot(hertz, drawing.mel(hertz), color=WAVE)
-    steps = np.linspace(drawing.mel(low_hz), drawing.mel(high_hz), 11)
-    for step, at_hz in zip(steps, np.interp(steps, drawing.mel(hertz), hertz), strict=True):
+    scale.plot(hertz, hz_to_mel(hertz), color=WAVE)
+    steps = np.linspace(hz_to_mel(low_hz), hz_to_mel(high_hz), 11)
+    for step, at_hz in zip(steps, np.interp(steps, hz_to_mel(hertz), hertz), strict=True):
         scale.plot([0, at_hz, at_hz], [step, step, 0], color=QUIET, linewidth=0.6)
-    scale.set_ylim(0, 1.05 * drawing.mel(high_hz))
+    scale.set_ylim(0, 1.05 * hz_to_mel(high_hz))
     drawing.title(scale, "equal steps on the mel scale are increasing steps in hertz")
     drawing.label(scale, y="mel")
-    triangles = excerpt.module("log_mel").mel.fb.T.numpy()  # (n_mels, bins)
+    triangles = excerpt.mel_filters  # (n_mels, bins)
     bins_hz = np.linspace(0, excerpt.rate_hz / 2, triangles.shape[1])
     for number, triangle in enumerate(triangles):
         filters.plot(bins_hz, triangle, color=(WAVE, MARK)[number % 2], linewidth=0.8)
@@ -130,7 +131,7 @@ def mel_filters(excerpt: Excerpt) -> Picture:
     drawing.title(filters, f"{len(triangles)} mel filters, one for each band")
     drawing.label(filters, "hertz", "weight")
     edges_mel = np.linspace(steps[0], steps[-1], len(triangles) + 2)
-    edges = np.interp(edges_mel, drawing.mel(hertz), hertz)
+    edges = np.interp(edges_mel, hz_to_mel(hertz), hertz)
     return Picture(
         figure,
         f"{len(triangles)} bands from {low_hz:g} to {high_hz:g} Hz; the lowest is "

@@ -1,0 +1,85 @@
+"""`asr export`: a model for use without PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from asr.cli.console import out, progress_bars, result, say_failed
+from asr.errors import UserError
+from asr.runtime.onnx_file import SUFFIX
+
+if TYPE_CHECKING:
+    from asr.export.check import Parity, Run
+
+SHOWN = 5  # differing texts
+
+
+def export(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file, NAME.asr.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--to", "--output", "-o", metavar="FILE", help="The file to write (default MODEL.onnx)."
+        ),
+    ] = None,
+    quantize: Annotated[
+        bool, typer.Option("--quantize", help="Store int8 weights: smaller and faster.")
+    ] = False,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            "--check", metavar="MANIFEST", help="Compare texts and emissions with PyTorch's."
+        ),
+    ] = None,
+) -> None:
+    """Write a model as one ONNX file, which runs without PyTorch."""
+    from asr.data import manifest as manifests
+    from asr.export.check import check
+    from asr.export.model import export as write
+    from asr.model.model_file import load_model
+    from asr.recognition.recognizer import load
+
+    output = output or model.with_suffix(SUFFIX)
+    if output.suffix != SUFFIX:
+        raise UserError(f"{output}: give the exported model the suffix {SUFFIX}")
+    utterances = manifests.read(manifest) if manifest else []
+    write(output, load_model(model), int8=quantize)
+    weights = "int8" if quantize else "float32"
+    result(f"{output}: {output.stat().st_size / 2**20:.1f} MiB, {weights} weights")
+    if manifest is None:
+        return
+    with progress_bars() as bars:
+        task = bars.add_task("comparing", total=3 * len(utterances))
+        parity = check(load(model, "cpu"), load(output), utterances, lambda: bars.advance(task))
+    _print(parity, weights)
+    for failure in parity.failures:
+        say_failed("failed", failure.reason)
+    if (parity.different and not quantize) or parity.failures:
+        raise typer.Exit(1)
+
+
+def _print(parity: Parity, weights: str) -> None:
+    table = Table("", "WER", "times real time", box=None)
+    for name, run in (("PyTorch, float32", parity.original), (f"ONNX, {weights}", parity.exported)):
+        table.add_row(name, _error_rate(run), f"{parity.audio_s / run.seconds:.0f}")
+    out.print(table)
+    result(
+        f"{len(parity.different)} of {parity.utterances} texts differ; log-probabilities differ by "
+        f"at most {parity.max_difference:.2g}, on average {parity.mean_difference:.2g}"
+    )
+    for name, ours, theirs in parity.different[:SHOWN]:
+        result(f"  {name}: {ours!r}, exported {theirs!r}")
+    if parity.comparison is not None and parity.different:
+        low, high = parity.comparison.interval
+        result(
+            f"WER difference {parity.comparison.difference:+.2%} (95% interval {low:+.2%} to "
+            f"{high:+.2%}, paired bootstrap over {parity.comparison.resampled})"
+        )
+
+
+def _error_rate(run: Run) -> str:
+    return "no texts" if run.score is None else f"{run.score.wer:.2%}"
