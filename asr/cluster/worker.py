@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import importlib.util
 import json
 import os
 import tempfile
@@ -10,8 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from asr.data.manifest import Utterance
 from asr.recognition.recognizer import load
@@ -38,7 +38,7 @@ class Work:
     def files(self) -> dict[str, bytes]:
         """{name: content} of the model file, the language model and the grammar; names keep the
         suffixes."""
-        files = {"model.asr": self.model.read_bytes()}
+        files = {f"model{self.model.suffix}": self.model.read_bytes()}
         if self.lm is not None:
             files[f"lm{''.join(self.lm.suffixes)}"] = self.lm.read_bytes()
         if self.grammar is not None:
@@ -62,19 +62,25 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def _use_one_thread() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"  # for ONNX Runtime
+    if importlib.util.find_spec("torch"):
+        importlib.import_module("torch").set_num_threads(1)
+
+
 class Worker:
     """A Ray actor with a recognizer on one CPU or GPU."""
 
     def __init__(self, work: Work, files: Any, attempts: Any):
         import ray
 
-        torch.set_num_threads(1)  # Ray reserved one CPU for this worker
+        _use_one_thread()  # Ray reserved one CPU for this worker
         with tempfile.TemporaryDirectory() as folder:
             paths = {}
             for name, data in ray.get(files).items():
                 paths[name] = Path(folder) / name
                 paths[name].write_bytes(data)
-            model = paths.pop("model.asr")
+            model = paths.pop(next(name for name in paths if name.startswith("model.")))
             grammar = paths.pop("grammar.yaml", None)
             lm = next(iter(paths.values()), None)
             self.recognizer = load(

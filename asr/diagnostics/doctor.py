@@ -49,7 +49,7 @@ def check_installation() -> list[CheckResult]:
     ]
     requirements = [Requirement(text) for text in importlib.metadata.requires("asr") or []]
     results += [_requirement(one) for one in requirements if one.marker is None]
-    if importlib.util.find_spec("torch") is None:
+    if not _has_torch():
         results.append(CheckResult("PyTorch", f"not installed, optional: {TRAINING}"))
     else:
         training = [one for one in requirements if str(one.marker) == 'extra == "train"']
@@ -71,6 +71,13 @@ def _requirement(requirement: Requirement) -> CheckResult:
     if not requirement.specifier.contains(version, prereleases=True):
         return CheckResult(requirement.name, f"{version}, needs {requirement.specifier}", fix)
     return CheckResult(requirement.name, version)
+
+
+def _has_torch() -> bool:
+    try:
+        return importlib.util.find_spec("torch") is not None
+    except ModuleNotFoundError:  # an import hook refuses it
+        return False
 
 
 def _torch_pair() -> CheckResult:
@@ -117,7 +124,7 @@ def _portaudio() -> list[CheckResult]:
 
 
 def _device() -> CheckResult:
-    if importlib.util.find_spec("torch") is None:
+    if not _has_torch():
         return CheckResult("device", f"CPU, {os.cpu_count()} cores")
     try:
         torch = importlib.import_module("torch")

@@ -1,0 +1,121 @@
+"""Exported models are used where PyTorch and the rest of the extra `train` are not installed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+from conftest import noise
+from test_stream import RATE_HZ, save_streaming_model
+
+from asr.data import manifest
+from asr.data.manifest import Utterance
+from asr.export.model import export
+from asr.lm.ngram import NGram
+from asr.model.model_file import load_model
+
+# Runs one command for each list of arguments of standard input; prints the statuses.
+PROGRAM = """
+import json, sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {refused}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Refuse())
+from asr import cli
+for arguments in json.load(sys.stdin):
+    sys.argv = ["asr", *arguments]
+    try:
+        cli.main()
+    except SystemExit as end:
+        print("==", arguments[0], end.code or 0, flush=True)
+"""
+REFUSED = ("accelerate", "onnx", "psutil", "safetensors", "tensorboard", "torch", "torchaudio")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, model_file) -> Path:
+    folder = tmp_path_factory.mktemp("without")
+    export(folder / "model.onnx", load_model(model_file))
+    save_streaming_model(folder / "streaming.asr")
+    export(folder / "streaming.onnx", load_model(folder / "streaming.asr"))
+    NGram.estimate(["ab ba", "ba ab ab"], order=2).save(folder / "lm.npz")
+    soundfile.write(folder / "talk.wav", noise(3.0, 4), 16000)
+    soundfile.write(folder / "said.wav", noise(3.0, 4, RATE_HZ), RATE_HZ)
+    (folder / "talk.txt").write_text("ab ba\n")
+    rows = [Utterance(f"u{i}", str(folder / "talk.wav"), text="ab ba") for i in range(3)]
+    manifest.write(folder / "set.jsonl", rows)
+    return folder
+
+
+def run_all(folder: Path, commands: list[list[str]]) -> tuple[str, str]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(refused=REFUSED)],
+        cwd=folder, input=json.dumps(commands), capture_output=True, text=True,
+    )  # fmt: skip
+    return done.stdout, done.stderr
+
+
+def test_the_commands_that_use_a_model_work(folder):
+    commands = [
+        ["transcribe", "model.onnx", "talk.wav"],
+        ["transcribe", "model.onnx", "talk.wav", "--lm", "lm.npz", "--format", "json"],
+        ["score", "model.onnx", "set.jsonl", "-o", "scores"],
+        ["align", "model.onnx", "talk.wav", "talk.txt", "-o", "aligned"],
+        ["show", "talk.wav"],
+        ["show", "talk.wav", "--model", "model.onnx"],
+        ["show", "talk.wav", "--model", "model.onnx", "-o", "emissions.png"],
+        ["lm", "talk.txt", "-o", "made.npz", "--order", "2", "--model", "model.onnx"],
+        ["tune", "model.onnx", "set.jsonl", "--lm", "lm.npz", "-o", "tuned.onnx"],
+        ["listen", "streaming.onnx", "--from", "said.wav", "--fast"],
+        ["config", "decoder.beam", "--recipe", "model.onnx"],
+        ["doctor"],
+    ]
+    out, err = run_all(folder, commands)
+    statuses = [line.split()[1:] for line in out.splitlines() if line.startswith("== ")]
+    assert [name for name, _ in statuses] == [command[0] for command in commands], out + err
+    assert all(status == "0" for _, status in statuses), out + err
+    assert "PyTorch" in out and "not installed, optional: trains and exports models" in out
+    assert (folder / "scores/report.html").exists() and (folder / "tuned.onnx").exists()
+    assert (folder / "emissions.png").exists() and list((folder / "aligned").iterdir())
+
+
+def test_what_needs_pytorch_says_so_in_one_line(folder):
+    commands = [
+        ["transcribe", "streaming.asr", "said.wav"],
+        ["export", "streaming.asr", "--to", "other.onnx"],
+        ["show", "talk.wav", "-o", "voices.png", "--what", "voices"],
+        ["run", "recipe.yaml"],
+    ]
+    out, err = run_all(folder, commands)
+    assert out.count("== ") == out.count(" 2\n") == 4, out + err
+    lines = [line for line in err.splitlines() if line.startswith("asr: ")]
+    assert len(lines) == 4 and all("pip install 'asr[train]'" in line for line in lines), err
+    assert "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_a_fresh_environment_without_pytorch_transcribes(folder, tmp_path):
+    """The plain installation, from the network or from local wheels."""
+    source = Path(__file__).parent.parent
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+
+    def run(*command: object) -> str:
+        done = subprocess.run(
+            list(map(str, command)), cwd=folder, env=environment, capture_output=True, text=True
+        )
+        if "No matching distribution" in done.stderr:
+            pytest.skip("no package index can be reached")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run(sys.executable, "-m", "venv", tmp_path)
+    run(tmp_path / "bin/pip", "install", "-q", source)
+    installed = run(tmp_path / "bin/pip", "list")
+    assert "onnxruntime" in installed and "torch" not in installed
+    assert run(tmp_path / "bin/asr", "transcribe", "model.onnx", "talk.wav").strip()
