@@ -23,6 +23,8 @@ from test_stream import save_streaming_model
 
 from asr.data import manifest
 from asr.data.manifest import Utterance
+from asr.export.model import export
+from asr.model.model_file import load_model
 from asr.plotting.recording import OF_MODEL
 
 ROOT = Path(__file__).parent.parent
@@ -88,6 +90,9 @@ RUN = {
     "asr transcribe runs/mine/model.asr recordings/new.wav": "",
     "asr transcribe runs/mine/model.asr recordings -o texts --format txt --format srt": "",
     "asr transcribe runs/mine/model.asr 'recordings/**/*.wav' --format jsonl": "",
+    "asr export runs/mine/model.asr --to mine.onnx": "",
+    "asr transcribe mine.onnx recordings/new.wav": "",
+    "asr export runs/mine/model.asr --to int8.onnx --quantize --check data/mine/test.jsonl": "",
     "asr bench runs/mine/model.asr": "",
     "asr bench runs/mine/model.asr recordings/new.wav --json": (
         "asr bench runs/mine/model.asr --json"  # the small recording is too short
@@ -226,6 +231,7 @@ def folder(tmp_path_factory, model_file):
     (folder / "recipes").symlink_to(ROOT / "recipes")
     shutil.copy(model_file, folder / "model.asr")
     save_streaming_model(folder / "streaming.asr")
+    export(folder / "mine.onnx", load_model(model_file))
     for name in ("talk.wav", "book.mp3", "recording.wav"):
         soundfile.write(folder / name, noise(3.0), 16000)
     for name in ("talk.txt", "book.txt"):

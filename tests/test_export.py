@@ -15,6 +15,7 @@ from asr.data.manifest import Utterance
 from asr.decoder.total import log_probability
 from asr.errors import UserError
 from asr.export.model import export
+from asr.lm.grammar import Grammar
 from asr.lm.ngram import NGram
 from asr.model.features import MEASURED
 from asr.model.model_file import Model, load_model, save_model
@@ -148,6 +149,12 @@ def test_the_file_has_all_that_the_model_file_has(tmp_path, tiny_model):
     assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "made.onnx").read_bytes()
     card = read_metadata(tmp_path / "again.onnx")["asr.card"]
     assert card == "# ä\n- said\n"
+
+
+def test_a_grammar_travels_in_the_file(tmp_path, tiny_model):
+    grammar = Grammar.parse("intents:\n  Cab:\n    data:\n      - sentences: [bad cab]\n", "test")
+    export(tmp_path / "made.onnx", replace(tiny_model, grammar=grammar))
+    assert load(tmp_path / "made.onnx").grammar.text == grammar.text
 
 
 def test_metadata_are_those_that_the_onnx_package_reads(tmp_path, tiny_model):

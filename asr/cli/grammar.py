@@ -38,10 +38,11 @@ def grammar(
 ) -> None:
     """Check a grammar, print sentences of it, and put it into a model file."""
     from asr.lm.grammar import Grammar
-    from asr.model import model_file
+    from asr.recognition.model import read_model
 
-    if output is not None and (model is None or output.suffix != ".asr"):
-        raise UserError(f"{output}: give the model with --model, and a name that ends in .asr")
+    if output is not None and (model is None or output.suffix != model.suffix):
+        suffix = ".asr" if model is None else model.suffix
+        raise UserError(f"{output}: give the model with --model, and a name that ends in {suffix}")
     if texts is not None and sample is None:
         raise UserError(f"--texts {texts}: say how many sentences, --sample N")
     read = Grammar(source)
@@ -59,7 +60,7 @@ def grammar(
             result(f"{texts}: {len(sentences)} sentences")
     if model is None:
         return
-    loaded = model_file.load_model(model)
+    loaded = read_model(model)
     started = time.perf_counter()
     compiled = read.compile(loaded.tokenizer, loaded.config.text)
     seconds = time.perf_counter() - started
@@ -70,5 +71,5 @@ def grammar(
     )
     if output is not None:
         loaded.grammar = read
-        model_file.save_model(output, loaded)
+        loaded.save(output)
         result(f"{output}: recognizes the sentences of {source.name}")
