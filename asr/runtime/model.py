@@ -37,7 +37,6 @@ class OnnxModel:
     card: str = ""  # a description in Markdown
     ngram: NGram | None = None
     grammar: Grammar | None = None  # the only sentences that may be said
-    grammar: Grammar | None = None
 
     def emitter(self, device: Any, quantized: bool) -> OnnxEmitter:
         """What computes emissions, on a CPU. Raises `UserError` for a device or weights that the
@@ -68,8 +67,6 @@ class OnnxModel:
         }
         if self.ngram is not None:
             entries["ngram"] = base64.b64encode(self.ngram.to_bytes()).decode()
-        if self.grammar is not None:
-            entries["grammar"] = self.grammar.text
         if self.grammar is not None:
             entries["grammar"] = self.grammar.text
         return {f"{PREFIX}{key}": value for key, value in entries.items()}
@@ -107,7 +104,6 @@ def read_exported(path: str | Path) -> OnnxModel:
             int(found["parameters"]),
             found["card"],
             _ngram(found.get("ngram")),
-            Grammar.parse(found["grammar"], f"{path}: its grammar") if "grammar" in found else None,
             Grammar.parse(found["grammar"], f"{path}: grammar") if "grammar" in found else None,
         )
     except (KeyError, TypeError, ValueError, OSError, yaml.YAMLError) as error:
