@@ -143,7 +143,7 @@ def self_contained(config: Config) -> Config:
 
 
 def load_model(path: str | Path) -> Model:
-    """Read a model file. Raises `UserError` if it is missing, damaged or newer."""
+    """Read a model file, for inference. Raises `UserError` if it is missing, damaged or newer."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such model file")
@@ -180,6 +180,7 @@ def load_model(path: str | Path) -> Model:
     model.card, model.ngram, model.grammar = card, ngram, grammar
     for name, module in model.modules.items():
         load_tensors(module, below(tensors, f"{name}."), path)
+        module.eval()  # once here rather than for each call, so that threads can share it
     return model
 
 
