@@ -113,7 +113,8 @@ def serve(
     from asr.server.app import make_service
     from asr.server.auth import Tokens
     from asr.server.limits import ServerLimits
-    from asr.server.running import Address, log_as_json
+    from asr.server.logs import log_as_json
+    from asr.server.running import Address
     from asr.server.running import serve as run
 
     if (cert is None) != (key is None):

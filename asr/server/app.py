@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 from asr.audio.source import Samples
 from asr.errors import AsrError
 from asr.recognition.recognizer import Recognizer
-from asr.server import openai, operation
+from asr.server import openai, openapi, operation
 from asr.server.auth import EVERYBODY, RequireToken, Tokens
 from asr.server.engine import Engine
 from asr.server.errors import answer_error
@@ -25,7 +25,7 @@ from asr.server.page import routes as page
 from asr.server.service import Service
 
 # Each returns its routes; the first that matches a path answers.
-MODULES = (operation.routes, openai.routes, page.routes)
+MODULES = (operation.routes, openapi.routes, openai.routes, page.routes)
 # A protocol on a port of its own: open while the context is.
 Listener = Callable[[Service], AbstractAsyncContextManager[object]]
 

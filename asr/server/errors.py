@@ -33,6 +33,7 @@ def error_body(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
         status, message, code = error.status, str(error), error.code
         kind = "server_error" if status >= 500 else "invalid_request_error"
         kind = "rate_limit_error" if status == 429 else kind
+        headers["connection"] = "close"  # the rest of a refused upload is not read
         if error.retry_after_s is not None:
             headers["retry-after"] = str(error.retry_after_s)
     elif isinstance(error, UnknownModel):

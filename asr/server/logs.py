@@ -84,3 +84,13 @@ class LogRequests:
             level = logging.DEBUG if scope["path"] in QUIET else logging.INFO
             log.log(level, "answered", extra={"fields": fields})
             request_id.reset(token)
+
+
+def log_as_json(level: int) -> None:
+    """Write the server's log to standard error, a JSON object on each line."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    for name in ("asr.server", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(level)

@@ -16,7 +16,6 @@ import uvicorn
 from asr.errors import Failed, UserError
 from asr.server.app import Listener, application
 from asr.server.http import timed
-from asr.server.logs import JsonLines
 from asr.server.service import Service
 
 log = logging.getLogger("asr.server")
@@ -39,7 +38,7 @@ def serve(service: Service, address: Address, listeners: Sequence[Listener] = ()
 
     Raises `UserError` for a certificate that is missing, and `Failed` if the server cannot listen.
     """
-    _check(address)
+    check_address(address)
     with tempfile.TemporaryDirectory(prefix="asr-server-") as spool:
         service.spool = Path(spool)
         server = server_of(service, address, listeners)
@@ -75,16 +74,6 @@ def server_of(
     return DrainingServer(config, service)
 
 
-def log_as_json(level: int) -> None:
-    """Write the server's log to standard error, a JSON object on each line."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines())
-    for name in ("asr.server", "uvicorn.error"):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level)
-
-
 class DrainingServer(uvicorn.Server):
     """On SIGTERM it refuses new requests and ends when those under way are answered.
 
@@ -118,7 +107,8 @@ class DrainingServer(uvicorn.Server):
         self.should_exit = True
 
 
-def _check(address: Address) -> None:
+def check_address(address: Address) -> None:
+    """Raise `UserError` for half a certificate, or a file of it that is missing."""
     if (address.certificate is None) != (address.key is None):
         raise UserError("HTTPS needs both files: a certificate and its key")
     for path in (address.certificate, address.key):
