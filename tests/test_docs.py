@@ -66,6 +66,12 @@ RUN = {
     "asr listen streaming.asr --from talk.wav": "",
     "asr listen streaming.asr --from talk.wav --fast --json": "",
     "asr listen streaming.asr --from talk.wav --fast --save heard": "",
+    # servers run until they are ended: test_server*.py
+    "asr serve runs/mine/model.asr": None,
+    "asr serve english=runs/mine/model.asr digits=runs/digits/model.asr --port 9000": None,
+    "asr serve runs/mine/model.asr --host 0.0.0.0 --tokens tokens.txt --cert cert.pem --key "
+    "key.pem": None,
+    "asr serve runs/mine/model.asr --engine ray --replicas 4 --address HEAD:6379": None,
     "asr prepare recordings -o data/mine": "",
     "asr prepare recordings -o data/mine --dry-run": "",
     "asr corpus list": "",
@@ -317,8 +323,8 @@ def test_the_commands_of_the_pages_work(folder):
 
 def test_the_python_examples_work(folder):
     for page in PAGES:
-        if page.name in ("decoding.md", "python.md"):
-            continue  # test_beam.py and test_python_page.py run them, with what they take as given
+        if page.name in ("decoding.md", "python.md", "server.md"):
+            continue  # test_beam.py, test_python_page.py and test_server.py run them
         for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S):
             block = block.replace("runs/digits/model.asr", "model.asr")
             done = subprocess.run(

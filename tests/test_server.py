@@ -1,8 +1,10 @@
 """The server with clients that are not its own: the openai SDK and plain HTTP."""
 
 import re
+import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -185,6 +187,22 @@ def test_what_is_no_audio_is_refused_by_its_own_name(client, tmp_path):
         transcribed(client, path)
     assert raised.value.body["param"] == "file"
     assert str(tmp_path) not in str(raised.value.body)
+
+
+def test_the_examples_of_the_page(server, recognizers, talk, monkeypatch, capfd):
+    page = (Path(__file__).parents[1] / "docs" / "server.md").read_text("utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    (command,) = re.findall(r"^curl .*$", page, re.M)
+    monkeypatch.chdir(talk.parent)
+    exec(example.replace("http://127.0.0.1:8000", server.url), {})
+    assert capfd.readouterr().out == recognizers["whole"].transcribe(talk).text + "\n"
+    found = subprocess.run(
+        command.replace("http://127.0.0.1:8000", server.url),
+        shell=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "-->" in found.stdout
 
 
 # ---- operation -----------------------------------------------------------------------------------

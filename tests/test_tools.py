@@ -46,6 +46,7 @@ RUN = {
     "bench_report": ("--utterances 50 --rounds 1", "s"),
     "bench_rnn": ("--hidden 8 --threads 1", "packed"),
     "bench_segment": ("tiny.asr ann ben", "AUC"),
+    "bench_serve": ("load streaming.asr audio --streams 1 --seconds 1", "lag"),
     "bench_shards": ("--sizes 100 --rounds 1", "manifest"),
     "bench_step": ("--preset tiny --threads 1 --rounds 1", "bfloat16"),
     "bench_streaming": ("streaming.asr set.jsonl --chunkings 4 --paced 1", "differ"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,12 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asr.cli.archive import Engine
 from asr.cli.console import messages, note
 from asr.cli.options import AS_SAVED, Decoding
 from asr.errors import UserError
 
 if TYPE_CHECKING:
     from asr.server.app import Listener
+    from asr.server.auth import Tokens
+    from asr.server.limits import ServerLimits
+    from asr.server.running import Address
 
 
 def _port(value: int | None) -> int | None:
@@ -64,6 +69,39 @@ class Ports:
 HTTP_ONLY = Ports()
 
 
+@dataclass(frozen=True)
+class ClusterOptions:
+    """Whether the server runs in this process or on a Ray cluster."""
+
+    engine: Annotated[
+        Engine, typer.Option(help="Serve in this process, or in replicas on a Ray cluster.")
+    ] = Engine.process
+    replicas: Annotated[
+        int, typer.Option(metavar="N", min=1, help="With --engine ray: processes that serve.")
+    ] = 1
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="With --engine ray: use this cluster."),
+    ] = None
+
+    @property
+    def is_ray(self) -> bool:
+        return self.engine is Engine.ray
+
+    def check(self, ports: Ports, corrections: Path | None) -> None:
+        """Raise `UserError` for options that do not fit the engine."""
+        if not self.is_ray and (self.replicas > 1 or self.address is not None):
+            raise UserError("--replicas and --address: they need --engine ray; add it")
+        if self.is_ray and (ports != HTTP_ONLY or corrections is not None):
+            raise UserError(
+                "--engine ray serves HTTP alone; leave out --vosk-port, --wyoming-port and "
+                "--corrections"
+            )
+
+
+THIS_PROCESS = ClusterOptions()
+
+
 def serve(
     models: Annotated[
         list[str],
@@ -106,6 +144,7 @@ def serve(
     idle_s: Annotated[
         float, typer.Option(metavar="S", min=1, help="Close a connection without data after this.")
     ] = 60.0,
+    cluster: ClusterOptions = THIS_PROCESS,
     decoding: Decoding = AS_SAVED,
 ) -> None:
     """Serve models to browsers and to the clients of OpenAI's API, Vosk and Wyoming."""
@@ -119,6 +158,7 @@ def serve(
 
     if (cert is None) != (key is None):
         raise UserError("--cert and --key: give both, or none")
+    files = _named(models)
     limits = ServerLimits(
         upload_bytes=max_upload_mb << 20,
         audio_s=max_audio_s,
@@ -126,18 +166,49 @@ def serve(
         connections=max_connections,
         idle_s=idle_s,
     )
+    cluster.check(ports, corrections)
     listeners = ports.listeners(host)
     accepted = Tokens() if tokens is None else Tokens.read(tokens)
-    recognizers = {name: decoding.load(path) for name, path in _named(models).items()}
-    log_as_json(logging.DEBUG if messages.verbose else logging.INFO)
+    address = Address(host, port, cert, key)
+    level = logging.DEBUG if messages.verbose else logging.INFO
     scheme = "http" if cert is None else "https"
-    note(f"serving {', '.join(recognizers)} on {scheme}://{host}:{port}; Ctrl-C ends it")
+    note(f"serving {', '.join(files)} on {scheme}://{host}:{port}; Ctrl-C ends it")
+    if cluster.is_ray:
+        return _serve_on_ray(files, decoding, limits, accepted, address, cluster, level)
+    recognizers = {name: decoding.load(path) for name, path in files.items()}
+    log_as_json(level)
     service = make_service(recognizers, limits, accepted)
     if corrections is not None:
         from asr.server.page.corrections import CorrectionFolder
 
         service.corrections = CorrectionFolder(corrections)
-    run(service, Address(host, port, cert, key), listeners)
+    run(service, address, listeners)
+
+
+def _serve_on_ray(
+    files: dict[str, Path],
+    decoding: Decoding,
+    limits: ServerLimits,
+    tokens: Tokens,
+    address: Address,
+    cluster: ClusterOptions,
+    level: int,
+) -> None:
+    from asr.cluster.cluster import require_ray
+    from asr.cluster.worker import Work
+
+    require_ray()
+    from asr.server.deployment import ReplicaSetup, serve_on_ray
+
+    d = decoding
+    models = {
+        name: Work(path.resolve(), d.device, d.lm, d.hotwords, d.settings, quantized=d.int8)
+        for name, path in files.items()
+    }
+    with tempfile.TemporaryDirectory(prefix="asr-ray-") as folder:
+        setup = ReplicaSetup(models, limits, tokens)
+        log = Path(folder) / "ray.log"
+        serve_on_ray(setup, address, cluster.replicas, cluster.address, log, level)
 
 
 def _require_extra() -> None:
