@@ -17,7 +17,6 @@ from threading import BoundedSemaphore, Condition, Event, Lock, Thread
 from time import perf_counter
 
 import numpy as np
-import torch
 
 from asr.data.manifest import Utterance
 from asr.errors import UserError
@@ -26,6 +25,7 @@ from asr.recognition.recognizer import Recognizer
 from asr.recognition.segments import DecodedSegment
 from asr.recognition.transcribe import Stitcher
 from asr.recognition.waveforms import Waveform, waveforms_of
+from asr.server.threads import set_threads
 from asr.transcript import Transcript
 
 BATCH_S = 60.0  # seconds of audio in a batch: how long a short recording may have to wait
@@ -120,7 +120,7 @@ class BatchQueue:
     # ---- computing ----
 
     def _run(self, threads: int) -> None:
-        torch.set_num_threads(threads)
+        set_threads(threads)
         while batch := self._next_batch():
             self._compute(batch)
             for job in dict.fromkeys(job for job, _ in batch):

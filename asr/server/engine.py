@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
-
 from asr import audio
 from asr.audio.source import ResolvedSource
 from asr.data.manifest import Utterance
@@ -21,6 +19,7 @@ from asr.errors import UserError
 from asr.recognition.recognizer import Recognizer
 from asr.server.batching import BatchQueue, Observe, OnText
 from asr.server.live import CausalStream, LiveStream, PauseStream
+from asr.server.threads import set_threads
 from asr.transcript import Transcript
 
 # What clients of other services ask for when nobody has told them the name of a model.
@@ -60,7 +59,7 @@ class Engine:
         self.recognizers = dict(recognizers)
         self._queue = BatchQueue(observe)
         self._pool = ThreadPoolExecutor(
-            os.cpu_count(), "asr-live", initializer=torch.set_num_threads, initargs=(1,)
+            os.cpu_count(), "asr-live", initializer=set_threads, initargs=(1,)
         )
         self._variants: OrderedDict[tuple[str, DecodingOptions], Recognizer] = OrderedDict()
         self._building = threading.Lock()
