@@ -1,17 +1,21 @@
-"""`asr grammar`: check a grammar, list its sentences, and put it into a model file."""
+"""`asr grammar`: check a grammar and put it into a model; `asr tune` of what a grammar refuses."""
 
 from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from asr import files
-from asr.cli.console import result
+from asr.cli.console import list_failures, result, seconds_bar
 from asr.errors import UserError
+
+if TYPE_CHECKING:
+    from asr.model.model_file import Model
 
 
 def grammar(
@@ -73,3 +77,66 @@ def grammar(
         loaded.grammar = read
         loaded.save(output)
         result(f"{output}: recognizes the sentences of {source.name}")
+
+
+@dataclass(frozen=True)
+class RefusalOptions:
+    """What a grammar refuses."""
+
+    grammar: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Put this grammar into the model, and tune it."),
+    ] = None
+    outside: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="AUDIO",
+            help="Recordings to refuse: files, folders or manifests; may be repeated.",
+        ),
+    ] = None
+    false_accepts: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="The share of them that may be accepted (0.01)."),
+    ] = None
+
+    @property
+    def given(self) -> bool:
+        return bool(self.grammar or self.outside or self.false_accepts is not None)
+
+
+KEEP_REFUSAL = RefusalOptions()
+FALSE_ACCEPTS = 0.01
+
+
+def tune_refusal(
+    trained: Model, dev: Path, output: Path, options: RefusalOptions, device: str
+) -> None:
+    """Choose `decoder.min_fit`, and write the model with it and with its grammar."""
+    from asr.config import override, parse
+    from asr.data import manifest
+    from asr.data.sources import sources
+    from asr.lm.grammar import Grammar
+    from asr.model import model_file
+    from asr.recognition.recognizer import Recognizer
+    from asr.scoring.commands import choose_min_fit, hear, score_commands
+
+    if options.grammar is not None:
+        trained.grammar = Grammar(options.grammar)
+    recognizer = Recognizer(trained, device)
+    outside = sources(options.outside or [])
+    utterances = manifest.read(dev)
+    with seconds_bar([*utterances, *outside]) as advance:
+        heard = hear(recognizer, utterances, outside, advance)
+    allowed = FALSE_ACCEPTS if options.false_accepts is None else options.false_accepts
+    min_fit = choose_min_fit(
+        [one.command.fit for one in heard.inside],
+        [one.command.fit for one in heard.outside],
+        allowed,
+    )
+    result(f"before: {score_commands(heard, trained.config.decoder.min_fit)}")
+    result(f"chosen: {score_commands(heard, min_fit)}")
+    settings = trained.config.model_dump(mode="json")
+    trained.config = parse(settings, str(output), [override("decoder.min_fit", round(min_fit, 4))])
+    model_file.save_model(output, trained)
+    result(f"{output}: min_fit {min_fit:.2f}")
+    list_failures(heard.failures)

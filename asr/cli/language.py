@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from asr.cli.console import list_failures, note, out, progress_bars, result
+from asr.cli.grammar import KEEP_REFUSAL, RefusalOptions, tune_refusal
 from asr.cli.options import Device, LanguageModel, ModelArgument
 from asr.errors import UserError
 
@@ -125,12 +126,14 @@ def tune(
         ),
     ] = None,
     lm: LanguageModel = None,
+    refusal: RefusalOptions = KEEP_REFUSAL,
     device: Device = "auto",
 ) -> None:
     """Choose the decoder settings with the fewest errors on a dev set, and store them.
 
     The settings are the beam, the weight of the language model, the word bonus, and the score of
-    unknown words.
+    unknown words. For a model with a grammar it is the fit below which a command is refused; name
+    recordings of other speech and of noise with --outside.
     """
     from asr.data import manifest
     from asr.lm.ngram import NGram
@@ -144,6 +147,10 @@ def tune(
     if output.suffix != model.suffix:
         raise UserError(f"{output}: give the model file the suffix {model.suffix}, as {model} has")
     trained = read_model(model)
+    if refusal.given or trained.grammar is not None:
+        if lm is not None:
+            raise UserError(f"--lm {lm}: a grammar and a language model are tuned one by one")
+        return tune_refusal(trained, dev, output, refusal, device)
     if lm is not None:
         trained.ngram = NGram.load(lm)
     utterances = manifest.read(dev)

@@ -19,7 +19,10 @@ class RecipeOptions:
     """The recipe, changes to its settings, and the place of its run folder."""
 
     recipe: Annotated[
-        Path, typer.Argument(metavar="RECIPE", help="A recipe folder, or a configuration file.")
+        Path,
+        typer.Argument(
+            metavar="RECIPE", help="A recipe folder, a configuration file, or a grammar."
+        ),
     ]
     overrides: Annotated[
         list[str] | None,
@@ -60,6 +63,7 @@ def run(options: RecipeOptions) -> None:
     this.train(options.fresh)
     distributed.finish()
     this.language_model()
+    commands = this.commands()
     evaluations = this.score()
     if messages.quiet:  # otherwise each stage has shown its score
         for name, evaluation in evaluations.items():
@@ -67,6 +71,8 @@ def run(options: RecipeOptions) -> None:
     result(f"model: {this.model_file}")
     if this.config.lm.texts:
         result(f"with its language model: {this.tuned_file}")
+    if commands is not None:
+        result(f"with its grammar: {commands}")
     if any(evaluation.failures for evaluation in evaluations.values()):
         raise typer.Exit(1)
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from asr.config.augment import AugmentConfig, SpecAugmentConfig
+from asr.config.commands import CommandsConfig
 from asr.config.data import DataConfig, TextConfig, TokenizerConfig
 from asr.config.decoding import DecoderConfig, LanguageModelConfig
 from asr.config.model import CAUSAL_CMVN, STREAMING_CMVN, FeatureConfig, ModelConfig
@@ -38,6 +39,7 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     decoder: DecoderConfig = DecoderConfig()
     lm: LanguageModelConfig = LanguageModelConfig()
+    commands: CommandsConfig = CommandsConfig()
 
     @classmethod
     def sections(cls) -> dict[str, type[Section]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from asr.config import TextConfig
 from asr.errors import UserError
-from asr.lm.network import SPACE, Instruction, Network, build_network
+from asr.lm.network import SPACE, Instruction, Network, WordArc, build_network, words_after
 from asr.lm.templates import Definitions, parse_definitions, read_source
 from asr.lm.token_grammar import GrammarArrays, TokenNetwork, determinize
 from asr.text.normalize import normalize
@@ -51,6 +51,7 @@ class Grammar:
         self._definitions: Definitions = parse_definitions(text, name)
         self.language = self._definitions.language
         self._network: Network = build_network(self._definitions)
+        self._words: dict[int, tuple[list[WordArc], list[WordArc]]] = {}
 
     def __repr__(self) -> str:
         count = self.sentence_count
@@ -114,6 +115,19 @@ class Grammar:
                 break
             found[self._draw(draw)] = None
         return list(found)
+
+    def accepts(self, text: str) -> bool:
+        """Whether a text, in the words of the templates, is one of the sentences."""
+        states = {0}
+        for word in text.split():
+            states = {arc.to for s in states for arc in self._following(s)[0] if arc.word == word}
+        return any(s == self._network.final or self._following(s)[1] for s in states)
+
+    def _following(self, state: int) -> tuple[list[WordArc], list[WordArc]]:
+        """`words_after` of a state, computed once."""
+        if state not in self._words:
+            self._words[state] = words_after(self._network, state)
+        return self._words[state]
 
     def _draw(self, draw: random.Random) -> str:
         state, text = 0, ""

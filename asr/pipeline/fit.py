@@ -100,6 +100,7 @@ def weight_settings(c: Config) -> dict:
             "data": {"prepare", "test"},
             "train": LOGGING_SETTINGS,
             "lm": True,
+            "commands": True,
         },
     )
 

@@ -15,6 +15,9 @@ from rich.console import Console
 from asr import config
 from asr.config import Config
 from asr.errors import UserError
+from asr.pipeline.command_corpus import prepare_commands
+from asr.pipeline.command_model import command_stage
+from asr.pipeline.command_recipe import command_settings, is_grammar
 from asr.pipeline.corpus import prepare_corpus
 from asr.pipeline.fit import train_stage
 from asr.pipeline.language_model import language_model_stage, text_files
@@ -30,20 +33,35 @@ from asr.training import distributed
 class Recipe:
     config: Config
     prepare: Path | None  # the script that prepares the corpus
+    grammar: Path | None = None  # the grammar from which the corpus is made
+    outside: tuple[Path, ...] = ()  # texts that are no commands
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe: a folder with recipe.yaml and optionally prepare.py, or a YAML file.
 
-    Raises `UserError` if the file is missing or a setting is not valid.
+    The file may be a grammar as well: its recipe then has the settings of `commands.yaml`, or with
+    `train.init_from` those of that model. Raises `UserError` if the file is missing or a setting is
+    not valid.
     """
     path = Path(path)
     if path.is_dir():
         if not (path / "recipe.yaml").is_file():
             raise UserError(f"{path}: no recipe.yaml in this folder")
         path = path / "recipe.yaml"
+    if is_grammar(path):
+        c = config.parse(command_settings(path, overrides), str(path), overrides)
+        return Recipe(c, None, path, _texts_beside(path, c))
+    c = config.load(path, overrides)
     script = path.parent / "prepare.py"
-    return Recipe(config.load(path, overrides), script if script.is_file() else None)
+    if c.commands.grammar is not None:
+        return Recipe(c, None, path.parent / c.commands.grammar, _texts_beside(path, c))
+    return Recipe(c, script if script.is_file() else None)
+
+
+def _texts_beside(path: Path, c: Config) -> tuple[Path, ...]:
+    """The files of `commands.outside`, which are relative to the recipe."""
+    return tuple(path.parent / name for name in c.commands.outside)
 
 
 class Run:
@@ -64,9 +82,12 @@ class Run:
         self.tuned_file = self.run_folder.tuned_file
 
     def prepare(self) -> None:
-        """Run the recipe's prepare.py."""
+        """Run the recipe's prepare.py, or make the corpus of its grammar."""
         with self.run_folder.main_first():
-            prepare_corpus(self.run_folder, self.recipe.prepare)
+            if self.recipe.grammar is not None:
+                prepare_commands(self.run_folder, self.recipe.grammar, self.recipe.outside)
+            else:
+                prepare_corpus(self.run_folder, self.recipe.prepare)
 
     def tokenizer(self) -> Tokenizer:
         """Learn the tokenizer from the training texts."""
@@ -81,6 +102,13 @@ class Run:
         """Write `tuned.asr`, if the recipe has texts for a language model."""
         if self.config.lm.texts and distributed.is_main():
             language_model_stage(self.run_folder)
+
+    def commands(self) -> Path | None:
+        """Write `commands.asr`, if the recipe has a grammar; returns its path."""
+        if self.recipe.grammar is None or not distributed.is_main():
+            return None
+        command_stage(self.run_folder, self.recipe.grammar)
+        return self.folder / "commands.asr"
 
     def score(self) -> dict[str, Evaluation]:
         """Score the model files on the test manifests; returns new evaluations by label."""

@@ -166,4 +166,5 @@ def choose_min_fit(
     allowed = int(false_accepts * len(outer))
     least = float(np.nextafter(outer[-1 - allowed], np.inf))  # just above the last that is refused
     most = float(np.quantile(np.asarray(inside, float), 0.01, method="lower"))
-    return min(0.0, max(least, (least + most) / 2) if math.isfinite(least) else most)
+    chosen = max(least, (least + most) / 2) if math.isfinite(least) else most
+    return min(0.0, math.ceil(chosen * 1e4) / 1e4)
