@@ -186,6 +186,17 @@ RUN = {
     "asr lm books.txt.gz data/NAME/train.jsonl -o lm.npz --perplexity data/NAME/dev.jsonl": "",
     "asr tune model.asr data/NAME/dev.jsonl --lm lm.npz -o tuned.asr": "",
     "asr score tuned.asr data/NAME/test.jsonl": "",
+    "asr grammar my-home.yaml --sample 10": "",
+    "asr transcribe model.asr talk.wav --grammar my-home.yaml --format json": "",
+    # test_commands.py runs it with voices of one engine
+    "asr run my-home.yaml": None,
+    "asr run recipes/commands": None,
+    "asr transcribe runs/my-home/commands.asr talk.wav --format json": (
+        "asr transcribe model.asr talk.wav --grammar my-home.yaml --format json"
+    ),
+    "asr record my-home.yaml -o data/me --count 10 --speaker me": None,  # a microphone
+    "asr tune runs/my-home/commands.asr data/me/manifest.jsonl --outside noises "
+    "--false-accepts 0.01 -o mine.asr": None,  # test_commands.py
     "asr synth books.txt.gz -o data/spoken --voices 40": "",
     "asr check data/spoken/manifest.jsonl": "",
     "asr synth --list": "",
@@ -240,6 +251,7 @@ def folder(tmp_path_factory, model_file):
     export(folder / "mine.onnx", load_model(model_file))
     for name in ("talk.wav", "book.mp3", "recording.wav"):
         soundfile.write(folder / name, noise(3.0), 16000)
+    (folder / "my-home.yaml").write_text("intents: {Go: ['bad (cab|cage)']}\n")
     for name in ("talk.txt", "book.txt"):
         (folder / name).write_text("bad cab\nace\n")
     with gzip.open(folder / "books.txt.gz", "wt") as file:

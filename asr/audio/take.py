@@ -11,9 +11,9 @@ from asr.audio.level import Level
 from asr.audio.snr import snr_db
 
 QUIET_DB = -35.0  # dB of full scale: speech whose loudest frame lies below it is too quiet
-NOISY_DB = 10.0  # signal-to-noise ratio below which a take is too noisy
+NOISY_DB = 12.0  # signal-to-noise ratio below which a take is too noisy
 CLIPPED_SHARE = 0.001  # of the samples
-ONSET_DB = 12.0  # a frame so far above the background is speech
+ONSET_DB = 8.0  # a frame so far above the background is speech
 FRAME_S = 0.02
 BACKGROUND_S = 0.3  # at the beginning, in which nobody speaks
 PADDING_S = 0.2  # that is kept before and after the speech

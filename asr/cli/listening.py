@@ -60,9 +60,12 @@ def listen(
 
         def deliver(partial: Partial) -> None:
             for utterance in partial.finished:
-                if utterance.words:
+                if utterance.words or (as_json and _is_refusal(utterance)):
                     show(None)
                     print(_line(utterance, as_json), flush=True)
+                elif _is_refusal(utterance):
+                    show(None)
+                    note(f"refused; it sounds most like: {utterance.command.text}")
                 if recording is not None:
                     recording.finish(utterance)
             show(partial)
@@ -113,4 +116,13 @@ def _line(utterance: FinishedUtterance, as_json: bool) -> str:
         return utterance.text
     fields = {"start_s": utterance.start_s, "end_s": utterance.end_s, "text": utterance.text}
     words = [asdict(word) for word in utterance.words]
-    return json.dumps(fields | {"words": words, "rule": utterance.rule}, ensure_ascii=False)
+    fields |= {"words": words, "rule": utterance.rule}
+    if utterance.command is not None:
+        fields["command"] = asdict(utterance.command)
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def _is_refusal(utterance: FinishedUtterance) -> bool:
+    """Whether something was said that the grammar refused."""
+    command = utterance.command
+    return command is not None and not command.accepted and utterance.rule != "nothing_said"

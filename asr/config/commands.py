@@ -24,10 +24,10 @@ class CommandsConfig(Section):
         100, ge=3, description="The number of synthetic voices that speak them."
     )
     engines: Annotated[tuple[str, ...], given("grammar")] = Field(
-        ("espeak", "hibari"), description="The voice engines of training and calibration."
+        (), description="The voice engines; by default all fast ones that are installed."
     )
     test_engines: Annotated[tuple[str, ...], given("grammar")] = Field(
-        ("flite",), description="The voice engines of the test set."
+        (), description="The voice engines of the test set; by default those of `engines`."
     )
     outside: Annotated[tuple[str, ...], given("grammar")] = Field(
         (),

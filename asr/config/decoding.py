@@ -53,11 +53,11 @@ class DecoderConfig(Section):
         description="Prefixes with a score below the best score minus beam_margin are dropped.",
     )
     min_fit: float = Field(
-        -2.0,
+        -3.0,
         le=0,
         allow_inf_nan=True,
-        description="With a grammar: an utterance whose best sentence fits worse than this is "
-        "refused; -inf refuses nothing.",
+        description="With a grammar: an utterance is refused if ln P of its best sentence, divided "
+        "by the number of tokens, is below this; -inf refuses nothing.",
     )
     outside_grammar: Literal["refuse", "free"] = Field(
         "refuse",

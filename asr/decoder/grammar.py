@@ -161,7 +161,7 @@ class GrammarStream:
         if not found:
             return SpokenCommand(False, WORST_FIT, "", None, {})
         best = found[0]
-        fit = max(WORST_FIT, fit_of(self._emissions(), best.tokens, best.score))
+        fit = max(WORST_FIT, fit_of(best.score, len(best.tokens)))
         accepted = fit >= decoder.threshold
         meaning = decoder.meaning(best.tokens)
         intent, slots = meaning if meaning is not None else (None, {})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 
-import numpy as np
+def fit_of(score: float, tokens: int) -> float:
+    """ln P(sentence | audio) for each of its tokens, at most 0 but for weights of the grammar.
 
-
-def fit_of(log_probs: np.ndarray, tokens: Sequence[int], score: float) -> float:
-    free = float(log_probs.max(axis=1).sum()) if len(log_probs) else 0.0
-    return (score - free) / len(tokens)
+    score: ln of the sum over all alignments. CTC distributes a probability of 1 over all texts, so
+    this is the ratio of the grammar's score to the score of free recognition, in which every text
+    competes. It is low if another text is likelier, and also if no text is likely, as in noise that
+    a model has never heard.
+    """
+    return score / tokens

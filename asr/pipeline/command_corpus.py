@@ -5,7 +5,7 @@ The data folder gets
     train.jsonl, dev.jsonl, test.jsonl    sentences of the grammar; those of train and others
     outside-dev.jsonl, outside-test.jsonl what must be refused
 
-The voices of the sets are different ones, and those of the test set come from other engines.
+The voices are drawn anew for each set; those of the test set may come from other engines.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def scramble(grammar: Grammar, count: int, seed: int) -> list[str]:
 
 def _speak(run: RunFolder, name: str, texts: Sequence[str], number: int) -> list[Utterance]:
     c = run.config.commands
-    engines = c.test_engines if name == "test" else c.engines
+    engines = c.test_engines if name == "test" and c.test_engines else c.engines
     found = synthesize(
         texts,
         run.data / name,

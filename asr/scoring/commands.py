@@ -150,10 +150,10 @@ def choose_min_fit(
 ) -> float:
     """The threshold at which at most a share `false_accepts` of `outside` is accepted.
 
-    inside, outside: the fits of utterances that are in the grammar, and of others. Of the
-    thresholds that also refuse at most 1% of `inside`, if there are any, the middle one is taken,
-    so that both sides have room; otherwise the lowest one that keeps to `false_accepts`. Raises
-    `UserError` if a list is empty or the share is outside 0 to 1.
+    inside, outside: the fits of utterances that are in the grammar, and of others. If thresholds
+    refuse all of `outside` and at most 1% of `inside`, the middle one is taken, so that both sides
+    have room; otherwise the lowest one that keeps to `false_accepts`. Raises `UserError` if a list
+    is empty or the share is outside 0 to 1.
     """
     if not 0 <= false_accepts < 1:
         raise UserError(f"false accepts: {false_accepts}; give a share from 0 to below 1")
@@ -163,8 +163,10 @@ def choose_min_fit(
             "threshold needs both"
         )
     outer = np.sort(np.asarray(outside, float))
-    allowed = int(false_accepts * len(outer))
-    least = float(np.nextafter(outer[-1 - allowed], np.inf))  # just above the last that is refused
     most = float(np.quantile(np.asarray(inside, float), 0.01, method="lower"))
-    chosen = max(least, (least + most) / 2) if math.isfinite(least) else most
+    if outer[-1] < most:
+        chosen = (outer[-1] + most) / 2 if math.isfinite(outer[-1]) else most
+    else:
+        allowed = int(false_accepts * len(outer))
+        chosen = np.nextafter(outer[-1 - allowed], np.inf)  # just above the last that is refused
     return min(0.0, math.ceil(chosen * 1e4) / 1e4)

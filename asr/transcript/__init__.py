@@ -25,7 +25,7 @@ class SpokenCommand:
     """What a sentence of a grammar asks for, or the refusal of an utterance."""
 
     accepted: bool  # whether the utterance was a sentence of the grammar
-    fit: float  # how well the sentence fits, at most 0; at least the threshold if accepted
+    fit: float  # how well the sentence fits: ln P of it per token
     text: str  # the sentence that fits best, also of a refused utterance
     intent: str | None
     slots: dict[str, Any]
