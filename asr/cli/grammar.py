@@ -15,7 +15,7 @@ from asr.cli.console import list_failures, result, seconds_bar
 from asr.errors import UserError
 
 if TYPE_CHECKING:
-    from asr.model.model_file import Model
+    from asr.recognition.model import RecognitionModel
 
 
 def grammar(
@@ -109,14 +109,13 @@ FALSE_ACCEPTS = 0.01
 
 
 def tune_refusal(
-    trained: Model, dev: Path, output: Path, options: RefusalOptions, device: str
+    trained: RecognitionModel, dev: Path, output: Path, options: RefusalOptions, device: str
 ) -> None:
     """Choose `decoder.min_fit`, and write the model with it and with its grammar."""
     from asr.config import override, parse
     from asr.data import manifest
     from asr.data.sources import sources
     from asr.lm.grammar import Grammar
-    from asr.model import model_file
     from asr.recognition.recognizer import Recognizer
     from asr.scoring.commands import choose_min_fit, hear, score_commands
 
@@ -137,6 +136,6 @@ def tune_refusal(
     result(f"chosen: {score_commands(heard, min_fit)}")
     settings = trained.config.model_dump(mode="json")
     trained.config = parse(settings, str(output), [override("decoder.min_fit", round(min_fit, 4))])
-    model_file.save_model(output, trained)
+    trained.save(output)
     result(f"{output}: min_fit {min_fit:.2f}")
     list_failures(heard.failures)
