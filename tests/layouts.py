@@ -181,7 +181,7 @@ def yesno(at):
     root = at / "waves_yesno"
     for number in range(60):
         name = "_".join(f"{number * 4:08b}")
-        record(root / f"{name}.wav", 0.2, seed=number)
+        record(root / f"{name}.wav", seed=number)
     write(root / "README", "A free corpus")
     write(root / "README~", "A free corpu")
     return root
