@@ -120,7 +120,7 @@ function start() {
     clear();
     byId("record").disabled = true;
     say("Waiting for the microphone…");
-    const started = { samples: [], count: 0, muted: false, finished: false };
+    const started = { samples: [], count: 0, stopping: false, ended: false, finished: false };
     try {
       started.media = await navigator.mediaDevices.getUserMedia(
         { audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false } });
@@ -177,7 +177,7 @@ function start() {
         stopRecording();
       }
     }
-    if (recording === one) say("Recording, " + clock(one.count / one.context.sampleRate) + ".");
+    if (!one.stopping) say("Recording, " + clock(one.count / one.context.sampleRate) + ".");
   }
 
   function answered(one, message) {
@@ -191,9 +191,9 @@ function start() {
   }
 
   function stopRecording() {
-    if (!recording) return;
     const one = recording;
-    recording = null;
+    if (!one || one.stopping) return;
+    one.stopping = true;
     for (const track of one.media.getTracks()) track.stop();
     byId("record").disabled = true;
     say("Finishing…");
@@ -222,7 +222,7 @@ function start() {
 
   function setRecording(on) {
     byId("record").textContent = on ? "Stop" : "Record";
-    byId("record").setAttribute("aria-pressed", on);
+    byId("record").classList.toggle("live", on);
     byId("record").disabled = false;
     for (const id of ["model", "keywords", "file"]) byId(id).disabled = on;
   }
@@ -368,7 +368,8 @@ function start() {
       word.button.tabIndex = 0;
     }
     byId("selected").textContent = !word ? "No word is selected."
-      : `“${word.text || word.was}”, ${word.start_s.toFixed(2)} s, confidence ${Math.round(100 * word.confidence)}%`;
+      : `“${word.text || word.was}”, ${word.start_s.toFixed(2)} s, ` + (!word.text ? "removed"
+        : word.text !== word.was ? `corrected from “${word.was}”` : `confidence ${Math.round(100 * word.confidence)}%`);
     byId("hear").disabled = byId("correct").disabled = !word;
   }
 
