@@ -54,6 +54,7 @@ RUN = {
     "bench_synth": ("--engine espeak --engine hibari --utterances 2", "espeak"),
     "bench_training": ("--preset tiny --rounds 1", "bare loop"),
     "bench_transcribers": ("tiny.asr set.jsonl --files 2 --rounds 1 --threads 1", "asr"),
+    "docker_steps": ("root --models models --packages", "stopped with status 0"),
     "calibration": ("tiny.asr set.jsonl set.jsonl", "ECE"),
 }
 
@@ -73,6 +74,8 @@ def folder(tmp_path_factory, model_file):
     folder = tmp_path_factory.mktemp("tools")
     shutil.copy(model_file, folder / "tiny.asr")
     save_streaming_model(folder / "streaming.asr")
+    (folder / "models").mkdir()
+    shutil.copy(model_file, folder / "models/model.asr")
     rows, digits = [], ["id\taudio\ttext\tspeaker"]
     for i in range(12):
         path = folder / f"audio/{i}.wav"

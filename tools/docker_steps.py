@@ -151,6 +151,8 @@ def main() -> int:
     service = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]["asr"]
     shutil.copytree(options.models, folder / "models", dirs_exist_ok=True)
     (folder / "corrections").mkdir()
+    if steps.healthy():
+        parser.error("another server has the port of the health check; stop it first")
     server = steps.start(service["command"])
     try:
         return _checked(steps, server)
