@@ -71,6 +71,11 @@ RUN = {
     "asr serve english=runs/mine/model.asr digits=runs/digits/model.asr --port 9000": None,
     "asr serve runs/mine/model.asr --host 0.0.0.0 --tokens tokens.txt --cert cert.pem --key "
     "key.pem": None,
+    "asr serve streaming.asr --corrections corrected": None,
+    "asr serve streaming.asr --vosk-port 2700": None,
+    "asr serve streaming.asr --wyoming-port 10300": None,
+    "asr serve streaming.asr --host 0.0.0.0 --wyoming-port 10300 --announce kitchen": None,
+    "python tools/docker_steps.py build/root --models models": None,  # test_tools.py
     "asr serve runs/mine/model.asr --engine ray --replicas 4 --address HEAD:6379": None,
     "asr prepare recordings -o data/mine": "",
     "asr prepare recordings -o data/mine --dry-run": "",
