@@ -140,7 +140,8 @@ function start() {
     capture.port.onmessage = ({ data }) => hear(started, data);
     started.context.createMediaStreamSource(started.media).connect(capture);
     started.socket.onmessage = ({ data }) => answered(started, JSON.parse(data));
-    started.socket.onclose = () => finishRecording(started, "The server closed the connection.");
+    started.socket.onclose = (event) =>
+      finishRecording(started, event.reason || `The server closed the connection (${event.code}).`);
     setRecording(true);
     say("Recording.");
   }
