@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.errors import UserError
-from asr.lm.automaton import Automaton, NGrams, build, ngrams_of, score_text, step, step_reference
+from asr.lm.automaton import Automaton, NGrams, build, ngrams_of, step_reference
+from asr.lm.walk import score_text, step
 
 LABELS = 5
 START, END = 1, 2

@@ -195,10 +195,10 @@ def test_feature_maps_are_what_the_convolutions_give(speech, recognizer):
         torch.testing.assert_close(projected, front_end(features, frames)[0])
     axes = draw("cnn", speech, recognizer).figure.axes
     shown = [one for one in axes if one.get_title(loc="left").startswith("channel")]
-    assert len(shown) == 2 * model.COLUMNS
+    assert len(shown) == 2 * inside.COLUMNS
     for number, one in enumerate(shown):
         channel = int(one.get_title(loc="left").split()[1])
-        np.testing.assert_array_equal(image_of(one), maps[number // model.COLUMNS][channel].T)
+        np.testing.assert_array_equal(image_of(one), maps[number // inside.COLUMNS][channel].T)
         assert one.get_xlim() == pytest.approx((0.0, speech.end_s))
 
 

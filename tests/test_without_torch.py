@@ -119,3 +119,15 @@ def test_a_fresh_environment_without_pytorch_transcribes(folder, tmp_path):
     installed = run(tmp_path / "bin/pip", "list")
     assert "onnxruntime" in installed and "torch" not in installed
     assert run(tmp_path / "bin/asr", "transcribe", "model.onnx", "talk.wav").strip()
+
+
+def test_a_greedy_transcript_loads_neither_numba_nor_pyav_nor_pytorch(folder):
+    program = (
+        "import sys, asr; print(asr.load('model.onnx').transcribe('talk.wav').text);"
+        "print(sorted({'av', 'jiwer', 'numba', 'onnx', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True
+    )
+    text, loaded = done.stdout.splitlines()
+    assert text and loaded == "[]", done.stdout + done.stderr

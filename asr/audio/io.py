@@ -15,9 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-import av
 import numpy as np
 import soundfile
 
@@ -27,6 +26,9 @@ from asr.audio.source import Encoded, Member, Samples, Source
 from asr.audio.sphere import MAGIC as SPHERE_MAGIC
 from asr.audio.sphere import Sphere
 from asr.errors import UserError
+
+if TYPE_CHECKING:
+    import av
 
 log = logging.getLogger("asr")
 
@@ -195,6 +197,8 @@ def _head(path: Path) -> bytes:
 
 
 def _av_open(path: Source, data: bytes | None) -> av.container.InputContainer:
+    import av  # takes long to load, and WAV, FLAC, Ogg and MP3 do not need it
+
     # Without "file:", FFmpeg takes a name such as 12:30.m4a for a URL.
     file = f"file:{path}" if data is None else io.BytesIO(data)
     return av.open(file, options={"protocol_whitelist": "file"})
@@ -202,6 +206,8 @@ def _av_open(path: Source, data: bytes | None) -> av.container.InputContainer:
 
 @contextmanager
 def _open_container(path: Source, data: bytes | None) -> Iterator[_Container]:
+    import av
+
     try:
         container = _av_open(path, data)
     except (av.FFmpegError, ValueError):
@@ -306,6 +312,8 @@ class _SoundFile:
 
 class _Container:
     def __init__(self, path: Source, container: av.container.InputContainer, data: bytes | None):
+        import av
+
         self.path, self.container = path, container
         self.stream = container.streams.audio[0]
         raw = container.format.flags & av.format.Flags.generic_index.value
@@ -325,6 +333,8 @@ class _Container:
     def blocks(
         self, start_s: float, duration_s: float | None, channel: int | None = None
     ) -> Iterator[np.ndarray]:
+        import av
+
         skip = round(start_s * self.info.rate_hz)
         left = None if duration_s is None else round(duration_s * self.info.rate_hz)
         to_float = av.AudioResampler(format="fltp")

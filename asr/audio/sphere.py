@@ -13,7 +13,6 @@ from typing import BinaryIO
 
 import numpy as np
 
-from asr.audio.shorten import ShortenError, decode
 from asr.errors import UserError
 
 MAGIC = b"NIST_1A\n"
@@ -118,6 +117,8 @@ class Sphere:
         h = self.header
         if h.coding != "pcm":
             raise UserError(f"{self.name}: {h.coding} in shorten is not supported; {CONVERTER}")
+        from asr.audio.shorten import ShortenError, decode  # loads numba
+
         self.file.seek(h.size)
         try:
             found = decode(self.file.read(), h.channels, stop)

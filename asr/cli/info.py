@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markdown import Markdown
 
 from asr.cli.console import out, result
 
@@ -40,6 +39,8 @@ def info(
         result(fact)
     result("")
     if out.is_terminal:
+        from rich.markdown import Markdown
+
         out.print(Markdown(loaded.card))
     else:
         print(loaded.card, end="")

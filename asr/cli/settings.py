@@ -7,15 +7,17 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
 from rich.syntax import Syntax
 
 from asr.cli.console import out
-from asr.config import Config, Setting, settings
 from asr.errors import UserError
+
+if TYPE_CHECKING:
+    from asr.config import Config, Setting
 
 WIDTH = 96  # characters in a line of comments
 REQUIRED = "NAME"  # the value of a setting that has no default
@@ -32,6 +34,8 @@ def config(
     ] = None,
 ) -> None:
     """Print settings as YAML, with their defaults, allowed values and meaning."""
+    from asr.config import settings
+
     known = settings()
     chosen = [s for s in known if key is None or f"{s.key}.".startswith(f"{key}.")]
     if not chosen:

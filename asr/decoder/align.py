@@ -9,7 +9,6 @@ from itertools import groupby, pairwise
 
 import numpy as np
 
-from asr.decoder.viterbi import best_path
 from asr.decoder.words import words_of
 from asr.text.tokenizer import BLANK, Tokenizer
 from asr.transcript import Word
@@ -75,6 +74,8 @@ def align(
     wild = np.maximum(blank, top - np.float32(star_penalty))
     # A wildcard belongs to the gap before the next spoken token.
     star_gaps = np.cumsum(~is_star)[is_star]
+    from asr.decoder.viterbi import best_path  # loads numba
+
     path = best_path(log_probs, spoken, np.unique(star_gaps), wild)
 
     in_token = path % 2 == 1

@@ -13,7 +13,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import jiwer
 import numpy as np
 
 from asr.transcript import Word
@@ -120,6 +119,8 @@ def fit_logit(confidences: Sequence[float], right: Sequence[bool]) -> tuple[floa
 
 def right_words(reference: str, hypothesis: str) -> list[bool]:
     """Whether each word of `hypothesis` is right in its alignment with `reference`."""
+    import jiwer  # recognition alone does not need it
+
     right = [False] * len(hypothesis.split())
     if right and reference.split():
         for chunk in jiwer.process_words(reference, hypothesis).alignments[0]:

@@ -18,8 +18,9 @@ import numpy as np
 
 from asr.decoder.lexicon import LOST, NOT_A_WORD, SPACE, Spelling, spell, spell_words
 from asr.jit import compiled, inlined
-from asr.lm.automaton import Automaton, step
+from asr.lm.automaton import Automaton
 from asr.lm.ngram import NGram
+from asr.lm.walk import step
 
 PENDING = -1  # close_state of a prefix whose last word has not been closed yet
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from asr.errors import UserError
 
@@ -53,6 +52,8 @@ class Automaton:
 
     def step(self, state: int, label: int) -> tuple[float, int]:
         """Score of `label` in `state`, and the state after it; (NaN, 0) for an unknown label."""
+        from asr.lm.walk import step  # loads numba
+
         return step(*self.arrays, state, label)
 
     def check(self, name: str) -> None:
@@ -91,39 +92,8 @@ class Automaton:
             raise UserError(f"{name}: the language model is damaged; make it again")
 
 
-@njit(nogil=True, cache=True)
-def find_arc(arc_start, arc_label, state, label):
-    """Number of the arc of `state` with `label`, or -1."""
-    low, after = arc_start[state], arc_start[state + 1]
-    high = after
-    while low < high:
-        middle = (low + high) >> 1
-        if arc_label[middle] < label:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low < after and arc_label[low] == label else -1
-
-
-@njit(nogil=True, cache=True)
-def step(
-    arc_start, arc_label, arc_score, arc_next, backoff_score, backoff_state, state, label
-):  # -> (float64, int64)
-    """Score of `label` in `state`, and the state after it; (NaN, 0) for an unknown label."""
-    if label < 0 or label >= arc_start[1]:
-        return math.nan, 0
-    total = 0.0
-    while state != 0:
-        arc = find_arc(arc_start, arc_label, state, label)
-        if arc >= 0:
-            return total + arc_score[arc], np.int64(arc_next[arc])
-        total += backoff_score[state]
-        state = backoff_state[state]
-    return total + arc_score[label], np.int64(arc_next[label])
-
-
 def step_reference(automaton: Automaton, state: int, label: int) -> tuple[float, int]:
-    """The definition of `step` in plain Python, with which tests compare it."""
+    """The definition of `asr.lm.walk.step` in plain Python, with which tests compare it."""
     total = 0.0
     while True:
         first, after = automaton.arc_start[state], automaton.arc_start[state + 1]
@@ -134,34 +104,6 @@ def step_reference(automaton: Automaton, state: int, label: int) -> tuple[float,
             return math.nan, 0
         total += float(automaton.backoff_score[state])
         state = int(automaton.backoff_state[state])
-
-
-@njit(nogil=True, cache=True)
-def score_text(
-    arc_start,
-    arc_label,
-    arc_score,
-    arc_next,
-    backoff_score,
-    backoff_state,
-    start,
-    end_label,
-    labels,
-    scores,
-):
-    """Score `labels` (N,) in order: scores[i] = ln P(labels[i] | the labels before it).
-
-    The results are written to `scores` (N,) float64. `end_label` ends a sentence: the next label is
-    scored in the state `start`.
-    """
-    state = np.int64(start)
-    for i in range(len(labels)):
-        label = labels[i]
-        scores[i], state = step(
-            arc_start, arc_label, arc_score, arc_next, backoff_score, backoff_state, state, label
-        )
-        if label == end_label:
-            state = np.int64(start)
 
 
 @dataclass(frozen=True)
@@ -192,6 +134,8 @@ def build(orders: Sequence[NGrams], labels: int, start_label: int, end_label: in
     leads to node `a + 1`. Nodes with neither arcs nor a back-off weight, which do not change a
     score, are then merged into their longest suffix.
     """
+    from asr.lm.walk import find_contexts, merge, suffixes  # loads numba
+
     unigrams = orders[0].words[:, 0]
     # The root has an arc for every label, known or not, so that it can be indexed directly.
     root_score = np.full(labels, np.nan, np.float32)
@@ -203,7 +147,7 @@ def build(orders: Sequence[NGrams], labels: int, start_label: int, end_label: in
 
     lower, first_node = label[0][:, None], 1
     for ngrams in orders[1:]:
-        rows = _find_contexts(lower, ngrams.words)
+        rows = find_contexts(lower, ngrams.words)
         unknown = rows < 0
         if len(orders[0].words) < labels and ngrams.words.shape[1] == 2:
             unknown |= np.isnan(root_score[rows])
@@ -222,10 +166,10 @@ def build(orders: Sequence[NGrams], labels: int, start_label: int, end_label: in
     arc_parent = np.concatenate(parent)
     arcs_of = np.bincount(arc_parent, minlength=len(node_backoff))
     arc_start = np.concatenate([np.zeros(1, np.int64), np.cumsum(arcs_of)])
-    suffix = _suffixes(arc_start, arc_label, arc_parent)
+    suffix = suffixes(arc_start, arc_label, arc_parent)
     kept = (arcs_of > 0) | (node_backoff != 0)
     kept[0] = True
-    state = _merge(kept, suffix)
+    state = merge(kept, suffix)
     return Automaton(
         arc_start=np.append(arc_start[:-1][kept], arc_start[-1]),
         arc_label=arc_label,
@@ -260,58 +204,3 @@ def ngrams_of(automaton: Automaton) -> list[NGrams]:
         context = words[spells[arcs]]
         state, after = after, after + len(context)
     return orders
-
-
-@njit(nogil=True, cache=True)
-def _find_contexts(lower, words):
-    """For each row of `words` (N, K + 1), the row of `lower` (M, K) that it begins with, or -1.
-
-    Both arrays are sorted.
-    """
-    found = np.full(len(words), -1, np.int64)
-    row = 0
-    for i in range(len(words)):
-        while row < len(lower):
-            order = 0  # lower[row] compared with the context: -1 before, 0 equal, 1 after
-            for k in range(lower.shape[1]):
-                if lower[row, k] != words[i, k]:
-                    order = -1 if lower[row, k] < words[i, k] else 1
-                    break
-            if order == 0:
-                found[i] = row
-            if order >= 0:
-                break
-            row += 1
-    return found
-
-
-@njit(nogil=True, cache=True)
-def _suffixes(arc_start, arc_label, arc_parent):
-    """The longest proper suffix of each trie node that is a node itself, (nodes,) int32."""
-    suffix = np.zeros(len(arc_label) + 1, np.int32)
-    for arc in range(arc_start[1], len(arc_label)):
-        label = arc_label[arc]
-        node = suffix[arc_parent[arc]]
-        while node != 0:
-            found = find_arc(arc_start, arc_label, node, label)
-            if found >= 0:
-                suffix[arc + 1] = found + 1
-                break
-            node = suffix[node]
-        if node == 0:
-            suffix[arc + 1] = label + 1
-    return suffix
-
-
-@njit(nogil=True, cache=True)
-def _merge(kept, suffix):
-    """The state of each trie node: its own if it is kept, otherwise that of its longest suffix."""
-    state = np.zeros(len(kept), np.int32)
-    states = 0
-    for node in range(len(kept)):
-        if kept[node]:
-            state[node] = states
-            states += 1
-        else:
-            state[node] = state[suffix[node]]
-    return state

@@ -14,7 +14,7 @@ import numpy as np
 
 from asr.errors import UserError
 from asr.lm.arpa import read_arpa, write_arpa
-from asr.lm.automaton import Automaton, MissingContext, build, ngrams_of, score_text
+from asr.lm.automaton import Automaton, MissingContext, build, ngrams_of
 from asr.lm.kneser_ney import (
     END,
     END_LABEL,
@@ -164,6 +164,8 @@ class NGram:
 
     def score_lines(self, lines: Iterable[str | Sequence[str]]) -> TextScore:
         """Score sentences as `score` does, and count them."""
+        from asr.lm.walk import score_text  # loads numba
+
         end = self.automaton.end_label
         labels, sentences = [], 0
         find = self._labels.get

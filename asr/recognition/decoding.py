@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from asr.config import Config
-from asr.decoder.beam import BeamDecoder
-from asr.decoder.grammar import GrammarDecoder
 from asr.decoder.greedy import GreedyDecoder
-from asr.decoder.hotwords import build_hotwords
-from asr.decoder.lexicon import Spelling, lexicon_words
 from asr.errors import UserError
 from asr.lm.grammar import Grammar
 from asr.lm.ngram import NGram
 from asr.text.normalize import normalize
 from asr.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from asr.decoder.beam import BeamDecoder
+    from asr.decoder.grammar import GrammarDecoder
 
 DEFAULT_BEAM = 50  # with a language model or hotwords, unless the beam is set
 # Natural log: each occurrence of a hotword makes a text e^5, about 150, times as likely.
@@ -43,6 +43,8 @@ def build_decoder(
     """
     if model.grammar is None:
         return build_free_decoder(model, hotwords)
+    from asr.decoder.grammar import GrammarDecoder  # loads numba, as the beam does
+
     c = model.config.decoder
     compiled = model.grammar.compile(model.tokenizer, model.config.text)
     return GrammarDecoder(
@@ -62,6 +64,9 @@ def build_free_decoder(
     c = model.config.decoder
     if c.beam == 1:
         return GreedyDecoder(model.tokenizer.pieces)
+    from asr.decoder.beam import BeamDecoder  # a greedy decoder starts without numba
+    from asr.decoder.lexicon import lexicon_words
+
     return BeamDecoder(
         model.tokenizer.pieces,
         beam=c.beam,
@@ -100,6 +105,9 @@ def hotword_weights(hotwords: Hotwords | None, model: DecoderParts) -> dict[str,
 
 def spelled(phrases: Iterable[str], model: DecoderParts) -> list[str]:
     """Those of the phrases that can be hotwords: the model has all their letters."""
+    from asr.decoder.hotwords import build_hotwords
+    from asr.decoder.lexicon import Spelling
+
     spelling = Spelling.of(model.tokenizer.pieces)
 
     def can_spell(phrase: str) -> bool:
