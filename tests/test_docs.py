@@ -141,6 +141,18 @@ RUN = {
         for given in ("archive=cv-corpus-de.tar.gz", "audio=cv-corpus/de")
     },
     "torchrun --nproc-per-node 8 -m asr.cli run recipes/librispeech_960": None,
+    **{
+        f"asr run recipes/languages {given}": None
+        for given in (
+            "data.prepare.audio=rhasspy_kerstin_de data.prepare.language=de",
+            "name=french text.language=fr data.prepare.audio=asterisk_fr "
+            "data.prepare.language=fr data.prepare.held_out=hash",
+            "name=spanish text.language=es data.prepare.audio=asterisk_es "
+            "data.prepare.language=es data.prepare.held_out=hash",
+            "name=russian text.language=ru text.abbreviations=keep "
+            "data.prepare.audio=asterisk_ru data.prepare.language=ru data.prepare.held_out=hash",
+        )
+    },
     # downloads: test_recipes_prepare.py does that from a server of its own
     "asr run recipes/fsdd": None,
     "asr run recipes/fsdd data.prepare.audio=recordings/fsdd": (

@@ -66,10 +66,11 @@ def main() -> None:
             copy = clips / f"Kopie {number}.mp3"
             save(0.5 * samples, copy, 24000, 1)
             table.append((copy.name, table[-1][1], f"Person {COPIED_AS}", "Kopie"))
-    (clips / "Aufnahme 050.flac").write_bytes(b"")
-    whole = (clips / "Aufnahme 060.wav").read_bytes()
-    (clips / "Aufnahme 060.wav").write_bytes(whole[: len(whole) // 3])
-    (clips / "Aufnahme 070.opus").write_text("not audio\n")
+    last = {suffix: sorted(clips.glob(f"Aufnahme *.{suffix}"))[-1] for suffix, _, _ in FORMATS}
+    last["flac"].write_bytes(b"")
+    whole = last["wav"].read_bytes()
+    last["wav"].write_bytes(whole[: len(whole) // 3])
+    last["opus"].write_text("not audio\n")
     with (arguments.out / "export.csv").open("w", encoding="utf-8-sig", newline="") as file:
         csv.writer(file, delimiter=";").writerows(table)
     print(f"{arguments.out}/export.csv: {len(table) - 1} rows")
