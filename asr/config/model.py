@@ -100,8 +100,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "base": {"layers": 4, "hidden": 384, "dropout": 0.15},  # 14.7 M
     "large": {"layers": 6, "hidden": 640, "dropout": 0.2},  # 60 M
     # another design, for comparison (asr/model/deepspeech2.py): 86.6 M on 161 spectrogram bins
-    "deepspeech2": {"layers": 5, "hidden": 1024, "dropout": 0.0, "subsampling": 2}
-    | {"blank_bias": 0.0},
+    "deepspeech2": {"layers": 5, "hidden": 1024, "dropout": 0.0, "subsampling": 2},
 }
 
 
@@ -172,12 +171,12 @@ class ModelConfig(Section):
         "each utterance; nothing is written there. It helps with words that are cut tight.",
     )
     blank_bias: float = Field(
-        3.0,
+        0.0,
         ge=0,
         le=10,
-        description="What is added to the bias of the blank before training, so that the first "
-        "emissions are blanks, as they soon are in CTC training; some random weights otherwise "
-        "write one word in every frame for the first hundred steps.",
+        description="The value added to the bias of the blank before training. With 3, a model of "
+        "few tokens begins with blanks, as all models soon do; otherwise some random weights begin "
+        "with one word in every frame, which costs hundreds of steps.",
     )
     lookahead_ms: Annotated[float, without("bidirectional")] = Field(
         0.0,

@@ -171,8 +171,8 @@ class AcousticModel(nn.Module):
         self.look_ahead = LookAhead(width, lookahead, config.dropout) if lookahead else None
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, vocabulary)
-        # From random weights, some seeds write one word in every frame for 160 steps before they
-        # reach the blanks that CTC training begins with.
+        # CTC training first learns to emit blanks only. With some seeds, random weights emit one
+        # word in every frame, and it takes 160 steps to unlearn that (recipes/yesno).
         with torch.no_grad():
             self.head.bias[:1] += config.blank_bias
         self.condition = nn.Linear(vocabulary, width) if config.self_conditioned else None
