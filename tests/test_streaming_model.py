@@ -11,6 +11,7 @@ from test_model import CAUSAL, on_waveforms
 from asr.audio import StreamResampler, resample
 from asr.config import FeatureConfig
 from asr.model.features import Features
+from asr.model.joint_streaming import feed_together
 
 PIECES = st.lists(st.integers(0, 9000), min_size=1, max_size=12)  # samples, repeated to the end
 
@@ -135,3 +136,23 @@ def test_silence_does_not_change_running_cmvn_and_a_change_of_level_does():
 
 def one(samples):
     return torch.from_numpy(samples)[None], torch.tensor([len(samples)])
+
+
+@pytest.mark.parametrize("values", [CAUSAL[0], CAUSAL[8], CAUSAL[-2]], ids=str)
+@settings(max_examples=10)
+@given(sizes=st.lists(st.lists(st.integers(0, 9000), min_size=4, max_size=4), max_size=6))
+def test_streams_together_are_the_same_as_alone(values, sizes):
+    recognizer = on_waveforms(values)
+    waveforms = [noise(2.0, seed) for seed in range(4)]
+    streams = [recognizer.emission_stream() for _ in waveforms]
+    rows, at = [[] for _ in waveforms], [0] * 4
+    for pieces in sizes:
+        given = [w[a : a + n] for w, a, n in zip(waveforms, at, pieces, strict=True)]
+        at = [a + n for a, n in zip(at, pieces, strict=True)]
+        for row, found in zip(rows, feed_together(streams, given), strict=True):
+            row.append(found)
+    for row, waveform, end, stream in zip(rows, waveforms, at, streams, strict=True):
+        row.append(stream.finish())
+        alone = recognizer.emission_stream()
+        expected = np.concatenate([alone.feed(waveform[:end]), alone.finish()])
+        assert np.concatenate(row) == pytest.approx(expected, abs=1e-4)

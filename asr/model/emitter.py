@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from asr.data.padding import pad
 from asr.model.acoustic import AcousticModel
 from asr.model.features import Features
+from asr.model.joint_streaming import feed_together
 from asr.model.quantize import quantize
 from asr.model.streaming import EmissionStream
 
@@ -47,6 +48,12 @@ class TorchEmitter:
     def stream(self) -> EmissionStream:
         """Computes the emissions of samples in pieces; only for a causal model in float32."""
         return EmissionStream(self.features, cast(AcousticModel, self.acoustic))
+
+    def feed_together(
+        self, streams: Sequence[EmissionStream], pieces: Sequence[np.ndarray]
+    ) -> list[np.ndarray]:
+        """`feed` of several streams at once: [(N_i,)] float32 -> [(T_i, V)]."""
+        return feed_together(streams, pieces)
 
     @torch.inference_mode()
     def _emit(self, waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:

@@ -186,9 +186,18 @@ class AcousticStream:
 
     def advance(self, features: Tensor, ended: bool = False) -> Tensor:
         """(T, F) -> (T', V) log-probabilities; ended: no more features come."""
-        x = self.convolutions.advance(self.model.front_end, features)[None]  # (1, T', W)
-        if x.shape[1]:
-            x = self._recur(x)
+        x = self.convolved(features)
+        if len(x):
+            x = self._recur(x[None])[0]
+        return self.read(x, ended)
+
+    def convolved(self, features: Tensor) -> Tensor:
+        """(T, F) -> (T', W): the inputs of the recurrent layers."""
+        return self.convolutions.advance(self.model.front_end, features)
+
+    def read(self, x: Tensor, ended: bool = False) -> Tensor:
+        """(T, W) outputs of the recurrent layers -> (T', V) log-probabilities."""
+        x = x[None]
         if self.model.look_ahead is not None:
             x = self.look_ahead.advance(self.model.look_ahead, x, ended)
         return self.model.read(x)[0]
@@ -214,21 +223,21 @@ class EmissionStream:
 
     def __init__(self, features: Features, acoustic: AcousticModel):
         self._modules = (features, acoustic)
-        self._features = FeatureStream(features)
-        self._acoustic = AcousticStream(acoustic, features.size)
-        self._block = max(1, round(BLOCK_S * features.config.rate_hz))  # samples
+        self.features = FeatureStream(features)
+        self.acoustic = AcousticStream(acoustic, features.size)
+        self.block = max(1, round(BLOCK_S * features.config.rate_hz))  # samples
         self._device = acoustic.head.weight.device
 
     @torch.inference_mode()
     def feed(self, samples: np.ndarray) -> np.ndarray:
         """(N,) float32 -> (T, V) float32 natural logs of the frames that are certain by now."""
-        blocks = torch.from_numpy(samples).to(self._device).split(self._block)
+        blocks = torch.from_numpy(samples).to(self._device).split(self.block)
         with evaluation(*self._modules), torch.backends.cudnn.flags(allow_tf32=False):
-            rows = [self._acoustic.advance(self._features.feed(block)) for block in blocks]
+            rows = [self.acoustic.advance(self.features.feed(block)) for block in blocks]
         return torch.cat(rows).cpu().numpy()
 
     @torch.inference_mode()
     def finish(self) -> np.ndarray:
         """(T, V): the emissions of the frames at the end, which waited for later audio."""
         with evaluation(*self._modules), torch.backends.cudnn.flags(allow_tf32=False):
-            return self._acoustic.advance(self._features.finish(), ended=True).cpu().numpy()
+            return self.acoustic.advance(self.features.finish(), ended=True).cpu().numpy()

@@ -71,7 +71,7 @@ class RecognizerStream:
         _require_streaming(recognizer)
         self._recognizer = recognizer
         self._resampler = StreamResampler(checked_rate(rate_hz, NAME), recognizer.rate_hz)
-        self._emissions = recognizer.emission_stream()
+        self.emissions = recognizer.emission_stream()  # the step between: samples -> emissions
         self._segmenter = recognizer.segmenter(endpoints)
         self._keep = keep_transcript
         self._segments: list[DecodedSegment] = []  # of the transcript
@@ -90,16 +90,28 @@ class RecognizerStream:
         floats with full scale 1.0, or int16, int32 or uint8 as WAV files have them. Raises
         `UserError` for another type or shape, for values that are not finite, and after the end.
         """
+        return self.decode(self.emissions.feed(self.resample(samples)))
+
+    def resample(self, samples: Any) -> np.ndarray:
+        """The first step of `feed`: samples as it takes them -> (N,) at the rate of the model."""
         self._check_open()
-        return self._partial(self._hear(self._resampler.feed(mono(samples))))
+        found = self._resampler.feed(mono(samples))
+        self._samples += len(found)
+        return found
+
+    def decode(self, log_probs: np.ndarray) -> Partial:
+        """The last step of `feed`: the next emissions (T, V) -> the text so far."""
+        return self._partial(self._segmenter.feed(log_probs))
 
     def end(self) -> Partial:
         """The end of the audio: the utterance under way is finished."""
         self._check_open()
         self._ended = True
-        ended = self._hear(self._resampler.finish())
+        rest = self._resampler.finish()
+        self._samples += len(rest)
+        ended = self._segmenter.feed(self.emissions.feed(rest))
         if self._samples:
-            ended += self._segmenter.feed(self._emissions.finish())
+            ended += self._segmenter.feed(self.emissions.finish())
             ended += self._segmenter.finish()
         return self._partial(ended)
 
@@ -115,11 +127,6 @@ class RecognizerStream:
     def _check_open(self) -> None:
         if self._ended:
             raise UserError(f"{NAME}: it has ended; open another with recognizer.stream(rate_hz)")
-
-    def _hear(self, samples: np.ndarray) -> list[DecodedSegment]:
-        """The utterances that end in these samples."""
-        self._samples += len(samples)
-        return self._segmenter.feed(self._emissions.feed(samples))
 
     def _partial(self, ended: list[DecodedSegment]) -> Partial:
         if self._keep or self._ended:

@@ -19,6 +19,7 @@ from asr.errors import UserError
 from asr.recognition.recognizer import Recognizer
 from asr.server.batching import BatchQueue, Observe, OnText
 from asr.server.live import CausalStream, LiveStream, PauseStream
+from asr.server.live_batching import LiveBatches
 from asr.server.threads import set_threads
 from asr.transcript import Transcript
 
@@ -46,7 +47,8 @@ class Engine:
     """Recognizers by name; the first is the default.
 
     A short recording waits for the batch under way and not for long ones (`asr.server.batching`).
-    Live connections are computed in threads of their own. Its methods are called in the event loop.
+    Packets of live connections are computed together (`asr.server.live_batching`). Its
+    methods are called in the event loop.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Engine:
         self._pool = ThreadPoolExecutor(
             os.cpu_count(), "asr-live", initializer=set_threads, initargs=(1,)
         )
+        self._live = LiveBatches(self._pool, observe)
         self._variants: OrderedDict[tuple[str, DecodingOptions], Recognizer] = OrderedDict()
         self._building = threading.Lock()
 
@@ -109,7 +112,7 @@ class Engine:
         """
         recognizer = await self.recognizer(model, options)
         if recognizer.streams:
-            return CausalStream(recognizer, rate_hz, self._pool)
+            return CausalStream(recognizer, rate_hz, self._pool, self._live)
         return PauseStream(recognizer, rate_hz, self._pool, self._queue)
 
     async def recognizer(self, model: str, options: DecodingOptions = AS_LOADED) -> Recognizer:
@@ -137,4 +140,5 @@ class Engine:
     def close(self) -> None:
         """End the threads; recordings that are unfinished are cancelled."""
         self._queue.close()
+        self._live.close()
         self._pool.shutdown()

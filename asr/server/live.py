@@ -16,6 +16,7 @@ from asr.errors import UserError
 from asr.recognition.recognizer import Recognizer
 from asr.recognition.stream import NAME, FinishedUtterance, Partial, mono
 from asr.server.batching import BatchQueue
+from asr.server.live_batching import LiveBatches
 
 
 class LiveStream(Protocol):
@@ -39,13 +40,15 @@ class CausalStream:
 
     at_pauses = False
 
-    def __init__(self, recognizer: Recognizer, rate_hz: float, pool: ThreadPoolExecutor):
+    def __init__(
+        self, recognizer: Recognizer, rate_hz: float, pool: ThreadPoolExecutor, batches: LiveBatches
+    ):
+        self._recognizer, self._pool, self._batches = recognizer, pool, batches
         self._stream = recognizer.stream(rate_hz, keep_transcript=False)
-        self._pool = pool
 
     async def feed(self, samples: Any) -> Partial:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._stream.feed, samples)
+        future = self._batches.feed(self._recognizer, self._stream, samples)
+        return await asyncio.wrap_future(future)
 
     async def finish(self) -> Partial:
         loop = asyncio.get_running_loop()

@@ -40,7 +40,7 @@ class Metrics:
         )
         self.stages = Histogram(
             "asr_stage_seconds",
-            "Duration of a stage: receive, wait, compute, decode; live_feed for a live packet.",
+            "Duration of a stage; those with live_ are of packets of live connections.",
             ["stage"],
             buckets=SECONDS,
             registry=registry,
