@@ -3,6 +3,7 @@
 import re
 import subprocess
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -245,7 +246,11 @@ def test_a_request_keeps_the_id_of_its_client(server, caplog):
     caplog.set_level("INFO", "asr.server")
     found = httpx.get(f"{server.url}/v1/models", headers={"x-request-id": "job-17"})
     assert found.headers["x-request-id"] == "job-17"
-    (record,) = [r for r in caplog.records if r.getMessage() == "answered"]
+    deadline = time.monotonic() + 10
+    while not (logged := [r for r in caplog.records if r.getMessage() == "answered"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)  # the line is written after the answer
+    (record,) = logged
     assert record.fields["path"] == "/v1/models" and record.fields["status"] == 200
     forged = httpx.get(f"{server.url}/v1/models", headers={"x-request-id": 'x"}{"level": 1'})
     assert re.fullmatch(r"[0-9a-f]{16}", forged.headers["x-request-id"])

@@ -14,7 +14,7 @@ The text of a model lags behind the speaker by its look-ahead and by up to one p
 With --cores, the server may use these cores only.
 
 files: seconds of audio a second, by concurrent clients over HTTP, against `asr transcribe` on the
-same files; the time that the command needs to start is left out.
+same files, which writes to a pipe; the time that the command needs to start is left out.
 
 churn: memory of the server while clients come, send files and streams, and leave, some of them in
 the middle.
@@ -30,7 +30,6 @@ import random
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -209,15 +208,17 @@ def transcribe_s(options: argparse.Namespace) -> float:
     seconds = []
     one = str(audio.audio_files(options.folder)[0])
     for given in (one, options.folder):
-        with tempfile.TemporaryDirectory() as folder:
-            command = ["transcribe", options.model, given, "-q", "-o", folder]
-            pinned = ["taskset", "-c", options.cores] if options.cores else []
-            environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
-            started_s = time.perf_counter()
-            subprocess.run(
-                [*pinned, sys.executable, "-m", "asr.cli", *command], check=True, env=environment
-            )
-            seconds.append(time.perf_counter() - started_s)
+        command = ["transcribe", options.model, given, "-q", "--format", "jsonl"]
+        pinned = ["taskset", "-c", options.cores] if options.cores else []
+        environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+        started_s = time.perf_counter()
+        subprocess.run(
+            [*pinned, sys.executable, "-m", "asr.cli", *command],
+            check=True,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+        )
+        seconds.append(time.perf_counter() - started_s)
     return seconds[1] - seconds[0]
 
 
