@@ -48,6 +48,33 @@ def test_a_file_is_heard_like_any_recording(streaming_model, talk):  # noqa: F81
     ]
 
 
+def test_commands_end_early_and_what_is_no_command_is_refused(
+    streaming_model,  # noqa: F811
+    talk,
+    tmp_path,
+):
+    """The untrained model says anything, so that accepting and refusing is a matter of min_fit."""
+    (tmp_path / "grammar.yaml").write_text(
+        "intents: {Say: ['(a|b|c|d|e|f) [{n}]']}\nlists: {n: [ab, ba]}"
+    )
+    given = ["--from", talk, "--fast", "--json", "--grammar", tmp_path / "grammar.yaml"]
+    for min_fit in (-1000, 0):
+        rows = [
+            json.loads(line)
+            for line in listen(
+                streaming_model, *given, "--decoder", f"min_fit={min_fit}"
+            ).splitlines()
+        ]
+        assert rows and {row["command"]["accepted"] for row in rows} == {min_fit < 0}
+        assert all(bool(row["words"]) == (min_fit < 0) for row in rows)
+        assert {row["command"]["intent"] for row in rows} == {"Say"}
+        recognizer = load(
+            streaming_model, "cpu", grammar=tmp_path / "grammar.yaml", min_fit=min_fit
+        )
+        expected = recognizer.transcribe(talk).segments
+        assert [row["text"] for row in rows] == [segment.text for segment in expected]
+
+
 def test_what_was_heard_is_kept_and_continued(streaming_model, talk, tmp_path):  # noqa: F811
     recognizer = load(streaming_model, "cpu")
     expected = recognizer.transcribe(talk)

@@ -19,7 +19,9 @@ from asr.lm.token_grammar import GrammarArrays
 from asr.text.tokenizer import decode
 from asr.transcript import Hypothesis, SpokenCommand
 
-MARGIN = 30.0  # natural log
+# Natural logs: the search begins with the first, and is repeated with the next until no sentence
+# that was dropped can be better than the one that was found.
+MARGINS = (15.0, 40.0, np.inf)
 MOST_ENDINGS = 500  # of sentences that are expanded for one result
 WORST_FIT = -99.0  # of an utterance in which no sentence is possible
 FIRST_FRAMES, FIRST_ENTRIES = 128, 1 << 12
@@ -48,9 +50,8 @@ class GrammarDecoder:
     utterance has no words, or those of the decoder `free` if there is one.
 
     arrays: the grammar in the tokens `pieces`; meaning: tokens -> intent and slots; n_best: at most
-    this many sentences are returned; margin: beginnings of sentences whose probability is below the
-    best by this natural log are dropped; infinity makes the search exact. Raises `UserError` for
-    invalid values.
+    this many sentences are returned. The result is exact, unless more than `MOST_ENDINGS` endings
+    of sentences fit about equally well. Raises `UserError` for invalid values.
 
     Decoding does not change a decoder, so threads may share it.
     """
@@ -63,16 +64,15 @@ class GrammarDecoder:
         *,
         threshold: float = -np.inf,
         n_best: int = 1,
-        margin: float = MARGIN,
         free: FreeDecoder | None = None,
     ):
-        if n_best < 1 or not margin > 0 or np.isnan(threshold):
+        if n_best < 1 or np.isnan(threshold):
             raise UserError(
-                f"grammar decoder: n_best {n_best}, margin {margin}, threshold {threshold}; give "
-                "n_best from 1 up, a margin above 0 and a number as threshold"
+                f"grammar decoder: n_best {n_best}, threshold {threshold}; give n_best from 1 up "
+                "and a number as threshold"
             )
         self.pieces = list(pieces)
-        self.threshold, self.n_best, self.margin, self.free = threshold, n_best, margin, free
+        self.threshold, self.n_best, self.free = threshold, n_best, free
         self.meaning = meaning
         self.automaton = search.GrammarTables(
             *(getattr(arrays, name) for name in search.GrammarTables._fields)
@@ -121,12 +121,16 @@ class GrammarStream:
         if self._free is not None:
             self._free.feed(log_probs)
         self._rows.append(log_probs)
-        done = 0
-        while done < len(log_probs):
+        self._follow(log_probs, MARGINS[0])
+
+    def _follow(self, log_probs: np.ndarray, margin: float) -> None:
+        """Continue the forward pass over the next frames."""
+        probs, done = np.exp(log_probs, dtype=np.float64), 0
+        while done < len(probs):
             done += search.advance(
-                decoder.automaton, self._forward, self._history, log_probs[done:], decoder.margin
+                self._decoder.automaton, self._forward, self._history, probs[done:], margin
             )
-            if done < len(log_probs):
+            if done < len(probs):
                 self._history = _make_room(self._history)
 
     def best(self) -> Hypothesis:
@@ -146,8 +150,7 @@ class GrammarStream:
 
     def finish(self) -> list[Hypothesis]:
         """The best sentences, the first with its command."""
-        decoder = self._decoder
-        found = [self._hypothesis(*one) for one in self._search(decoder.n_best, whole=True)]
+        found = [self._hypothesis(*one) for one in self._exact()]
         command = self._command(found)
         if command.accepted:
             return [replace(found[0], command=command), *found[1:]]
@@ -155,6 +158,19 @@ class GrammarStream:
             heard, *others = self._free.finish()
             return [replace(heard, command=command), *others]
         return [Hypothesis((), "", -np.inf, command=command), *found]
+
+    def _exact(self) -> list[tuple[tuple[int, ...], float]]:
+        """The tokens and scores of the best sentences, with a margin that has lost none of them."""
+        wanted = self._decoder.n_best
+        found = self._search(wanted, whole=True)
+        for margin in MARGINS[1:]:
+            lost = self._forward.lost[0] + np.log(max(1, len(self._emissions())))
+            if lost == -np.inf or (len(found) == wanted and found[-1][1] > lost):
+                break
+            search.start(self._forward)
+            self._follow(self._emissions(), margin)
+            found = self._search(wanted, whole=True)
+        return found
 
     def _command(self, found: list[Hypothesis]) -> SpokenCommand:
         decoder = self._decoder
@@ -225,6 +241,7 @@ def _new_forward(automaton: search.GrammarTables) -> search.Forward:
         active_arc=np.zeros(arcs, bool),
         active_state=np.zeros(states, bool),
         counts=np.zeros(3, np.int64),
+        lost=np.full(1, -np.inf),
     )
 
 
@@ -239,7 +256,7 @@ def _new_history(automaton: search.GrammarTables) -> search.History:
 
 
 def _make_room(history: search.History) -> search.History:
-    """Double all arrays."""
+    """Double all arrays; what they hold is kept."""
     frames, entries = len(history.scale), len(history.arc)
     return search.History(
         np.resize(history.scale, 2 * frames),

@@ -4,7 +4,9 @@ The forward pass follows all sentences together. After each frame it holds, for 
 automaton, the probability of the paths that are on its token (`on_token`), and for each state, that
 of the paths on a blank after its sentence so far (`on_blank`). Values are linear and rescaled after
 each frame, so there is no logarithm in the loop. Arcs and states below the best by a factor of
-exp(-margin) are dropped; nothing else is approximate.
+exp(-margin) are dropped. The largest value that was ever dropped is kept (`lost`): no sentence that
+was lost can be more probable than the number of frames times it, because a probability only falls
+from frame to frame and no weight is above 1. A sentence that scores higher is therefore the best.
 
 The backward search then finds the best sentences one after another, from their ends (the
 tree-trellis search of Soong and Huang 1991, with sums instead of maxima). The priority of the end
@@ -52,6 +54,7 @@ class Forward(NamedTuple):
     active_arc: np.ndarray  # (A,) bool
     active_state: np.ndarray  # (S,) bool
     counts: np.ndarray  # (3,) int64: active arcs, active states, frames
+    lost: np.ndarray  # (1,) float64, ln of the largest value that was dropped
 
 
 class History(NamedTuple):
@@ -78,6 +81,7 @@ def start(forward):
     forward.active_state[0] = True
     forward.states[0, 0] = 0
     forward.counts[0], forward.counts[1], forward.counts[2] = 0, 1, 0
+    forward.lost[0] = -math.inf
 
 
 @compiled
@@ -92,19 +96,24 @@ def _other_tokens(automaton, on_token, state, token):
 
 
 @compiled
-def _move(automaton, forward, row):
+def _move(automaton, forward, row, margin):
     """Move all paths by one frame, whose probabilities are `row` (V,).
 
-    Returns the number of active arcs, and the highest value of an arc or state.
+    An arc that is not active yet becomes active only if it is above the margin. Returns the number
+    of active arcs, the highest value of an arc or state, and the highest value that was dropped.
     """
     before, after = forward.on_token[0], forward.on_token[1]
     arcs, new_arcs, states = forward.arcs[0], forward.arcs[1], forward.states[0]
-    count, highest = 0, 0.0
-    for i in range(forward.counts[0]):
+    highest, dropped, count = 0.0, 0.0, forward.counts[0]
+    for i in range(count):
         arc = arcs[i]
         after[arc] = before[arc] * row[automaton.arc_token[arc]]
-        new_arcs[count] = arc
-        count += 1
+        new_arcs[i] = arc
+        highest = max(highest, after[arc])
+    for i in range(forward.counts[1]):
+        staying = (forward.on_blank[states[i]] + forward.arrived[states[i]]) * row[BLANK]
+        highest = max(highest, staying)
+    floor = highest * math.exp(-margin)  # `highest` can only rise from here
     for i in range(forward.counts[1]):
         state = states[i]
         on_blank, arrived = forward.on_blank[state], forward.arrived[state]
@@ -116,27 +125,31 @@ def _move(automaton, forward, row):
             entering *= automaton.arc_weight[arc] * row[token]
             if forward.active_arc[arc]:
                 after[arc] += entering
-            elif entering > 0.0:
+                highest = max(highest, after[arc])
+            elif entering > floor:
                 after[arc] = entering
                 forward.active_arc[arc] = True
                 new_arcs[count] = arc
                 count += 1
+                highest = max(highest, entering)
+            else:
+                dropped = max(dropped, entering)
         forward.on_blank[state] = (on_blank + arrived) * row[BLANK]
         forward.arrived[state] = 0.0
-        highest = max(highest, forward.on_blank[state])
-    for i in range(count):
-        highest = max(highest, after[new_arcs[i]])
-    return count, highest
+    return count, highest, dropped
 
 
 @compiled
 def _prune(automaton, forward, count, highest, margin):
-    """Drop what is too improbable, rescale the rest by `highest`, and find the active states."""
+    """Drop what is too improbable, rescale the rest by `highest`, and find the active states.
+
+    Returns the highest value that was dropped, after rescaling.
+    """
     before, after, new_arcs = forward.on_token[0], forward.on_token[1], forward.arcs[1]
     old_arcs = forward.arcs[0]
     for i in range(forward.counts[0]):
         before[old_arcs[i]] = 0.0
-    floor = math.exp(-margin)
+    floor, dropped = math.exp(-margin), 0.0
     kept, states = 0, 0
     for i in range(forward.counts[1]):
         state = np.int64(forward.states[0, i])
@@ -145,6 +158,7 @@ def _prune(automaton, forward, count, highest, margin):
             forward.states[1, states] = state
             states += 1
         else:
+            dropped = max(dropped, forward.on_blank[state])
             forward.on_blank[state] = 0.0
             forward.active_state[state] = False
     for i in range(count):
@@ -162,33 +176,35 @@ def _prune(automaton, forward, count, highest, margin):
                 forward.states[1, states] = to
                 states += 1
         else:
+            dropped = max(dropped, value)
             forward.active_arc[arc] = False
     forward.states[0, :states] = forward.states[1, :states]
     forward.counts[0], forward.counts[1] = kept, states
+    return dropped
 
 
 @compiled
-def advance(automaton, forward, history, log_probs, margin):
-    """Follow the frames (T, V); returns their number, less than T if `history` is full."""
-    row = np.empty(log_probs.shape[1])
-    for t in range(len(log_probs)):
+def advance(automaton, forward, history, probs, margin):
+    """Follow the frames (T, V) of probabilities; returns their number, less than T if `history` is
+    full."""
+    for t in range(len(probs)):
         frame = forward.counts[2]
         room = len(history.arc) - history.after[frame]
         if frame == len(history.scale) or room < len(automaton.arc_token):
             return t
-        for token in range(log_probs.shape[1]):
-            row[token] = math.exp(log_probs[t, token])
-        count, highest = _move(automaton, forward, row)
+        count, highest, skipped = _move(automaton, forward, probs[t], margin)
         scale = 0.0 if frame == 0 else history.scale[frame - 1]
         if highest > 0.0:
             history.scale[frame] = scale + math.log(highest)
         else:  # no sentence is possible any more
             history.scale[frame] = -math.inf
             highest = 1.0
-        _prune(automaton, forward, count, highest, margin)
+        dropped = max(_prune(automaton, forward, count, highest, margin), skipped / highest)
+        if dropped > 0.0:
+            forward.lost[0] = max(forward.lost[0], history.scale[frame] + math.log(dropped))
         _record(forward, history, frame)
         forward.counts[2] += 1
-    return len(log_probs)
+    return len(probs)
 
 
 @compiled

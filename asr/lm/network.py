@@ -31,7 +31,7 @@ class Arc(NamedTuple):
     text: str  # a part of a word, SPACE, or ""
     to: int
     instructions: tuple[Instruction, ...] = ()
-    weight: float = 0.0  # a natural log
+    weight: float = 0.0  # a natural log, at most 0: the heaviest of several choices has 0
 
 
 @dataclass
@@ -108,10 +108,11 @@ class _Builder:
             network.connect(self._add(word, 0), begin, text=SPACE)
             network.connect(self._add(word, network.say(end, SPACE)), network.final)
         network.connect(end, network.final)
+        heaviest = max(template.weight for template in self._given.templates)
         for number, template in enumerate(self._given.templates):
             self._template = template
             first = network.state()
-            weight = math.log(template.weight)
+            weight = math.log(template.weight / heaviest)
             network.connect(begin, first, ("template", number), weight=weight)
             network.connect(self._add(template.expression, first), end)
         return network
@@ -181,6 +182,8 @@ class _Builder:
             found: SlotList | None = SlotList(numbers=NumberRange(*inline))
         else:
             found = self._template.lists.get(name, self._given.lists.get(name))
+        if found is None and name[:1].isdigit():
+            raise self._error(f"{{{name}}}: a range needs the name of a slot: {{{name}:number}}")
         if found is None:
             raise self._error(
                 f"{{{name}}}: no such list, or a wildcard; give its values under lists"
@@ -191,9 +194,11 @@ class _Builder:
             language = self._given.language
             return add_numbers(network, first, found.numbers.values, self._spell, language)
         after = network.state()
+        heaviest = max(value.weight for value in found.values)
         for value in found.values:
+            weight = math.log(value.weight / heaviest)
             end = self._add(value.expression, state)
-            network.connect(end, after, ("set", slot, value.out), weight=math.log(value.weight))
+            network.connect(end, after, ("set", slot, value.out), weight=weight)
         return after
 
     def _error(self, message: str) -> UserError:
