@@ -28,7 +28,10 @@ log = logging.getLogger("asr.server")
 
 PORT = 2700  # of vosk-server
 FRAME_BYTES = 1 << 20  # 65 s at 8 kHz; clients send 0.1 to 0.5 s
-QUEUED_FRAMES = 4  # of one connection; then its client has to wait
+# Frames of one connection that wait: from the first number on, its client has to wait until there
+# are no more than the second. Frames beyond the second at the end delay the closing handshake.
+QUEUED_FRAMES = (8, 7)
+CLOSE_S = 2.0  # then a client that does not take part in the closing handshake is cut off
 
 
 @asynccontextmanager
@@ -68,6 +71,7 @@ async def vosk_listener(service: Service, host: str, port: int) -> AsyncIterator
         process_request=admit,
         max_size=FRAME_BYTES,
         max_queue=QUEUED_FRAMES,
+        close_timeout=CLOSE_S,
         server_header=None,
     ) as server:
         yield server.sockets[0].getsockname()[1]
