@@ -30,7 +30,7 @@ def corpus_main(name: str, about: str) -> None:
             print(line)
 
     options = {
-        "--audio": {"type": Path, "help": "folder of the unpacked corpus (no download)"},
-        "--archive": {"type": Path, "help": "archive of the corpus that is on disk already"},
+        "audio": {"type": Path, "help": "folder of the unpacked corpus (no download)"},
+        "archive": {"type": Path, "help": "archive of the corpus that is on disk already"},
     }
     main(write_manifests, about, options)

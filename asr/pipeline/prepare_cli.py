@@ -16,14 +16,14 @@ def main(
 ) -> None:
     """Call `prepare(out, **options)` with the values of the command line.
 
-    about: the docstring of the script; its first line becomes the help text. options: {flag:
-    arguments of argparse's `add_argument`}. An error is printed in one line, and ends the script
-    with status 2 (`UserError`) or 1 (a failure).
+    about: the docstring of the script; its first line becomes the help text. options: {flag, or its
+    name without dashes: arguments of argparse's `add_argument`}. An error is printed in one line,
+    and ends the script with status 2 (`UserError`) or 1 (a failure).
     """
     parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("out", type=Path, help="folder to write into")
     for flag, settings in options.items():
-        parser.add_argument(flag, **settings)
+        parser.add_argument(flag if flag.startswith("-") else "-" * 2 + flag, **settings)
     try:
         prepare(**vars(parser.parse_args()))
     except UserError as error:
