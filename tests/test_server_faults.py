@@ -18,7 +18,8 @@ import openai
 import pytest
 import schemathesis
 import soundfile
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -363,7 +364,22 @@ def test_made_up_requests(server):
 
 @pytest.mark.slow
 def test_ten_thousand_made_up_requests(server):
-    assert sum(fuzz(server, 3500).values()) >= 10_000
+    assert sum(fuzz(server, 5100).values()) >= 10_000
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    changes=st.lists(st.tuples(st.integers(0, 99), st.binary(max_size=8)), max_size=6),
+    end=st.integers(0, 9000),
+    format=st.sampled_from(["json", "verbose_json", "vtt"]),
+)
+def test_a_damaged_wav(server, recordings, changes, end, format):
+    data = bytearray((recordings / "r1.wav").read_bytes())  # 12,844 bytes
+    for at, change in changes:
+        data[at : at + len(change)] = change
+    del data[len(data) - end if end % 2 else len(data) :]
+    found = asked(server, recordings / "r1.wav", data=bytes(data), response_format=format)
+    assert found.status_code in (200, 400, 413), found.text
 
 
 # ---- the end of a server -------------------------------------------------------------------------
