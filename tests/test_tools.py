@@ -37,6 +37,7 @@ RUN = {
     "bench_augment": ("--rounds 2 --seconds 1", "SpecAugment"),
     "bench_check": ("200", "200 rows"),
     "bench_decoder": ("--text text.txt --sentences 2 --beams 4 --budget 0.01", "ours"),
+    "bench_export": ("set.jsonl --preset tiny --part one --rounds 1", "ONNX int8"),
     "bench_grammar": ("--sentences 5 --training 500", "| grammar |"),
     "bench_int8": ("--presets tiny --threads 1 --rounds 1", "tiny"),
     "bench_long": ("tiny.asr set.jsonl --hours 0.02 --vad energy", "pieces"),
