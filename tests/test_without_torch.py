@@ -2,10 +2,13 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import httpx
 import pytest
 import soundfile
 from conftest import noise
@@ -16,6 +19,7 @@ from asr.data.manifest import Utterance
 from asr.export.model import export
 from asr.lm.ngram import NGram
 from asr.model.model_file import load_model
+from asr.recognition.recognizer import load
 
 # Runs one command for each list of arguments of standard input; prints the statuses.
 PROGRAM = """
@@ -131,3 +135,31 @@ def test_a_greedy_transcript_loads_neither_numba_nor_pyav_nor_pytorch(folder):
     )
     text, loaded = done.stdout.splitlines()
     assert text and loaded == "[]", done.stdout + done.stderr
+
+
+def test_a_server_transcribes(folder):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.format(refused=REFUSED)],
+        cwd=folder, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        process.stdin.write(json.dumps([["serve", "model.onnx", "--port", port]]))
+        process.stdin.close()
+        address = f"http://127.0.0.1:{port}/v1/audio/transcriptions"
+        until = time.monotonic() + 120
+        while True:
+            try:
+                with open(folder / "talk.wav", "rb") as file:
+                    answer = httpx.post(address, files={"file": file}, data={"model": "model"})
+                break
+            except httpx.TransportError:
+                assert process.poll() is None and time.monotonic() < until, process.stderr.read()
+                time.sleep(0.2)
+    finally:
+        process.terminate()
+        process.wait()
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["text"] == load(folder / "model.onnx").transcribe(folder / "talk.wav").text
