@@ -166,6 +166,11 @@ def test_the_end_costs_nothing_after_a_sentence_and_much_within_one():
     assert stream.end_cost() > 5 and stream.best().text == "ab"
     stream.feed(spoken(" c")[3:])
     assert stream.end_cost() < 0.1
+    longer = decoder_of(Grammar(["ab [c]"])).stream(FRAME_S)
+    longer.feed(spoken("ab"))
+    assert 3 <= longer.end_cost() < 3.1  # it may go on
+    longer.feed(spoken(" c")[3:])
+    assert longer.end_cost() < 0.1
 
 
 def test_a_long_utterance_makes_room_for_its_history():

@@ -30,9 +30,7 @@ ModelArgument = Annotated[
 ]
 LanguageModel = Annotated[
     Path | None,
-    typer.Option(
-        "--lm", metavar="FILE", help="A language model: .npz, .arpa or .arpa.gz (see asr lm)."
-    ),
+    typer.Option("--lm", metavar="FILE", help="A language model: .npz, .arpa or .arpa.gz."),
 ]
 Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps.")]
 
@@ -60,7 +58,7 @@ class Decoding:
     lm: LanguageModel = None
     grammar: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Recognize only the sentences of this grammar (YAML)."),
+        typer.Option(metavar="FILE", help="Allow only the sentences of this grammar."),
     ] = None
     hotword: Annotated[
         list[str] | None,
@@ -74,7 +72,7 @@ class Decoding:
     ] = None
     quantize: Annotated[
         bool,
-        typer.Option("--quantize", help="Use int8 weights (CPU): smaller, and faster if large."),
+        typer.Option("--quantize", help="Use int8 weights (CPU)."),
     ] = False
     quantise: Annotated[bool, typer.Option("--quantise", hidden=True)] = False
     device: Device = "auto"

@@ -22,6 +22,7 @@ from asr.transcript import Hypothesis, SpokenCommand
 # Natural logs: the search begins with the first, and is repeated with the next until no sentence
 # that was dropped can be better than the one that was found.
 MARGINS = (15.0, 40.0, np.inf)
+MAY_GO_ON = 3.0  # natural log; above the limit of the rule that ends a complete command
 MOST_ENDINGS = 500  # of sentences that are expanded for one result
 WORST_FIT = -99.0  # of an utterance in which no sentence is possible
 FIRST_FRAMES, FIRST_ENTRIES = 128, 1 << 12
@@ -144,9 +145,13 @@ class GrammarStream:
 
     def end_cost(self) -> float:
         """What an end of the utterance here would cost: ln of the probability of all beginnings of
-        sentences minus that of all whole sentences; infinite where no sentence may end."""
-        begun, whole = search.ends(self._decoder.automaton, self._forward, self._history)
-        return begun - whole if whole > -np.inf else np.inf
+        sentences minus that of the sentences that are complete. `MAY_GO_ON` is added where a
+        sentence is complete but may go on; the cost is infinite where no sentence may end."""
+        begun, whole, closed = search.ends(self._decoder.automaton, self._forward)
+        if not whole:
+            return np.inf
+        may_go_on = float(np.log(begun / whole)) + MAY_GO_ON
+        return min(may_go_on, float(np.log(begun / closed))) if closed else may_go_on
 
     def finish(self) -> list[Hypothesis]:
         """The best sentences, the first with its command."""

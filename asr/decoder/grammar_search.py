@@ -218,21 +218,18 @@ def _record(forward, history, frame):
 
 
 @compiled
-def ends(automaton, forward, history):
-    """The logs of the probability of all beginnings of sentences, and of all whole sentences."""
-    begun, whole = 0.0, 0.0
+def ends(automaton, forward):
+    """The probability of all beginnings of sentences, of all whole sentences, and of the whole
+    sentences that cannot go on; each divided by that of the likeliest."""
+    begun, whole, closed = 0.0, 0.0, 0.0
     for i in range(forward.counts[1]):
-        state = np.int64(forward.states[0, i])
+        state = forward.states[0, i]
         mass = forward.on_blank[state] + forward.arrived[state]
         begun += mass
         whole += mass * automaton.final_weight[state]
-    frame = forward.counts[2]
-    scale = 0.0 if frame == 0 else history.scale[frame - 1]
-    nothing = -math.inf
-    return (
-        scale + math.log(begun) if begun > 0.0 else nothing,
-        scale + math.log(whole) if whole > 0.0 else nothing,
-    )
+        if automaton.arc_start[state] == automaton.arc_start[state + 1]:
+            closed += mass * automaton.final_weight[state]
+    return begun, whole, closed
 
 
 @compiled

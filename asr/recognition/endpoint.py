@@ -35,11 +35,13 @@ ENDPOINT_RULES = (
     EndpointRule("too_long", length_s=20.0),
 )
 
-# With a grammar, what was said tells when a command is complete, so a shorter silence is enough.
+# With a grammar, what was said tells when a command is complete, so a shorter silence is enough
+# where nothing can follow; a sentence that may go on costs more (`GrammarStream.end_cost`).
 COMMAND_RULES = (
     EndpointRule("nothing_said", silence_s=5.0),
     EndpointRule("complete", silence_s=0.4, words=True, max_cost=2.0),
-    EndpointRule("silence", silence_s=1.5, words=True),
+    EndpointRule("maybe_complete", silence_s=1.0, words=True, max_cost=8.0),
+    EndpointRule("silence", silence_s=2.0, words=True),
     EndpointRule("too_long", length_s=20.0),
 )
 

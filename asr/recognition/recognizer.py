@@ -262,10 +262,9 @@ class Recognizer:
     def decode_segments(self, log_probs: np.ndarray) -> list[DecodedSegment]:
         """(T, V) log-probabilities -> the utterances in them.
 
-        A recognizer that streams or has a grammar ends them at its end points; otherwise there is
-        one.
+        A recognizer that streams ends them at its end points; otherwise there is one.
         """
-        if not self.streams and self.grammar is None:
+        if not self.streams:
             return [DecodedSegment(0, len(log_probs), self.decode(log_probs), "")]
         segmenter = self.segmenter()
         return [*segmenter.feed(log_probs), *segmenter.finish()]

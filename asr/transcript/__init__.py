@@ -87,14 +87,19 @@ class Transcript:
 
         Empty segments and alternatives are left out, and so are commands without a grammar.
         """
-        found = {"audio": self.audio, "duration_s": self.duration_s, "text": self.text} | {
-            key: value
-            for key, value in asdict(self).items()
-            if key in ("segments", "alternatives") and value
+        segments = [
+            {key: value for key, value in asdict(segment).items() if value is not None}
+            for segment in self.segments
+        ]
+        found: dict[str, Any] = {
+            "audio": self.audio,
+            "duration_s": self.duration_s,
+            "text": self.text,
         }
-        for segment in found.get("segments", ()):
-            if segment["command"] is None:
-                del segment["command"]
+        if segments:
+            found["segments"] = segments
+        if self.alternatives:
+            found["alternatives"] = self.alternatives
         return found
 
     def save(self, path: str | Path) -> None:
