@@ -55,6 +55,12 @@ RUN = {
     "bash tools/setup.sh train dev": None,
     "asr doctor": "",
     "asr config train": "",
+    "asr transcribe talk.wav": "",
+    "asr info": "",
+    "asr pseudo-label model.asr recordings -o data/guessed": (
+        "asr pseudo-label model.asr recordings -o data/guessed --min-confidence 0 "
+        "--min-agreement 0"
+    ),
     "asr run recipes/digits": f"asr run recipes/digits {DIGITS}",
     "asr run recipes/digits name=engines data.prepare.engines=hibari,espeak": (
         f"asr run recipes/digits name=engines data.prepare.engines=hibari,espeak {DIGITS}"

@@ -55,6 +55,7 @@ RUN = {
     "bench_synth": ("--engine espeak --engine hibari --utterances 2", "espeak"),
     "bench_training": ("--preset tiny --rounds 1", "bare loop"),
     "bench_transcribers": ("tiny.asr set.jsonl --files 2 --rounds 1 --threads 1", "asr"),
+    "compare_english": ("tiny.asr set.jsonl", "times real time"),
     "docker_steps": ("root --models models --packages", "stopped with status 0"),
     "stranger_corpus": ("corpora/fsdd stranger", "14 rows"),
     "calibration": ("tiny.asr set.jsonl set.jsonl", "ECE"),

@@ -14,6 +14,8 @@ import soundfile
 from conftest import noise
 
 ROOT = Path(__file__).parent.parent
+# A prompt that is in no training set, and what the English model writes, without an error.
+RIGHT = ("RECORDING", "TEXT")
 
 
 def run(*command: str | Path, cwd: Path) -> str:
@@ -93,6 +95,19 @@ def test_the_installed_wheel_transcribes_and_scores(environment, tmp_path, model
     assert "<style>" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
     (hypothesis,) = (tmp_path / "out/hypotheses.jsonl").read_text().splitlines()
     assert json.loads(hypothesis)["hypothesis"] == text.strip()
+
+
+@pytest.mark.slow
+def test_the_installed_wheel_transcribes_english_without_a_model_or_a_network(
+    environment, tmp_path, corpora
+):
+    offline = ["unshare", "--map-root-user", "--net"]  # a network namespace without interfaces
+    if subprocess.run([*offline, "true"], capture_output=True).returncode:
+        pytest.skip("network namespaces are not permitted here")
+    recording = corpora / "rhasspy_kathleen" / "audio" / RIGHT[0]
+    text = run(*offline, environment / "asr", "transcribe", recording, cwd=tmp_path)
+    assert text.strip() == RIGHT[1]
+    assert "What it is bad at" in run(*offline, environment / "asr", "info", cwd=tmp_path)
 
 
 @pytest.mark.slow
