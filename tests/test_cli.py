@@ -330,6 +330,7 @@ RESULTS = {
     "record",
     "grammar",
     "pseudo-label",
+    "export",
     "lm",
     "tune",
     "transcribe",
@@ -380,7 +381,7 @@ def test_each_command_has_help_of_one_screen_with_an_example(run, monkeypatch, c
 def test_help_sorts_the_commands_into_panels(run):
     _, out, _ = run("-h")
     places = [out.index(f" {panel} ─") for panel in cli.PANELS]
-    assert list(cli.PANELS) == ["Data", "Train", "Recognize", "Measure", "System"]
+    assert list(cli.PANELS) == ["Data", "Train", "Recognize", "Deploy", "Measure", "System"]
     assert places == sorted(places)
     assert all(re.search(rf"│ {command} +", out) for command in COMMANDS)
 

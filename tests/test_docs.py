@@ -58,8 +58,7 @@ RUN = {
     "asr transcribe talk.wav": "",
     "asr info": "",
     "asr pseudo-label model.asr recordings -o data/guessed": (
-        "asr pseudo-label model.asr recordings -o data/guessed --min-confidence 0 "
-        "--min-agreement 0"
+        "asr pseudo-label model.asr recordings -o data/guessed --min-confidence 0 --min-agreement 0"
     ),
     "asr run recipes/digits": f"asr run recipes/digits {DIGITS}",
     "asr run recipes/digits name=engines data.prepare.engines=hibari,espeak": (

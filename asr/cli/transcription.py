@@ -93,7 +93,7 @@ def transcribe(
         str | None,
         typer.Argument(
             metavar="[MODEL]",
-            help="A model file, NAME.asr; by default the English model of asr (see asr info).",
+            help="A model file; by default the English model of asr.",
         ),
     ] = None,
     audio: Annotated[
