@@ -54,7 +54,7 @@ def hama() -> Transcriber:
 
     def transcribe(samples: np.ndarray) -> str:
         found = recognizer.transcribe_waveform(samples, RATE_HZ)
-        words = found.word_phoneme_text.split()
+        words = filter(None, found.word_phoneme_text.split(" | "))
         return " ".join(speller(word).text for word in words)
 
     return transcribe
