@@ -71,6 +71,9 @@ RUN = {
     "asr listen streaming.asr --from talk.wav": "",
     "asr listen streaming.asr --from talk.wav --fast --json": "",
     "asr listen streaming.asr --from talk.wav --fast --save heard": "",
+    # test_tools.py runs it at a small scale
+    "python tools/bench_serve.py load small-streaming.asr talks --streams 1 10 20 30 40 --seconds "
+    "10": None,
     # servers run until they are ended: test_server*.py
     "asr serve runs/mine/model.asr": None,
     "asr serve english=runs/mine/model.asr digits=runs/digits/model.asr --port 9000": None,
