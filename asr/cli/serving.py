@@ -102,6 +102,61 @@ class ClusterOptions:
 THIS_PROCESS = ClusterOptions()
 
 
+@dataclass(frozen=True)
+class TlsOptions:
+    """What HTTPS needs."""
+
+    cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Certificate (PEM), for HTTPS.")
+    ] = None
+    key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Private key of the certificate.")
+    ] = None
+
+    def check(self) -> None:
+        """Raise `UserError` if one of the two files is missing."""
+        if (self.cert is None) != (self.key is None):
+            raise UserError("--cert and --key: give both, or none")
+
+
+NO_TLS = TlsOptions()
+
+
+@dataclass(frozen=True)
+class LimitOptions:
+    """What one client, and all together, may ask of the server."""
+
+    max_upload_mb: Annotated[
+        int, typer.Option(metavar="MB", min=1, help="Largest recording, in megabytes.")
+    ] = 500
+    max_audio_s: Annotated[
+        float, typer.Option(metavar="S", min=1, help="Longest recording, in seconds.")
+    ] = 4 * 3600.0
+    max_requests: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Recordings under way at once.")
+    ] = 64
+    max_connections: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Live connections at once.")
+    ] = 100
+    idle_s: Annotated[
+        float, typer.Option(metavar="S", min=1, help="Close a connection without data after this.")
+    ] = 60.0
+
+    def limits(self) -> ServerLimits:
+        from asr.server.limits import ServerLimits
+
+        return ServerLimits(
+            upload_bytes=self.max_upload_mb << 20,
+            audio_s=self.max_audio_s,
+            requests=self.max_requests,
+            connections=self.max_connections,
+            idle_s=self.idle_s,
+        )
+
+
+DEFAULT_LIMITS = LimitOptions()
+
+
 def serve(
     models: Annotated[
         list[str],
@@ -114,12 +169,7 @@ def serve(
         str, typer.Option(metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for all.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="PORT", callback=_port, help="Port of HTTP.")] = 8000,
-    cert: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Certificate (PEM), for HTTPS.")
-    ] = None,
-    key: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Private key of the certificate.")
-    ] = None,
+    tls: TlsOptions = NO_TLS,
     tokens: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Accept requests with one of these tokens only."),
@@ -129,21 +179,7 @@ def serve(
         Path | None,
         typer.Option(metavar="FOLDER", help="Keep what users of the page correct."),
     ] = None,
-    max_upload_mb: Annotated[
-        int, typer.Option(metavar="MB", min=1, help="Largest recording, in megabytes.")
-    ] = 500,
-    max_audio_s: Annotated[
-        float, typer.Option(metavar="S", min=1, help="Longest recording, in seconds.")
-    ] = 4 * 3600.0,
-    max_requests: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Recordings under way at once.")
-    ] = 64,
-    max_connections: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Live connections at once.")
-    ] = 100,
-    idle_s: Annotated[
-        float, typer.Option(metavar="S", min=1, help="Close a connection without data after this.")
-    ] = 60.0,
+    limit: LimitOptions = DEFAULT_LIMITS,
     cluster: ClusterOptions = THIS_PROCESS,
     decoding: Decoding = AS_SAVED,
 ) -> None:
@@ -151,27 +187,19 @@ def serve(
     _require_extra()
     from asr.server.app import make_service
     from asr.server.auth import Tokens
-    from asr.server.limits import ServerLimits
     from asr.server.logs import log_as_json
     from asr.server.running import Address
     from asr.server.running import serve as run
 
-    if (cert is None) != (key is None):
-        raise UserError("--cert and --key: give both, or none")
+    tls.check()
     files = _named(models)
-    limits = ServerLimits(
-        upload_bytes=max_upload_mb << 20,
-        audio_s=max_audio_s,
-        requests=max_requests,
-        connections=max_connections,
-        idle_s=idle_s,
-    )
+    limits = limit.limits()
     cluster.check(ports, corrections)
     listeners = ports.listeners(host)
     accepted = Tokens() if tokens is None else Tokens.read(tokens)
-    address = Address(host, port, cert, key)
+    address = Address(host, port, tls.cert, tls.key)
     level = logging.DEBUG if messages.verbose else logging.INFO
-    scheme = "http" if cert is None else "https"
+    scheme = "http" if tls.cert is None else "https"
     note(f"serving {', '.join(files)} on {scheme}://{host}:{port}; Ctrl-C ends it")
     if cluster.is_ray:
         return _serve_on_ray(files, decoding, limits, accepted, address, cluster, level)

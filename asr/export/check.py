@@ -21,7 +21,7 @@ TOGETHER = 8  # utterances in a batch, in the order of the manifest, so that len
 
 
 @dataclass(frozen=True)
-class Run:
+class ModelResult:
     """What one of the two models wrote."""
 
     texts: list[str]
@@ -34,8 +34,8 @@ class Parity:
     """The two models on the same utterances."""
 
     audio_s: float
-    original: Run
-    exported: Run
+    original: ModelResult
+    exported: ModelResult
     different: list[tuple[str, str, str]]  # (id, text of the original, exported text)
     max_difference: float  # of two log-probabilities
     mean_difference: float
@@ -73,7 +73,7 @@ def check(
         kept = [name for name in kept if name in texts]
         pairs.append(_pairs(recognizer, utterances, texts))
         found = score(pairs[-1]) if pairs[-1] else None
-        runs.append(Run([texts[name] for name in kept], seconds, found))
+        runs.append(ModelResult([texts[name] for name in kept], seconds, found))
     if not kept:
         raise UserError(f"no recording can be read: {failures[0].reason}")
     readable = [utterance for utterance in utterances if utterance.id in set(kept)]

@@ -16,7 +16,7 @@ from asr.model.acoustic import AcousticModel
 from asr.model.features import Features
 from asr.model.joint_streaming import feed_together
 from asr.model.quantize import quantize
-from asr.model.streaming import EmissionStream
+from asr.model.streaming import TorchEmissionStream
 
 
 class TorchEmitter:
@@ -45,12 +45,12 @@ class TorchEmitter:
         log_probs, lengths = (tensor.cpu().numpy() for tensor in found)
         return log_probs, lengths
 
-    def stream(self) -> EmissionStream:
+    def stream(self) -> TorchEmissionStream:
         """Computes the emissions of samples in pieces; only for a causal model in float32."""
-        return EmissionStream(self.features, cast(AcousticModel, self.acoustic))
+        return TorchEmissionStream(self.features, cast(AcousticModel, self.acoustic))
 
     def feed_together(
-        self, streams: Sequence[EmissionStream], pieces: Sequence[np.ndarray]
+        self, streams: Sequence[TorchEmissionStream], pieces: Sequence[np.ndarray]
     ) -> list[np.ndarray]:
         """`feed` of several streams at once: [(N_i,)] float32 -> [(T_i, V)]."""
         return feed_together(streams, pieces)

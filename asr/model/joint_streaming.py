@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from asr.model.streaming import AcousticStream, EmissionStream, evaluation
+from asr.model.streaming import AcousticStream, TorchEmissionStream, evaluation
 
 
 def feed_together(
-    streams: Sequence[EmissionStream], pieces: Sequence[np.ndarray]
+    streams: Sequence[TorchEmissionStream], pieces: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
-    """`EmissionStream.feed` for streams of one model: [(N_i,)] float32 -> [(T_i, V)].
+    """`TorchEmissionStream.feed` for streams of one model: [(N_i,)] float32 -> [(T_i, V)].
 
     A stream occurs once at most.
     """
@@ -43,7 +43,7 @@ def _joins(stream: AcousticStream) -> bool:
 
 
 @torch.inference_mode()
-def _feed(streams: Sequence[EmissionStream], pieces: Sequence[np.ndarray]) -> list[np.ndarray]:
+def _feed(streams: Sequence[TorchEmissionStream], pieces: Sequence[np.ndarray]) -> list[np.ndarray]:
     acoustics = [stream.acoustic for stream in streams]
     device = acoustics[0].model.head.weight.device
     modules = (streams[0].features.features, acoustics[0].model)

@@ -214,7 +214,7 @@ class AcousticStream:
         return x
 
 
-class EmissionStream:
+class TorchEmissionStream:
     """Samples at the rate of the model, in pieces of any size -> emissions.
 
     The outputs of `feed` and `finish`, joined, are the emissions of the whole recording (to
