@@ -223,7 +223,8 @@ RUN = {
     "asr tune runs/my-home/commands.asr data/me/manifest.jsonl --outside noises "
     "--false-accepts 0.01 -o mine.asr": None,  # test_commands.py
     "asr synth books.txt.gz -o data/spoken --voices 40": "",
-    "asr check data/spoken/manifest.jsonl": "",
+    # Some of the voices speak too fast for a model of characters, which is status 1.
+    "asr check data/spoken/manifest.jsonl": "asr check data/spoken/manifest.jsonl || [ $? = 1 ]",
     "asr synth --list": "",
     "asr synth books.txt.gz -o data/checked --voices 4 --model model.asr --min-score -50": (
         "asr synth talk.txt -o data/checked --voices 4 --model model.asr --min-score -1000"

@@ -10,9 +10,9 @@ from asr.data import manifest
 from asr.data.manifest import Utterance
 from asr.data.sources import sources
 from asr.errors import UserError
-from asr.recognition import transcribe
 from asr.recognition.recognizer import Recognizer, load
 from asr.recognition.transcribe import WINDOW, Failure, transcribe_many
+from asr.recognition.waveforms import batches
 
 RATE_HZ = 16000
 
@@ -179,7 +179,7 @@ def test_a_folder_without_audio_is_a_users_mistake(tmp_path):
 @given(st.lists(st.integers(1, 50), max_size=30), st.integers(1, 200))
 def test_batches_hold_every_utterance_once_within_the_limit(lengths, limit):
     samples = [np.zeros(length) for length in lengths]
-    batches = list(transcribe._batches(samples, limit))
-    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
-    for batch in batches:
+    found = list(batches(samples, limit))
+    assert sorted(i for batch in found for i in batch) == list(range(len(lengths)))
+    for batch in found:
         assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= limit
