@@ -68,6 +68,9 @@ class Server(http.server.BaseHTTPRequestHandler):
 
     breaks: tuple[int, ...] = ()
     honours_range = True
+    stalls_s = 0.0  # a pause in the middle of the first response
+    said_length: int | None = None  # instead of the true one
+    said_range: str | None = None  # of partial responses
 
     def do_GET(self):
         asked = self.headers.get("Range")
@@ -80,9 +83,16 @@ class Server(http.server.BaseHTTPRequestHandler):
         if start >= len(BODY):
             return self.send_error(416)
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(BODY) - start))
+        self.send_header("Content-Length", str(self.said_length or len(BODY) - start))
+        if start and self.said_range:
+            self.send_header("Content-Range", self.said_range)
         self.end_headers()
         number = len(self.server.asked) - 1
+        if self.stalls_s and number == 0:
+            self.wfile.write(BODY[: len(BODY) // 2])
+            self.wfile.flush()
+            threading.Event().wait(self.stalls_s)  # time.sleep does nothing here
+            return None
         stop = start + self.breaks[number] if number < len(self.breaks) else len(BODY)
         with contextlib.suppress(ConnectionError):
             self.wfile.write(BODY[start:stop])
@@ -150,6 +160,43 @@ def test_a_whole_part_is_taken_and_a_longer_one_dropped(serve, tmp_path):
         download(url, tmp_path / "corpus.tar", SHA256)
     part.write_bytes(BODY)
     assert download(url, tmp_path / "corpus.tar", SHA256).read_bytes() == BODY
+
+
+def test_a_server_that_stalls_is_left_and_asked_for_the_rest(serve, tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "TIMEOUT_S", 0.2)
+    server, url = serve(stalls_s=1.0)
+    assert download(url, tmp_path / "corpus.tar", SHA256).read_bytes() == BODY
+    asked = [int(header.removeprefix("bytes=").rstrip("-")) for header in server.asked[1:]]
+    assert server.asked[0] is None and len(asked) == 1 and 0 < asked[0] <= len(BODY) // 2
+
+
+def test_a_server_that_lies_about_the_length(serve, tmp_path):
+    _, url = serve(said_length=len(BODY) + 1000)
+    assert download(url, tmp_path / "long.tar", SHA256).read_bytes() == BODY
+    _, url = serve(said_length=len(BODY) - 1000)
+    with pytest.raises(DownloadError, match="nothing was kept"):
+        download(url, tmp_path / "short.tar", SHA256)
+    assert [path.name for path in tmp_path.iterdir()] == ["long.tar"]
+
+
+def test_another_range_than_the_one_asked_for_is_dropped(serve, tmp_path):
+    (tmp_path / "corpus.tar.part").write_bytes(BODY[:1000])
+    server, url = serve(said_range=f"bytes 500-{len(BODY) - 1}/{len(BODY)}")
+    assert download(url, tmp_path / "corpus.tar", SHA256).read_bytes() == BODY
+    assert server.asked == ["bytes=1000-", None]
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_a_refusal_is_named_and_keeps_what_there_is(serve, tmp_path, status):
+    (tmp_path / "corpus.tar.part").write_bytes(BODY[:1000])
+
+    def refuse(self):
+        self.send_error(status)
+
+    _, url = serve(do_GET=refuse)
+    with pytest.raises(DownloadError, match=f"the server responds {status}"):
+        download(url, tmp_path / "corpus.tar", SHA256)
+    assert (tmp_path / "corpus.tar.part").read_bytes() == BODY[:1000]
 
 
 def test_a_wrong_checksum_keeps_nothing(serve, tmp_path):

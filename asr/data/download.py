@@ -157,6 +157,9 @@ def _fetch(url: str, part: Path) -> bool:
         raise
     with response:
         resumed = response.status == 206
+        if resumed and not _begins_at(response.headers.get("Content-Range"), have):
+            part.unlink()  # another part than the one that is missing: begin again
+            return False
         expected = response.headers.get("Content-Length")
         start = have if resumed else 0
         total = None if expected is None else start + int(expected)
@@ -172,6 +175,11 @@ def _fetch(url: str, part: Path) -> bool:
                 file.write(chunk)
                 progress.advance(task, len(chunk))
             return total is None or file.tell() == total
+
+
+def _begins_at(content_range: str | None, start: int) -> bool:
+    """Whether a partial response begins at byte `start`; one that does not say so is believed."""
+    return content_range is None or content_range.startswith(f"bytes {start}-")
 
 
 def extract(archive: str | Path, folder: str | Path) -> Path:
