@@ -292,7 +292,7 @@ def test_settings_without_effect_or_range_are_refused(values, needle):
 def test_a_policy_fills_what_is_not_given():
     plain = parse({"name": "a"}, "here").augment
     strong = parse({"name": "a", "augment": {"strength": "strong", "vtlp": 0.1}}, "here").augment
-    assert strong.vtlp == 0.1 and strong.tempo == (0.6, 1.5) and strong.strength is None
+    assert strong.vtlp == 0.1 and strong.tempo == (0.5, 1.3) and strong.strength is None
     assert plain.pad_silence_s == 0.3 and plain.tempo == (1, 1)
     none = parse({"name": "a", "augment": {"strength": "none"}}, "here").augment
     assert none.pad_silence_s == 0 and none.pace == (1, 1)

@@ -11,8 +11,8 @@ from asr.config.section import Section, above, one_of, refuse, require_order, wi
 
 LOG_MEL = one_of("features.kind", "log_mel")
 
-# The values of the policies of `augment.strength`. "strong" is for few training speakers;
-# recipes/fsdd was measured with it. "light" is for many speakers.
+# The values of the policies of `augment.strength`. "strong" is for few training speakers; it was
+# measured on FSDD (recipes/fsdd/README.md), with another tempo. "light" is for many speakers.
 POLICIES: dict[str, dict[str, Any]] = {
     "none": {
         "speed": [],
@@ -33,9 +33,11 @@ POLICIES: dict[str, dict[str, Any]] = {
     "strong": {
         "pad_silence_s": 0.2,
         "pad_silence_p": 0.5,
-        "tempo": [0.6, 1.5],
+        "tempo": [0.5, 1.3],
+        "tempo_variation": 0.3,
         "vtlp": 0.25,
-        "equalizer_db": 4.3,
+        "equalizer_db": 6.0,
+        "tilt_db": 13.0,
         "noise_floor_p": 0.7,
     },
 }
@@ -77,7 +79,8 @@ class AugmentConfig(Section):
         None,
         description="A policy with values for the settings of this section that are not given: "
         "none turns everything off; light and strong set tempo, vtlp, equalizer_db, noise_floor_p "
-        "and pad_silence; null: no policy. The resolved configuration has only the values.",
+        "and pad_silence, strong also tempo_variation and tilt_db; null: no policy. The resolved "
+        "configuration has only the values.",
     )
     speed: list[float] = Field(
         [],

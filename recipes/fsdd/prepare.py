@@ -6,7 +6,7 @@ The recordings are at 8 kHz, trimmed tightly, in several accents, and named DIGI
     python recipes/fsdd/prepare.py OUT [--audio FOLDER] [--held-out theo,yweweler]
 
 downloads the corpus (16 MB) into OUT, or takes a copy on disk. It joins clips into strings of one
-to seven digits for training and dev. The single clips of the held-out speakers are the test set,
+to five digits for training and dev. The single clips of the held-out speakers are the test set,
 which shares no speaker with training. Dev uses the last tenth of the clips of each training speaker
 and digit, which training does not use.
 """
