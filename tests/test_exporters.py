@@ -102,7 +102,7 @@ def test_an_unknown_format(tmp_path):
 
 
 def test_lhotse_reads_its_manifests(tmp_path, utterances):
-    lhotse = pytest.importorskip("lhotse")
+    lhotse = pytest.importorskip("lhotse", reason="pip install lhotse")
     from lhotse.qa import validate_recordings_and_supervisions
 
     export_manifest(utterances, tmp_path, "lhotse")
@@ -123,7 +123,7 @@ def test_lhotse_reads_its_manifests(tmp_path, utterances):
 
 
 def test_lhotse_reads_our_kaldi_folder(tmp_path, utterances):
-    pytest.importorskip("lhotse")
+    pytest.importorskip("lhotse", reason="pip install lhotse")
     from lhotse.kaldi import load_kaldi_data_dir
 
     export_manifest(utterances, tmp_path, "kaldi")

@@ -272,7 +272,7 @@ def test_hugging_face_audio_folder(tmp_path):
 
 
 def test_parquet(tmp_path):
-    pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow", reason="pip install 'asr[parquet]'")
     source = layouts.parquet(tmp_path)
     store = AudioStore(tmp_path / "out/audio")
     name, found, log = imported(source, store=store)

@@ -12,7 +12,7 @@ from test_importers import counts, imported
 from asr import audio
 from asr.audio import Member
 
-lhotse = pytest.importorskip("lhotse")
+lhotse = pytest.importorskip("lhotse", reason="pip install lhotse")
 
 
 def corpus(at):

@@ -1,12 +1,12 @@
 """The page in a real browser: files, a microphone, corrections; with the keyboard alone."""
 
 import json
-import shutil
 import time
 
 import numpy as np
 import pytest
 import soundfile
+from browsing import chromium
 from serving import served
 from test_stream import RATE_HZ, said, save_streaming_model
 
@@ -49,28 +49,14 @@ def downloads(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory, recording, downloads):
-    selenium = pytest.importorskip("selenium.webdriver")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    driver = shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("no browser: apt-get install chromium chromium-driver")
-    options = selenium.ChromeOptions()
-    options.binary_location = chromium
-    profile = tmp_path_factory.mktemp("profile")
-    for flag in (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-        "--disable-background-networking --disable-component-update --disable-sync "
-        "--autoplay-policy=no-user-gesture-required --use-fake-ui-for-media-stream "
-        f"--use-fake-device-for-media-stream --use-file-for-fake-audio-capture={recording} "
-        f"--user-data-dir={profile}"
-    ).split():
-        options.add_argument(flag)
-    options.add_argument(f"--host-resolver-rules=MAP {NAME} 127.0.0.1")
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    running = selenium.Chrome(options, selenium.ChromeService(driver))
-    yield running
-    running.quit()
+    flags = (
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-audio-capture={recording}",
+        f"--host-resolver-rules=MAP {NAME} 127.0.0.1",
+    )
+    with chromium(tmp_path_factory.mktemp("profile"), *flags, downloads=downloads) as running:
+        yield running
 
 
 @pytest.fixture

@@ -207,7 +207,7 @@ def test_a_place_in_an_archive_must_be_whole(tmp_path, wrong):
 
 
 def test_bytes_of_a_table_become_files(tmp_path):
-    pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow", reason="pip install 'asr[parquet]'")
     prepared = prepare(layouts.parquet(tmp_path / "in"), tmp_path / "out")
     found = read(prepared)
     assert set(found) == {"train", "dev", "test"} and prepared.log.counts == {"no audio named": 2}
