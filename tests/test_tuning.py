@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from asr.cli import app
@@ -86,9 +87,9 @@ def test_the_best_trial_with_the_smallest_beam_is_chosen(tuned):
     assert best.words.errors == min(
         t.words.errors for t in tuned.trials if t.decoder.beam >= best.decoder.beam
     )
-    settings = [trial.decoder for trial in tuned.trials]
+    settings = [(trial.decoder, trial.prior_weight) for trial in tuned.trials]
     assert len(set(settings)) == len(settings)
-    assert {16, 50, 100} <= {c.beam for c in settings}
+    assert {16, 50, 100} <= {c.beam for c, _ in settings}
     weights, bonuses, _ = zip(*tuned.surface, strict=True)
     assert len(set(weights)) > 5 and len(set(bonuses)) > 4
 
@@ -113,6 +114,31 @@ def test_confidences_are_calibrated_on_the_dev_set(tuned, with_lm, made, dev):
     assert found == pytest.approx(expected, abs=1e-3)
     assert calibration(found, right).error < calibration(confidences, right).error
     assert np.mean(found) == pytest.approx(np.mean(right), abs=0.05)
+
+
+def test_the_prior_in_the_head_gives_the_emissions_that_were_tuned(with_lm, made, dev):
+    unchanged = with_lm.acoustic.head.bias.clone()
+    biased = with_lm.biased(made.bias(0.3))
+    again = DevSet(Recognizer(biased, "cpu"), dev)
+    before = made.decode(with_lm, DecoderConfig(beam=16), 0.3)
+    after = again.decode(biased, DecoderConfig(beam=16))
+    assert [h.text for h in before] == [h.text for h in after]
+    assert [h.score for h in before] == pytest.approx([h.score for h in after], abs=1e-2)
+    assert any(np.abs(a - b).max() > 0.1 for a, b in zip(again.rows, made.rows, strict=True))
+    assert torch.equal(with_lm.acoustic.head.bias, unchanged)
+
+
+def test_a_prior_is_found_where_blanks_hide_the_words(model):
+    """The last letter of each word is less likely than the blank, so that only a prior finds it."""
+    dev = hostile(model, ["ab", "ba"] * 4)
+    for row in dev.rows:
+        last = row[-2]  # the frame of the last letter
+        last[last.argmax()], last[0] = np.log(0.45), np.log(0.55)
+    found = tune(model, dev)
+    assert found.chosen.prior_weight > 0 and found.chosen.words.errors == 0
+    assert found.scores[0].wer == 1.0
+    assert "prior_weight" in found.summary
+    assert np.argmin(found.bias) == 0
 
 
 def hostile(model: Model, texts: list[str]) -> DevSet:

@@ -131,9 +131,10 @@ def tune(
 ) -> None:
     """Choose the decoder settings with the fewest errors on a dev set, and store them.
 
-    The settings are the beam, the weight of the language model, the word bonus, and the score of
-    unknown words. For a model with a grammar it is the fit below which a command is refused; name
-    recordings of other speech and of noise with --outside.
+    The settings are the beam, the weight of the language model, the word bonus, the score of
+    unknown words, and the weight of the prior of the tokens. For a model with a grammar it is the
+    fit below which a command is refused; name recordings of other speech and of noise with
+    --outside.
     """
     from asr.data import manifest
     from asr.lm.ngram import NGram
@@ -178,13 +179,14 @@ def tune(
 
 def _trials(found) -> Table:
     table = Table(box=None)
-    for name in ("beam", "lm_weight", "word_bonus", "unknown_score", "WER", "CER"):
+    columns = ("beam", "lm_weight", "word_bonus", "unknown_score", "prior_weight", "WER", "CER")
+    for name in columns:
         table.add_column(name, justify="right")
     best = sorted(found.trials[1:], key=lambda trial: trial.rank)[:SHOWN_TRIALS]
     for trial in dict.fromkeys([found.trials[0], found.chosen, *best]):
         c = trial.decoder
-        numbers = (c.beam, c.lm_weight, c.word_bonus, c.unknown_score)
-        settings = [f"{number:g}" for number in numbers] if c.beam > 1 else ["greedy", "", "", ""]
+        numbers = (c.beam, c.lm_weight, c.word_bonus, c.unknown_score, trial.prior_weight)
+        settings = [f"{number:g}" for number in numbers] if c.beam > 1 else ["greedy", *4 * [""]]
         style = "bold" if trial is found.chosen else None
         table.add_row(*settings, f"{trial.wer:.2%}", f"{trial.cer:.2%}", style=style)
     return table
