@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.config import TextConfig
+from asr.decoder import grammar as grammar_decoder
 from asr.decoder.grammar import GrammarDecoder
 from asr.decoder.greedy import GreedyDecoder
 from asr.errors import UserError
@@ -54,14 +56,19 @@ def decoder_of(grammar: Grammar, **settings) -> GrammarDecoder:
     return GrammarDecoder(ABC.pieces, compiled.arrays, compiled.meaning, **settings)
 
 
-@settings(max_examples=60)
+@settings(max_examples=120)
 @given(
     st.lists(st.tuples(templates, st.sampled_from((0.25, 1.0, 2.0))), min_size=1, max_size=3),
-    st.integers(1, 8),
+    st.integers(1, 10),
     st.integers(0, 2**32 - 1),
     st.floats(0.3, 20),
+    st.sampled_from((0.1, 1.0, 4.0, grammar_decoder.FIRST_MARGIN)),
+    st.sampled_from((1, 4)),
 )
-def test_the_n_best_are_those_of_the_sum_over_all_alignments(given_, frames, seed, sharpness):
+def test_the_n_best_are_those_of_the_sum_over_all_alignments(
+    given_, frames, seed, sharpness, margin, n_best
+):
+    """Also where the first margin is so narrow that the search loses them at first."""
     blocks = {
         f"intent{i}": {"data": [{"sentences": [template], "weight": weight}]}
         for i, (template, weight) in enumerate(given_)
@@ -81,8 +88,9 @@ def test_the_n_best_are_those_of_the_sum_over_all_alignments(given_, frames, see
         sentence: math.log(weight / heaviest) + ctc_score(log_probs, ABC.encode(sentence))
         for sentence, weight in weights.items()
     }
-    best = sorted((s for s in scores.values() if s > -1e30), reverse=True)[:4]
-    found = decoder_of(grammar, n_best=4).decode(log_probs, FRAME_S)
+    best = sorted((s for s in scores.values() if s > -1e30), reverse=True)[:n_best]
+    with mock.patch.object(grammar_decoder, "FIRST_MARGIN", margin):
+        found = decoder_of(grammar, n_best=n_best).decode(log_probs, FRAME_S)
     if not best:
         assert not found[0].command.accepted and found[0].text == ""
         return

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,6 +10,8 @@ import numpy as np
 
 from asr.decoder import fusion as fuse
 from asr.decoder import prefixes, search
+from asr.decoder.compilation import Compilation
+from asr.decoder.emissions import checked
 from asr.decoder.hotwords import build_hotwords
 from asr.decoder.lexicon import Spelling, spellable
 from asr.decoder.words import words_of
@@ -83,7 +83,7 @@ class BeamDecoder:
             hotwords=build_hotwords(hotwords or {}, spelling),
             lexicon=None if lexicon is None else spellable(lexicon, spelling),
         )
-        _compile_once(self)
+        _compilation.ensure(lambda: _use_each_loop(self))
 
     def decode(self, log_probs: np.ndarray, frame_s: float) -> list[Hypothesis]:
         """The best distinct texts of an utterance, best first; the list is never empty.
@@ -133,11 +133,7 @@ class Stream:
     def feed(self, log_probs: np.ndarray) -> None:
         """Search the next frames. log_probs: (T, V) natural logs, T from 0 up."""
         decoder = self._decoder
-        log_probs = np.ascontiguousarray(log_probs, np.float32)
-        if log_probs.ndim != 2 or log_probs.shape[1] != len(decoder.pieces):
-            raise ValueError(
-                f"emissions have the shape {log_probs.shape}, not (frames, {len(decoder.pieces)})"
-            )
+        log_probs = checked(log_probs, len(decoder.pieces))
         log_probs = log_probs.view()
         log_probs.flags.writeable = False  # numba compiles read-only and writable arrays separately
         done = search.advance(log_probs, decoder.limits, decoder.fusion, self._arrays)
@@ -236,23 +232,12 @@ def _make_room(arrays: prefixes.Arrays) -> prefixes.Arrays:
     return arrays
 
 
-_compiling = threading.Lock()
+_compilation = Compilation("the decoder")
 
 
-def _compile_once(decoder: BeamDecoder) -> None:
-    """Run each compiled loop once: numba loads it from its cache on disk, or compiles it."""
-    with _compiling:
-        if prefixes.trace.signatures:
-            return
-        message = "compiling the decoder, once after installation (at most 30 s)"
-        timer = threading.Timer(1.5, lambda: print(message, file=sys.stderr))
-        timer.daemon = True
-        timer.start()
-        try:
-            stream = decoder.stream(0.0)
-            stream.feed(np.zeros((1, len(decoder.pieces))))
-            stream._arrays = _make_room(stream._arrays)
-            stream.settled()
-            stream.finish()
-        finally:
-            timer.cancel()
+def _use_each_loop(decoder: BeamDecoder) -> None:
+    stream = decoder.stream(0.0)
+    stream.feed(np.zeros((1, len(decoder.pieces))))
+    stream._arrays = _make_room(stream._arrays)
+    stream.settled()
+    stream.finish()

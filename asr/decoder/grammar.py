@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
-from asr.decoder import grammar_search as search
+from asr.decoder import grammar_forward as ahead
+from asr.decoder.compilation import Compilation
+from asr.decoder.emissions import checked
+from asr.decoder.grammar_search import best_sentences
 from asr.decoder.rejection import fit_of
 from asr.decoder.viterbi import best_path
 from asr.decoder.words import words_of
 from asr.errors import UserError
 from asr.lm.token_grammar import GrammarArrays
-from asr.text.tokenizer import decode
+from asr.text.tokenizer import BLANK, decode
 from asr.transcript import Hypothesis, SpokenCommand
 
-# Natural logs: the search begins with the first, and is repeated with the next until no sentence
-# that was dropped can be better than the one that was found.
-MARGINS = (15.0, 40.0, np.inf)
+# Natural logs. The search is repeated with a wider margin if a sentence that was dropped could be
+# better than those found; `MARGIN_MORE` is added to what was missing.
+FIRST_MARGIN, MARGIN_MORE, WIDEST_MARGIN = 14.0, 2.0, 60.0
 MAY_GO_ON = 3.0  # natural log; above the limit of the rule that ends a complete command
 MOST_ENDINGS = 500  # of sentences that are expanded for one result
 WORST_FIT = -99.0  # of an utterance in which no sentence is possible
@@ -75,10 +76,13 @@ class GrammarDecoder:
         self.pieces = list(pieces)
         self.threshold, self.n_best, self.free = threshold, n_best, free
         self.meaning = meaning
-        self.automaton = search.GrammarTables(
-            *(getattr(arrays, name) for name in search.GrammarTables._fields)
+        self.automaton = ahead.GrammarTables(
+            *(getattr(arrays, name) for name in ahead.GrammarTables._fields)
         )
-        _compile_once(self)
+        self.longest = ahead.longest_sentence(
+            self.automaton, np.zeros(len(arrays.final_weight), np.int64)
+        )
+        _compilation.ensure(lambda: _use_each_loop(self))
 
     def decode(self, log_probs: np.ndarray, frame_s: float) -> list[Hypothesis]:
         """The best sentences of an utterance, best first; the list is never empty.
@@ -107,36 +111,38 @@ class GrammarStream:
         self._history = _new_history(decoder.automaton)
         self._rows: list[np.ndarray] = []
         self._free = decoder.free.stream(frame_s) if decoder.free is not None else None
-        search.start(self._forward)
+        ahead.start(self._forward)
 
     def feed(self, log_probs: np.ndarray) -> None:
         """Follow the next frames. log_probs: (T, V) natural logs, T from 0 up."""
         decoder = self._decoder
-        log_probs = np.ascontiguousarray(log_probs, np.float32)
-        if log_probs.ndim != 2 or log_probs.shape[1] != len(decoder.pieces):
-            raise ValueError(
-                f"emissions have the shape {log_probs.shape}, not (frames, {len(decoder.pieces)})"
-            )
+        log_probs = checked(log_probs, len(decoder.pieces))
         if np.isnan(log_probs).any():
             raise ValueError("the emissions contain NaN")
         if self._free is not None:
             self._free.feed(log_probs)
         self._rows.append(log_probs)
-        self._follow(log_probs, MARGINS[0])
+        self._follow(log_probs, FIRST_MARGIN)
 
     def _follow(self, log_probs: np.ndarray, margin: float) -> None:
         """Continue the forward pass over the next frames."""
         probs, done = np.exp(log_probs, dtype=np.float64), 0
+        likeliest = probs[:, BLANK + 1 :].max(axis=1, initial=0.0)
         while done < len(probs):
-            done += search.advance(
-                self._decoder.automaton, self._forward, self._history, probs[done:], margin
+            done += ahead.advance(
+                self._decoder.automaton,
+                self._forward,
+                self._history,
+                probs[done:],
+                likeliest[done:],
+                margin,
             )
             if done < len(probs):
                 self._history = _make_room(self._history)
 
     def best(self) -> Hypothesis:
         """The likeliest beginning of a sentence so far; it is not tested whether it fits."""
-        found = self._search(1, whole=False)
+        found = self._search(1, whole=False, lost=-np.inf)
         return self._hypothesis(*found[0]) if found else Hypothesis((), "", -np.inf)
 
     def settled(self) -> int:
@@ -147,7 +153,7 @@ class GrammarStream:
         """What an end of the utterance here would cost: ln of the probability of all beginnings of
         sentences minus that of the sentences that are complete. `MAY_GO_ON` is added where a
         sentence is complete but may go on; the cost is infinite where no sentence may end."""
-        begun, whole, closed = search.ends(self._decoder.automaton, self._forward)
+        begun, whole, closed = ahead.ends(self._decoder.automaton, self._forward)
         if not whole:
             return np.inf
         may_go_on = float(np.log(begun / whole)) + MAY_GO_ON
@@ -166,16 +172,19 @@ class GrammarStream:
 
     def _exact(self) -> list[tuple[tuple[int, ...], float]]:
         """The tokens and scores of the best sentences, with a margin that has lost none of them."""
-        wanted = self._decoder.n_best
-        found = self._search(wanted, whole=True)
-        for margin in MARGINS[1:]:
-            lost = self._forward.lost[0] + np.log(max(1, len(self._emissions())))
-            if lost == -np.inf or (len(found) == wanted and found[-1][1] > lost):
-                break
-            search.start(self._forward)
-            self._follow(self._emissions(), margin)
-            found = self._search(wanted, whole=True)
-        return found
+        wanted, margin = self._decoder.n_best, FIRST_MARGIN
+        likeliest = _two_likeliest(self._emissions())
+        while True:
+            lost = ahead.most_lost(
+                self._history, self._emissions(), likeliest, self._decoder.longest
+            )
+            found = self._search(wanted, True, lost)
+            missing = lost - found[-1][1] if len(found) == wanted else np.inf
+            if missing <= 0 or lost == -np.inf:
+                return found
+            margin += missing + MARGIN_MORE
+            ahead.start(self._forward)
+            self._follow(self._emissions(), margin if margin <= WIDEST_MARGIN else np.inf)
 
     def _command(self, found: list[Hypothesis]) -> SpokenCommand:
         decoder = self._decoder
@@ -195,8 +204,8 @@ class GrammarStream:
             self._rows = [np.concatenate(rows)]
         return self._rows[0]
 
-    def _search(self, wanted: int, whole: bool) -> list[tuple[tuple[int, ...], float]]:
-        tokens, lengths, scores = search.best_sentences(
+    def _search(self, wanted: int, whole: bool, lost: float) -> list[tuple[tuple[int, ...], float]]:
+        tokens, lengths, scores = best_sentences(
             self._decoder.automaton,
             self._forward,
             self._history,
@@ -204,6 +213,7 @@ class GrammarStream:
             wanted,
             MOST_ENDINGS,
             whole,
+            lost,
         )
         return [
             (tuple(tokens[i, : lengths[i]].tolist()), float(scores[i])) for i in range(len(scores))
@@ -223,6 +233,19 @@ class GrammarStream:
         return Hypothesis(tokens, decode(tokens, pieces), score, words)
 
 
+def _two_likeliest(log_probs: np.ndarray) -> np.ndarray:
+    """(T, V) -> (T, 2), the highest and the second highest value of each frame, without the blank;
+    -inf if there is no such token."""
+    tokens = log_probs[:, BLANK + 1 :].copy()
+    likeliest = np.full((len(tokens), 2), -np.inf, np.float32)
+    if tokens.size:
+        best = tokens.argmax(axis=1)[:, None]
+        likeliest[:, :1] = np.take_along_axis(tokens, best, axis=1)
+        np.put_along_axis(tokens, best, -np.inf, axis=1)
+        likeliest[:, 1] = tokens.max(axis=1)
+    return likeliest
+
+
 def token_runs(log_probs: np.ndarray, tokens: Sequence[int]) -> list[tuple[int, int]]:
     """The first frame of each token on the likeliest alignment, and the frame after its last.
 
@@ -235,9 +258,9 @@ def token_runs(log_probs: np.ndarray, tokens: Sequence[int]) -> list[tuple[int, 
     return list(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
-def _new_forward(automaton: search.GrammarTables) -> search.Forward:
+def _new_forward(automaton: ahead.GrammarTables) -> ahead.Forward:
     arcs, states = len(automaton.arc_token), len(automaton.final_weight)
-    return search.Forward(
+    return ahead.Forward(
         on_token=np.zeros((2, arcs)),
         on_blank=np.zeros(states),
         arrived=np.zeros(states),
@@ -246,50 +269,38 @@ def _new_forward(automaton: search.GrammarTables) -> search.Forward:
         active_arc=np.zeros(arcs, bool),
         active_state=np.zeros(states, bool),
         counts=np.zeros(3, np.int64),
-        lost=np.full(1, -np.inf),
     )
 
 
-def _new_history(automaton: search.GrammarTables) -> search.History:
+def _new_history(automaton: ahead.GrammarTables) -> ahead.History:
     entries = max(FIRST_ENTRIES, 2 * len(automaton.arc_token))
-    return search.History(
+    return ahead.History(
         scale=np.zeros(FIRST_FRAMES),
+        dropped=np.zeros(FIRST_FRAMES),
         after=np.zeros(FIRST_FRAMES + 1, np.int64),
         arc=np.zeros(entries, np.int32),
         value=np.zeros(entries),
     )
 
 
-def _make_room(history: search.History) -> search.History:
+def _make_room(history: ahead.History) -> ahead.History:
     """Double all arrays; what they hold is kept."""
     frames, entries = len(history.scale), len(history.arc)
-    return search.History(
+    return ahead.History(
         np.resize(history.scale, 2 * frames),
+        np.resize(history.dropped, 2 * frames),
         np.resize(history.after, 2 * frames + 1),
         np.resize(history.arc, 2 * entries),
         np.resize(history.value, 2 * entries),
     )
 
 
-_compiling = threading.Lock()
-_compiled = False
+_compilation = Compilation("the grammar decoder")
 
 
-def _compile_once(decoder: GrammarDecoder) -> None:
-    """Run each compiled loop once: numba loads it from its cache on disk, or compiles it."""
-    global _compiled
-    with _compiling:
-        if _compiled:
-            return
-        message = "compiling the grammar decoder, once after installation (at most 30 s)"
-        timer = threading.Timer(1.5, lambda: print(message, file=sys.stderr))
-        timer.daemon = True
-        timer.start()
-        try:
-            stream = decoder.stream(0.0)
-            stream.feed(np.zeros((2, len(decoder.pieces)), np.float32))
-            stream.end_cost()
-            stream.best()
-            _compiled = True
-        finally:
-            timer.cancel()
+def _use_each_loop(decoder: GrammarDecoder) -> None:
+    stream = decoder.stream(0.0)
+    stream.feed(np.zeros((2, len(decoder.pieces)), np.float32))
+    stream.end_cost()
+    stream.best()
+    stream.finish()

@@ -1,244 +1,26 @@
-"""CTC over the sentences of a grammar, compiled: the sum over all alignments of each sentence.
+"""The best sentences of a grammar, found backward from their ends, compiled.
 
-The forward pass follows all sentences together. After each frame it holds, for each arc of the
-automaton, the probability of the paths that are on its token (`on_token`), and for each state, that
-of the paths on a blank after its sentence so far (`on_blank`). Values are linear and rescaled after
-each frame, so there is no logarithm in the loop. Arcs and states below the best by a factor of
-exp(-margin) are dropped. The largest value that was ever dropped is kept (`lost`): no sentence that
-was lost can be more probable than the number of frames times it, because a probability only falls
-from frame to frame and no weight is above 1. A sentence that scores higher is therefore the best.
-
-The backward search then finds the best sentences one after another, from their ends (the
-tree-trellis search of Soong and Huang 1991, with sums instead of maxima). The priority of the end
-of a sentence is the probability of all sentences that end so, an upper bound of that of each single
-one. When it has expanded `most` endings, it continues with the best beginning of the current ending
-alone; this happens when very many sentences fit about equally badly.
+The search finds the best sentences one after another (the tree-trellis search of Soong and Huang
+1991, with sums instead of maxima). The priority of the end of a sentence is the probability of all
+sentences that end so, an upper bound of that of each single one but for what the forward pass has
+dropped. When it has expanded `most` endings, it continues with the best beginning of the current
+ending alone; this happens when very many sentences fit about equally badly.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from typing import NamedTuple
 
 import numba
 import numpy as np
 
+from asr.jit import log_add
 from asr.text.tokenizer import BLANK
 
 NONE = -1
 
-
-class GrammarTables(NamedTuple):
-    """The fields of `asr.lm.token_grammar.GrammarArrays`, which see."""
-
-    arc_start: np.ndarray
-    arc_source: np.ndarray
-    arc_token: np.ndarray
-    arc_weight: np.ndarray
-    arc_next: np.ndarray
-    arc_repeats: np.ndarray
-    final_weight: np.ndarray
-    in_start: np.ndarray
-    in_arc: np.ndarray
-
-
-class Forward(NamedTuple):
-    """The state of the forward pass after some frames."""
-
-    on_token: np.ndarray  # (2, A) float64, before and after a frame
-    on_blank: np.ndarray  # (S,) float64
-    arrived: np.ndarray  # (S,) float64, sum of `on_token` over the arcs into each state
-    arcs: np.ndarray  # (2, A) int32, the active arcs before and after a frame
-    states: np.ndarray  # (2, S) int32, the active states
-    active_arc: np.ndarray  # (A,) bool
-    active_state: np.ndarray  # (S,) bool
-    counts: np.ndarray  # (3,) int64: active arcs, active states, frames
-    lost: np.ndarray  # (1,) float64, ln of the largest value that was dropped
-
-
-class History(NamedTuple):
-    """The forward probabilities of all frames, for the backward search."""
-
-    scale: np.ndarray  # (room,) float64, the log by which the values of each frame are scaled
-    after: np.ndarray  # (room + 1,) int64: the entries of frame t are after[t]:after[t + 1]
-    arc: np.ndarray  # (entries,) int32, the active arcs
-    value: np.ndarray  # (entries,) float64, their `on_token`
-
-
-compiled = numba.njit(cache=True, nogil=True)
-
-
-@compiled
-def start(forward):
-    """Begin before the first frame: the empty beginning of every sentence."""
-    forward.on_token[:] = 0.0
-    forward.on_blank[:] = 0.0
-    forward.arrived[:] = 0.0
-    forward.active_arc[:] = False
-    forward.active_state[:] = False
-    forward.on_blank[0] = 1.0
-    forward.active_state[0] = True
-    forward.states[0, 0] = 0
-    forward.counts[0], forward.counts[1], forward.counts[2] = 0, 1, 0
-    forward.lost[0] = -math.inf
-
-
-@compiled
-def _other_tokens(automaton, on_token, state, token):
-    """The probability of the paths on tokens into `state` other than `token`."""
-    total = 0.0
-    for at in range(automaton.in_start[state], automaton.in_start[state + 1]):
-        arc = automaton.in_arc[at]
-        if automaton.arc_token[arc] != token:
-            total += on_token[arc]
-    return total
-
-
-@compiled
-def _move(automaton, forward, row, margin):
-    """Move all paths by one frame, whose probabilities are `row` (V,).
-
-    An arc that is not active yet becomes active only if it is above the margin. Returns the number
-    of active arcs, the highest value of an arc or state, and the highest value that was dropped.
-    """
-    before, after = forward.on_token[0], forward.on_token[1]
-    arcs, new_arcs, states = forward.arcs[0], forward.arcs[1], forward.states[0]
-    highest, dropped, count = 0.0, 0.0, forward.counts[0]
-    for i in range(count):
-        arc = arcs[i]
-        after[arc] = before[arc] * row[automaton.arc_token[arc]]
-        new_arcs[i] = arc
-        highest = max(highest, after[arc])
-    for i in range(forward.counts[1]):
-        staying = (forward.on_blank[states[i]] + forward.arrived[states[i]]) * row[BLANK]
-        highest = max(highest, staying)
-    floor = highest * math.exp(-margin)  # `highest` can only rise from here
-    for i in range(forward.counts[1]):
-        state = states[i]
-        on_blank, arrived = forward.on_blank[state], forward.arrived[state]
-        for arc in range(automaton.arc_start[state], automaton.arc_start[state + 1]):
-            token = automaton.arc_token[arc]
-            entering = on_blank + arrived
-            if automaton.arc_repeats[arc]:
-                entering = on_blank + _other_tokens(automaton, before, state, token)
-            entering *= automaton.arc_weight[arc] * row[token]
-            if forward.active_arc[arc]:
-                after[arc] += entering
-                highest = max(highest, after[arc])
-            elif entering > floor:
-                after[arc] = entering
-                forward.active_arc[arc] = True
-                new_arcs[count] = arc
-                count += 1
-                highest = max(highest, entering)
-            else:
-                dropped = max(dropped, entering)
-        forward.on_blank[state] = (on_blank + arrived) * row[BLANK]
-        forward.arrived[state] = 0.0
-    return count, highest, dropped
-
-
-@compiled
-def _prune(automaton, forward, count, highest, margin):
-    """Drop what is too improbable, rescale the rest by `highest`, and find the active states.
-
-    Returns the highest value that was dropped, after rescaling.
-    """
-    before, after, new_arcs = forward.on_token[0], forward.on_token[1], forward.arcs[1]
-    old_arcs = forward.arcs[0]
-    for i in range(forward.counts[0]):
-        before[old_arcs[i]] = 0.0
-    floor, dropped = math.exp(-margin), 0.0
-    kept, states = 0, 0
-    for i in range(forward.counts[1]):
-        state = np.int64(forward.states[0, i])
-        forward.on_blank[state] /= highest
-        if forward.on_blank[state] > floor:
-            forward.states[1, states] = state
-            states += 1
-        else:
-            dropped = max(dropped, forward.on_blank[state])
-            forward.on_blank[state] = 0.0
-            forward.active_state[state] = False
-    for i in range(count):
-        arc = new_arcs[i]
-        value = after[arc] / highest
-        after[arc] = 0.0
-        if value > floor:
-            before[arc] = value
-            old_arcs[kept] = arc
-            kept += 1
-            to = automaton.arc_next[arc]
-            forward.arrived[to] += value
-            if not forward.active_state[to]:
-                forward.active_state[to] = True
-                forward.states[1, states] = to
-                states += 1
-        else:
-            dropped = max(dropped, value)
-            forward.active_arc[arc] = False
-    forward.states[0, :states] = forward.states[1, :states]
-    forward.counts[0], forward.counts[1] = kept, states
-    return dropped
-
-
-@compiled
-def advance(automaton, forward, history, probs, margin):
-    """Follow the frames (T, V) of probabilities; returns their number, less than T if `history` is
-    full."""
-    for t in range(len(probs)):
-        frame = forward.counts[2]
-        room = len(history.arc) - history.after[frame]
-        if frame == len(history.scale) or room < len(automaton.arc_token):
-            return t
-        count, highest, skipped = _move(automaton, forward, probs[t], margin)
-        scale = 0.0 if frame == 0 else history.scale[frame - 1]
-        if highest > 0.0:
-            history.scale[frame] = scale + math.log(highest)
-        else:  # no sentence is possible any more
-            history.scale[frame] = -math.inf
-            highest = 1.0
-        dropped = max(_prune(automaton, forward, count, highest, margin), skipped / highest)
-        if dropped > 0.0:
-            forward.lost[0] = max(forward.lost[0], history.scale[frame] + math.log(dropped))
-        _record(forward, history, frame)
-        forward.counts[2] += 1
-    return len(probs)
-
-
-@compiled
-def _record(forward, history, frame):
-    at = history.after[frame]
-    for i in range(forward.counts[0]):
-        arc = forward.arcs[0, i]
-        history.arc[at], history.value[at] = arc, forward.on_token[0, arc]
-        at += 1
-    history.after[frame + 1] = at
-
-
-@compiled
-def ends(automaton, forward):
-    """The probability of all beginnings of sentences, of all whole sentences, and of the whole
-    sentences that cannot go on; each divided by that of the likeliest."""
-    begun, whole, closed = 0.0, 0.0, 0.0
-    for i in range(forward.counts[1]):
-        state = forward.states[0, i]
-        mass = forward.on_blank[state] + forward.arrived[state]
-        begun += mass
-        whole += mass * automaton.final_weight[state]
-        if automaton.arc_start[state] == automaton.arc_start[state + 1]:
-            closed += mass * automaton.final_weight[state]
-    return begun, whole, closed
-
-
-@compiled
-def _log_add(a, b):
-    """ln(e^a + e^b)."""
-    high, low = (a, b) if a >= b else (b, a)
-    if low - high > -40.0:  # false for -inf twice
-        return high + math.log1p(math.exp(low - high))
-    return high
+compiled = numba.njit(cache=True, nogil=True)  # these functions create arrays
 
 
 @compiled
@@ -274,9 +56,9 @@ def _prepend(log_probs, token, weight, next_token, enters, leaves, new_enters, n
     for t in range(frames - 1, -1, -1):
         spoken, blank = np.float64(log_probs[t, token]), np.float64(log_probs[t, BLANK])
         new_enters[t] = spoken + here + weight
-        new_leaves[t] = _log_add(new_enters[t], blank + new_leaves[t + 1])
+        new_leaves[t] = log_add(new_enters[t], blank + new_leaves[t + 1])
         left = blank + leaves[t + 1] if token == next_token else leaves[t]
-        here = _log_add(left, spoken + here)
+        here = log_add(left, spoken + here)
 
 
 @compiled
@@ -341,12 +123,50 @@ def _open(automaton, log_probs, enters, leaves, links, number, parent, arc, whol
 
 
 @compiled
-def best_sentences(automaton, forward, history, log_probs, wanted, most, whole):
+def _push_ends(automaton, forward, scale, whole, heap):
+    """Put the empty ending of each final state on the heap; if not `whole`, of the likeliest state.
+
+    scale: the log by which the values of the last frame are scaled.
+    """
+    likeliest, most_mass = NONE, 0.0
+    for i in range(forward.counts[1]):
+        state = np.int64(forward.states[0, i])
+        mass = forward.on_blank[state] + forward.arrived[state]
+        if whole and automaton.final_weight[state] > 0.0 and mass > 0.0:
+            bound = scale + math.log(mass) + math.log(automaton.final_weight[state])
+            heapq.heappush(heap, (-bound, -2 - state, NONE))
+        if mass > most_mass:
+            likeliest, most_mass = state, mass
+    if not whole and likeliest != NONE:
+        heap.append((0.0, -2 - likeliest, NONE))
+
+
+@compiled
+def _insert(tokens, lengths, scores, found, links, ending, score):
+    """Put a sentence into the list of the best ones, which is sorted; returns their number."""
+    at = min(found, len(scores) - 1)
+    if found == len(scores) and score <= scores[at]:
+        return found
+    while at > 0 and scores[at - 1] < score:
+        tokens[at], lengths[at], scores[at] = tokens[at - 1], lengths[at - 1], scores[at - 1]
+        at -= 1
+    scores[at], lengths[at] = score, 0
+    while links[ending, 2] != NONE:
+        tokens[at, lengths[at]] = links[ending, 2]
+        lengths[at] += 1
+        ending = links[ending, 0]
+    return min(found + 1, len(scores))
+
+
+@compiled
+def best_sentences(automaton, forward, history, log_probs, wanted, most, whole, lost):
     """The sentences with the highest probabilities, best first.
 
     log_probs: (T, V), all frames; whole: whether only whole sentences count; otherwise the one
-    state in which the paths are likeliest is taken as the end. Returns tokens (N, T) int32, their
-    number (N,), and ln of weight times probability (N,), which is exact; N is at most `wanted`.
+    state in which the paths are likeliest is taken as the end; lost: `most_lost` of the forward
+    pass. Returns tokens (N, T) int32, their number (N,), and ln of weight times probability (N,),
+    which is exact; N is at most `wanted`. If N is `wanted` and the last score is at least `lost`,
+    no other sentence is better.
     """
     frames = len(log_probs)
     first, time, value = _by_arc(automaton, history, frames)
@@ -355,35 +175,23 @@ def best_sentences(automaton, forward, history, log_probs, wanted, most, whole):
     linear = np.zeros((2, frames + 1))
     tokens = np.zeros((wanted, frames), np.int32)
     lengths, scores = np.zeros(wanted, np.int64), np.zeros(wanted)
-    count, found, expanded = 0, 0, 0
+    count, found = 0, 0
     heap = [(0.0, NONE, NONE)]
     heap.pop()
-    likeliest, most_mass = NONE, 0.0
-    for i in range(forward.counts[1]):
-        state = np.int64(forward.states[0, i])
-        mass = forward.on_blank[state] + forward.arrived[state]
-        if whole and automaton.final_weight[state] > 0.0 and mass > 0.0:
-            bound = math.log(mass) + math.log(automaton.final_weight[state])
-            heapq.heappush(heap, (-bound, -2 - state, NONE))
-        if mass > most_mass:
-            likeliest, most_mass = state, mass
-    if not whole and likeliest != NONE:
-        heap.append((0.0, -2 - likeliest, NONE))
-    while len(heap) and found < wanted:
+    _push_ends(automaton, forward, history.scale[frames - 1] if frames else 0.0, whole, heap)
+    while len(heap):
+        if found == wanted and log_add(-heap[0][0], lost) <= scores[-1]:
+            break
+        if found == wanted and lost > scores[-1]:
+            break  # a wider margin is needed
         bound, parent, arc = heapq.heappop(heap)
         if arc == NONE and parent >= 0:  # a whole sentence
-            scores[found], at = -bound, parent
-            while links[at, 2] != NONE:
-                tokens[found, lengths[found]] = links[at, 2]
-                lengths[found] += 1
-                at = links[at, 0]
-            found += 1
+            found = _insert(tokens, lengths, scores, found, links, parent, -bound)
             continue
         if count == len(links):
             enters, leaves, links = _larger(enters), _larger(leaves), _larger(links)
         state = _open(automaton, log_probs, enters, leaves, links, count, parent, arc, whole)
-        expanded += 1
-        if expanded > most:
+        if count >= most:
             heap.clear()
         peak = _gains(log_probs, history, leaves[count], linear)
         if state == 0:

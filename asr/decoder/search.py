@@ -19,7 +19,7 @@ import numpy as np
 
 from asr.decoder import fusion as fuse
 from asr.decoder.prefixes import NONE, node_of, release, write_time
-from asr.jit import compiled, inlined
+from asr.jit import compiled, inlined, log_add
 from asr.text.tokenizer import BLANK
 
 
@@ -30,15 +30,6 @@ class Limits(NamedTuple):
     token_min_logp: float
     tokens_per_frame: int
     beam_margin: float
-
-
-@inlined
-def log_add(a, b):
-    """ln(e^a + e^b)."""
-    high, low = (a, b) if a >= b else (b, a)
-    if low - high > -40.0:  # a smaller addend does not change a float64; false for -inf twice
-        return high + math.log1p(math.exp(low - high))
-    return high
 
 
 @compiled
