@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_model import CAUSAL, on_waveforms
 
-from asr.audio import StreamResampler, resample
+from asr.audio import LiveResampler, StreamResampler, resample
 from asr.config import FeatureConfig
 from asr.model.features import Features
 from asr.model.joint_streaming import feed_together
@@ -75,6 +75,41 @@ def test_resampling_in_pieces_is_that_of_the_whole(rates, sizes, count):
     resampler = StreamResampler(*rates)
     found = [resampler.feed(piece) for piece in pieces_of(samples, sizes)]
     assert np.array_equal(np.concatenate([*found, resampler.finish()]), resample(samples, *rates))
+
+
+RATES = [8000, 11025, 16000, 22050, 44100, 48000]
+
+
+@settings(max_examples=200)
+@given(
+    rates=st.tuples(*[st.sampled_from(RATES)] * 2),
+    sizes=PIECES,
+    count=st.one_of(st.integers(0, 50), st.integers(0, 60000)),
+)
+def test_live_resampling_is_that_of_the_whole(rates, sizes, count):
+    samples = noise(4.0)[:count]
+    resampler = LiveResampler(*rates)
+    found = [resampler.feed(piece) for piece in pieces_of(samples, sizes)]
+    found = np.concatenate([*found, resampler.finish()])
+    expected = resample(samples, *rates)
+    assert len(found) == len(expected)
+    np.testing.assert_allclose(found, expected, atol=3e-6)
+
+
+@pytest.mark.parametrize("rates", [(48000, 16000), (44100, 16000), (16000, 8000), (8000, 16000)])
+def test_live_resampling_lags_by_112_samples_of_the_lower_rate(rates):
+    resampler, heard, given = LiveResampler(*rates), 0, 0
+    for piece in np.split(noise(4.0), range(160, 64000, 160)):
+        heard += len(piece)
+        given += len(resampler.feed(piece))
+        lag_s = heard / rates[0] - given / rates[1]
+        assert lag_s <= min(heard / rates[0], 112 / min(rates)) + 1 / min(rates)
+
+
+def test_live_resampling_between_any_two_rates():
+    resampler = LiveResampler(16001, 16000)
+    found = np.concatenate([resampler.feed(noise(1.0)), resampler.finish()])
+    np.testing.assert_array_equal(found, resample(noise(1.0), 16001, 16000))
 
 
 # ---- running CMVN ----------------------------------------------------------------------------

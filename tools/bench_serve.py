@@ -2,7 +2,7 @@
 
     python tools/bench_serve.py load MODEL FOLDER [--streams 1 5 10 20] [--seconds 15] [--cores 0]
     python tools/bench_serve.py files MODEL FOLDER [--clients 8] [--rounds 3]
-    python tools/bench_serve.py churn MODEL FOLDER [--seconds 180]
+    python tools/bench_serve.py churn MODEL FOLDER [--seconds 3600] [--pause 0]
 
 `asr serve MODEL` runs in a process of its own; FOLDER has recordings.
 
@@ -17,7 +17,8 @@ files: seconds of audio a second, by concurrent clients over HTTP, against `asr 
 same files, which writes to a pipe; the time that the command needs to start is left out.
 
 churn: memory of the server while clients come, send files and streams, and leave, some of them in
-the middle.
+the middle: after a minute, and after each tenth of --seconds. After the first minute, --pause is
+the time in seconds between the rounds of 20 clients.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pause", type=float, default=0.0)
     parser.add_argument("--cores", help="of the server, such as 0 or 0,1")
     options = parser.parse_args()
     console.print(PARTS[options.part](options))
@@ -232,18 +234,25 @@ def transcribe_s(options: argparse.Namespace) -> float:
 
 
 def churn(options: argparse.Namespace) -> Table:
-    table = Table("after", "clients", "memory", title="memory of the server")
+    table = Table("after", "clients", "memory", "of that after a minute", title="memory")
     paths = audio.audio_files(options.folder)
     pieces = [as_packets(path) for path in paths]
+    marks = [min(60.0, options.seconds), *(options.seconds * i / 10 for i in range(1, 11))]
+    marks = sorted({mark for mark in marks if mark >= 60.0} or marks)
     with serving(options.model, options.cores) as server:
-        begun_s, clients, marks = time.perf_counter(), 0, 10
-        while (after_s := time.perf_counter() - begun_s) < options.seconds:
+        begun_s, clients, first_mb = time.perf_counter(), 0, 0.0
+        while marks:
             asyncio.run(visits(server, paths, pieces, clients))
             clients += 20
-            if after_s >= options.seconds * (11 - marks) / 10:
-                table.add_row(f"{after_s:.0f} s", str(clients), f"{server.memory_mb():.0f} MB")
-                marks -= 1
-        table.add_row(f"{options.seconds:.0f} s", str(clients), f"{server.memory_mb():.0f} MB")
+            after_s = time.perf_counter() - begun_s
+            if after_s >= marks[0]:
+                del marks[0]
+                memory_mb = server.memory_mb()
+                first_mb = first_mb or memory_mb
+                cells = f"{after_s:.0f} s", f"{clients}", f"{memory_mb:.0f} MB"
+                table.add_row(*cells, f"{memory_mb / first_mb:.2f}")
+            if after_s >= 60.0:
+                time.sleep(options.pause)
     return table
 
 
@@ -269,7 +278,7 @@ async def visits(
                 await connection.send('{"eof": 1}')
                 await connection.recv()
 
-    async with httpx.AsyncClient(timeout=120) as client:
+    async with httpx.AsyncClient(timeout=600) as client:
         work = [send_file(client) for _ in range(8)]
         work += [stream(leave) for leave in (False, True) for _ in range(6)]
         await asyncio.gather(*work)

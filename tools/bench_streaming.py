@@ -109,7 +109,7 @@ def emission_difference(
     recognizer: Recognizer, samples: np.ndarray, rate_hz: int, pieces: list[np.ndarray]
 ) -> float:
     (expected,) = recognizer.emissions(samples, rate_hz).rows()
-    resampler = audio.StreamResampler(rate_hz, recognizer.rate_hz)
+    resampler = audio.LiveResampler(rate_hz, recognizer.rate_hz)
     stream = recognizer.emission_stream()
     rows = [stream.feed(resampler.feed(piece)) for piece in pieces]
     rows += [stream.feed(resampler.finish()), stream.finish()]

@@ -10,6 +10,7 @@ from asr.audio.io import (
     read,
     verify,
 )
+from asr.audio.live_resampling import LiveResampler
 from asr.audio.resampling import StreamResampler, resample
 from asr.audio.source import AudioInput, Encoded, Member, Samples, Source, source_of
 
@@ -18,6 +19,7 @@ __all__ = [
     "AudioInfo",
     "AudioInput",
     "Encoded",
+    "LiveResampler",
     "Member",
     "Samples",
     "Source",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asr.audio import StreamResampler
+from asr.audio import LiveResampler
 from asr.audio.source import as_floats, checked_rate
 from asr.errors import UserError
 from asr.recognition.endpoint import EndpointRule
@@ -70,7 +70,7 @@ class RecognizerStream:
     ):
         _require_streaming(recognizer)
         self._recognizer = recognizer
-        self._resampler = StreamResampler(checked_rate(rate_hz, NAME), recognizer.rate_hz)
+        self._resampler = LiveResampler(checked_rate(rate_hz, NAME), recognizer.rate_hz)
         self.emissions = recognizer.emission_stream()  # the step between: samples -> emissions
         self._segmenter = recognizer.segmenter(endpoints)
         self._keep = keep_transcript
@@ -80,7 +80,7 @@ class RecognizerStream:
 
     @property
     def duration_s(self) -> float:
-        """The seconds of audio that the model has received; resampling holds back up to 0.16 s."""
+        """The seconds of audio that the model has received; resampling holds a few ms back."""
         return round(self._samples / self._recognizer.rate_hz, 6)
 
     def feed(self, samples: Any) -> Partial:

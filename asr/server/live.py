@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Protocol
 
-from asr.audio import StreamResampler
+from asr.audio import LiveResampler
 from asr.audio.pauses import PauseSegmenter, SpeechStretch
 from asr.audio.source import Samples, checked_rate
 from asr.audio.vad import detector
@@ -64,7 +64,7 @@ class PauseStream:
         self, recognizer: Recognizer, rate_hz: float, pool: ThreadPoolExecutor, queue: BatchQueue
     ):
         self._recognizer, self._pool, self._queue = recognizer, pool, queue
-        self._resampler = StreamResampler(checked_rate(rate_hz, NAME), recognizer.rate_hz)
+        self._resampler = LiveResampler(checked_rate(rate_hz, NAME), recognizer.rate_hz)
         voice = detector("auto", recognizer.rate_hz)
         self._segmenter = PauseSegmenter(voice, recognizer.rate_hz)
         self._ended = False
