@@ -30,7 +30,9 @@ from asr.transcript import Transcript
 
 BATCH_S = 60.0  # seconds of audio in a batch: how long a short recording may have to wait
 READ_S = 60.0  # audio of one recording that is read ahead
-LENGTH_RATIO = 2.0  # of the longest to the shortest waveform that are padded to one length
+# A batch of N waveforms, padded to T seconds, takes a time of about OVERHEAD_S + T * (N + OVERHEAD)
+# seconds of audio (measured with the presets tiny and small on a CPU).
+OVERHEAD_S, OVERHEAD = 2.0, 0.85
 READERS = 2  # threads
 MAX_QUEUED = 128  # emissions that wait for a decoder
 
@@ -53,6 +55,10 @@ class BatchQueue:
         self._closed = False
         self._readers = ThreadPoolExecutor(READERS, "asr-read")
         self._decoders = ThreadPoolExecutor(cores, "asr-decode")
+        # Each task that the thread of the model submits may cost it the interpreter's lock, so it
+        # submits one for each group, and waits for the one before.
+        self._handing = ThreadPoolExecutor(1, "asr-hand-over")
+        self._handed: Future[None] | None = None
         self._free = BoundedSemaphore(MAX_QUEUED)
         self._thread = Thread(target=self._run, args=(cores,), name="asr-model", daemon=True)
         self._thread.start()
@@ -89,6 +95,7 @@ class BatchQueue:
             job.future.cancel()
         self._thread.join()
         self._readers.shutdown()
+        self._handing.shutdown(cancel_futures=True)
         self._decoders.shutdown(cancel_futures=True)
 
     # ---- reading ----
@@ -173,6 +180,7 @@ class BatchQueue:
                 continue
             self._observe("compute", perf_counter() - started_s)
             behind: set[_Job] = set()  # recordings with an earlier waveform in a later group
+            ready: list[_Computed] = []
             for i, (job, waveform) in enumerate(batch):
                 if i in handed or job in behind:
                     continue
@@ -180,13 +188,18 @@ class BatchQueue:
                     behind.add(job)
                     continue
                 handed.add(i)
-                self._hand_over(job, waveform, rows.pop(i))
+                ready.append((job, waveform, rows.pop(i)))
+            if self._handed is not None:
+                self._handed.result()
+            self._handed = self._handing.submit(self._hand_over, ready)
 
-    def _hand_over(self, job: _Job, waveform: Waveform, log_probs: np.ndarray) -> None:
-        if waveform.block:
-            self._decoders.submit(self._add, job, waveform, log_probs)  # decodes at once
-        else:
-            self._add(job, waveform, log_probs)
+    def _hand_over(self, computed: list[_Computed]) -> None:
+        """Give recordings their emissions; blocks if too many wait for a decoder."""
+        for job, waveform, log_probs in computed:
+            if waveform.block:
+                self._decoders.submit(self._add, job, waveform, log_probs)  # decodes at once
+            else:
+                self._add(job, waveform, log_probs)
 
     def _add(self, job: _Job, waveform: Waveform, log_probs: np.ndarray) -> None:
         try:
@@ -303,26 +316,33 @@ class _Job:
 
 
 Batch = list[tuple[_Job, Waveform]]
+_Computed = tuple[_Job, Waveform, np.ndarray]  # with emissions (T, V)
 
 
 def _groups(batch: Batch) -> Iterator[list[int]]:
     """The indices of a batch in groups that are computed at once, the shortest waveforms first.
 
-    A group has waveforms of similar length, or one block of a recording for a causal model.
+    A waveform joins the group of the one before unless the padding takes more time than a group of
+    its own. A block of a recording for a causal model is a group.
     """
-    lengths = [len(waveform.samples) for _, waveform in batch]
+    seconds = [len(waveform.samples) / job.recognizer.rate_hz for job, waveform in batch]
     group: list[int] = []
-    for i in sorted(range(len(batch)), key=lambda i: lengths[i]):
-        alone = batch[i][1].block
-        if group and (alone or lengths[i] > LENGTH_RATIO * lengths[group[0]]):
+    for i in sorted(range(len(batch)), key=lambda i: seconds[i]):
+        if group and not _fits(group, i, batch, seconds):
             yield group
             group = []
         group.append(i)
-        if alone:
-            yield group
-            group = []
     if group:
         yield group
+
+
+def _fits(group: list[int], i: int, batch: Batch, seconds: list[float]) -> bool:
+    """Whether waveform `i`, which is at least as long as those of the group, can join them."""
+    longest_s = seconds[group[-1]]
+    if batch[i][1].block or batch[group[-1]][1].block or longest_s == 0 < seconds[i]:
+        return False
+    padding_s = len(group) * (seconds[i] - longest_s)
+    return padding_s <= OVERHEAD_S + OVERHEAD * longest_s
 
 
 def _emissions(group: Batch) -> list[np.ndarray]:

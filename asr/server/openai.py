@@ -129,7 +129,7 @@ async def _options(form: Form, service: Service, model: str) -> DecodingOptions:
     terms = [term for term in terms if term and len(term.split()) <= PHRASE_WORDS]
     if len(keywords) + len(terms) > MAX_PHRASES:
         raise BadField("keywords", f"more than {MAX_PHRASES} phrases; give fewer")
-    known = await asyncio.to_thread(spelled, terms, service.engine.recognizers[model])
+    known = terms and await asyncio.to_thread(spelled, terms, service.engine.recognizers[model])
     options = DecodingOptions(tuple(dict.fromkeys([*keywords, *known])))
     try:
         await service.engine.recognizer(model, options)
