@@ -9,8 +9,10 @@ import torch
 from tones import asr, make_recipe
 from torch import nn
 
+from asr import config
 from asr.model import memory
-from asr.training import batch_size
+from asr.model.model_file import load_model
+from asr.training import batch_size, plan
 from asr.training.batch_size import find_batch_s, fitting_utterances
 from asr.training.checkpoint import checkpoint_files, load_checkpoint
 
@@ -68,9 +70,20 @@ def test_an_out_of_memory_error_is_handled(machine):
 def test_a_small_corpus_gets_a_hundred_steps(machine):
     objective = Hungry()
     machine(objective, 10**6)
-    assert find_batch_s(objective, [4.0] * 500, 5, 16000, CPU) == pytest.approx(20.0)
-    assert max(objective.tried_s) <= 20.0  # and nothing larger is tried
+    assert find_batch_s(objective, [4.0] * 1000, 5, 16000, CPU) == pytest.approx(40.0)
+    assert max(objective.tried_s) <= 40.0  # and nothing larger is tried
+    assert find_batch_s(objective, [4.0] * 100, 5, 16000, CPU) == plan.MIN_BATCH_S
     assert find_batch_s(objective, [4.0, 30.0], 5, 16000, CPU) == 30.0
+
+
+@pytest.mark.parametrize(
+    ("hours", "batch_s", "steps"), [(0.01, 20, 2), (0.2, 20, 36), (1, 36, 100), (100, 160, 2250)]
+)
+def test_the_plan_follows_from_the_hours(hours, batch_s, steps):
+    assert plan.wanted_batch_s(3600 * hours, 15.0, 160.0) == pytest.approx(batch_s)
+    scratch, tuning = (plan.wanted_epochs(steps, tuning) for tuning in (False, True))
+    assert scratch == {2: 300, 36: 112, 100: 40, 2250: 30}[steps]
+    assert tuning == {2: 100, 36: 28, 100: 10, 2250: 10}[steps]
 
 
 def test_processes_and_passes_share_a_step(machine):
@@ -130,10 +143,14 @@ def test_a_run_finds_its_batch_and_keeps_it_when_resumed(tmp_path):
         "-o",
         tmp_path,
     )
-    assert "train.batch_s: auto is 1 s: 100 steps per epoch" in asr("train", tmp_path, *settings)
+    output = asr("train", tmp_path, *settings)
+    assert "1 epochs with up to 20 s of audio per step (train.batch_s: auto)" in output
+    assert "steps are few" in output
     run = tmp_path / "tones"
     state = load_checkpoint(checkpoint_files(run / "checkpoints")[0], {})
-    assert 0.5 < state["batch_s"] < 1.5 and state["step"] > 80
+    assert state["batch_s"] == 20 and state["step"] < 20
+    for written in (config.load(run / "config.yaml"), load_model(run / "model.asr").config):
+        assert (written.train.batch_s, written.train.epochs) == (20, 1)
     (run / "model.asr").unlink()
     output = asr("train", tmp_path, *settings)
     assert "resuming" in output and "auto" not in output

@@ -208,6 +208,28 @@ def test_a_default_may_be_stated_where_it_has_no_effect():
     assert config.parse(model, "test") == Config(name="a")
 
 
+WORDS_OF_YAML = ("no", "yes", "on", "off")  # booleans in YAML 1.1, words in YAML 1.2
+
+
+def test_words_that_old_yaml_takes_for_booleans_stay_words(tmp_path):
+    """Every setting whose allowed values include such a word accepts it, as it stands."""
+    found = [
+        (setting.key, word)
+        for setting in config.settings()
+        for word in set(WORDS_OF_YAML) & {*re.split(" or |, ", setting.values)}
+    ]
+    assert ("train.precision", "no") in found
+    for key, word in found:
+        section, _, name = key.partition(".")
+        path = written(tmp_path, f"name: a\n{section}: {{{name}: {word}}}\n")
+        assert config.load(path)[key] == word
+        assert config.load(path, [f"{key}={word}"])[key] == word
+    norwegian = ["text.language=no", "text.lowercase=no", "text.numbers=spell"]
+    text = config.parse({"name": "a"}, "test", norwegian).text
+    assert (text.language, text.lowercase) == ("no", False)
+    assert config.parse({"name": "a"}, "test", ["text.lowercase=False"]).text.lowercase is False
+
+
 def test_an_override_drops_settings_without_effect():
     values = {
         "name": "a",

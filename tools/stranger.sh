@@ -28,6 +28,6 @@ typed asr prepare recordings/export.csv -o data/mine --audio-column Datei \
 typed asr check data/mine/train.jsonl
 typed asr check data/mine/train.jsonl --against data/mine/test.jsonl
 echo "name: mine" > mine.yaml
-typed asr run mine.yaml data.folder=data/mine "${settings[@]}"
+typed asr run mine.yaml data.folder=data/mine train.init_from=english "${settings[@]}"
 echo
 echo "$((SECONDS / 60)) min $((SECONDS % 60)) s, 5 commands and one line in mine.yaml"

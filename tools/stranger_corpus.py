@@ -1,12 +1,15 @@
 """Make a corpus as strangers have it, from 200 recordings of speechocean762.
 
+The recordings are of speakers in the test set of the corpus (`split.tsv`), whom the English model
+of the package has not heard.
+
     python tools/stranger_corpus.py SPEECHOCEAN_FOLDER OUT
 
 writes OUT/export.csv with semicolons and the columns Datei, Gesprochener Text, Sprecher_ID and
 Bemerkung, and OUT/clips with WAV at 8 to 48 kHz (some in stereo), FLAC, MP3 and Ogg Opus. Three
 files are broken: one is empty, one is cut off, one is text. Two recordings of the first speaker are
-there a second time, as a re-encoded copy under the name of speaker 0003, who comes to lie in the
-test set with the default seed: two leaks.
+there a second time, as a re-encoded copy under the name of speaker 0024. With the default seed, the
+first speaker comes to lie in the test set and speaker 0024 in the training set: two leaks.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from asr.data.manifest import Utterance
 
 COLUMNS = ("Datei", "Gesprochener Text", "Sprecher_ID", "Bemerkung")
 SPEAKERS, EACH = 20, 10
-COPIED_AS = "0003"
+COPIED_AS = "0024"
 # (suffix, rate in Hz, channels)
 FORMATS = (("wav", 8000, 1), ("wav", 44100, 2), ("flac", 16000, 1), ("mp3", 22050, 1),
            ("opus", 16000, 1), ("wav", 48000, 1))  # fmt: skip
@@ -38,6 +41,16 @@ def save(samples: np.ndarray, path: Path, rate_hz: int, channels: int) -> None:
     samples = soxr.resample(samples, RATE_HZ, rate_hz)
     format, subtype = OF_SOUNDFILE.get(path.suffix[1:], (None, None))
     soundfile.write(path, np.stack([samples] * channels, 1), rate_hz, subtype, format=format)
+
+
+def heard_by_no_model(source: Path) -> list[Utterance]:
+    """The rows of the test set, or all rows if the corpus has no split.tsv."""
+    rows = manifest.read(source / "manifest.tsv")
+    if not (source / "split.tsv").is_file():
+        return rows
+    with (source / "split.tsv").open(encoding="utf-8", newline="") as file:
+        test = {r["id"] for r in csv.DictReader(file, delimiter="\t") if r["split"] == "test"}
+    return [row for row in rows if row.id in test]
 
 
 def chosen(rows: list[Utterance]) -> list[Utterance]:
@@ -54,7 +67,7 @@ def main() -> None:
     arguments = parser.parse_args()
     clips = arguments.out / "clips"
     clips.mkdir(parents=True, exist_ok=True)
-    utterances = chosen(manifest.read(arguments.source / "manifest.tsv"))
+    utterances = chosen(heard_by_no_model(arguments.source))
     table: list[tuple[str, ...]] = [COLUMNS]
     for number, u in enumerate(utterances):
         suffix, rate_hz, channels = FORMATS[number % len(FORMATS)]

@@ -9,7 +9,7 @@ from asr.config.commands import CommandsConfig
 from asr.config.data import DataConfig, TextConfig, TokenizerConfig
 from asr.config.decoding import DecoderConfig, LanguageModelConfig
 from asr.config.model import PRESETS, FeatureConfig, ModelConfig
-from asr.config.reading import from_yaml, load, override, parse, to_yaml
+from asr.config.reading import from_yaml, load, override, parse, read, to_yaml
 from asr.config.root import Config
 from asr.config.section import Section
 from asr.config.settings import Setting, settings
@@ -36,6 +36,7 @@ __all__ = [
     "load",
     "override",
     "parse",
+    "read",
     "settings",
     "to_yaml",
 ]

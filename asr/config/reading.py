@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,23 @@ def override(key: str, value: Any) -> str:
     return f"{key}={value}"
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):
+    """YAML whose only booleans are true and false, as in YAML 1.2, so that `no` is a word.
+
+    PyYAML follows YAML 1.1, in which `train.precision=no` and `text.language=no` are false. A
+    setting that is a boolean accepts yes, no, on and off all the same.
+    """
+
+
+_BOOLEAN = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOLEAN, re.compile("^(true|True|TRUE|false|False|FALSE)$"), "tTfF")
+
+
+class _UniqueKeys(_Loader):
     """Raises an error if a key occurs twice; PyYAML would silently drop the first one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
@@ -63,6 +80,11 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     `tokenizer.vocab_size` with `tokenizer.kind=characters`. Raises `UserError`, which names the
     file (or the override), the key, and the most similar valid key.
     """
+    return parse(read(path), str(path), overrides)
+
+
+def read(path: str | Path) -> Any:
+    """The values of a YAML file, unchecked, with {} for an empty one; raises `UserError`."""
     path = Path(path)
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
@@ -72,7 +94,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
         raise UserError(f"{path}: cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    return parse(values if values is not None else {}, str(path), overrides)
+    return values if values is not None else {}
 
 
 def parse(values: Any, source: str, overrides: Iterable[str] = ()) -> Config:
@@ -89,7 +111,7 @@ def parse(values: Any, source: str, overrides: Iterable[str] = ()) -> Config:
         if not equals or not key:
             raise UserError(f"override {override!r}: write it as section.key=value")
         try:
-            _put(values, key.split("."), yaml.safe_load(text))
+            _put(values, key.split("."), yaml.load(text, _Loader))
         except yaml.YAMLError:
             raise UserError(f"override {override!r}: the value is not valid YAML") from None
         overridden[key] = override

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from asr.config.section import Section, given, one_of
 
@@ -13,7 +13,9 @@ class TrainConfig(Section):
     """How a model is trained: steps, learning rate, losses, averaging, devices."""
 
     init_from: str | None = Field(
-        None, description="A model file with whose weights training starts (fine-tuning)."
+        None,
+        description="A model file with whose weights training starts (fine-tuning); english is "
+        "the model of the package, with its features, texts, tokenizer and design.",
     )
     freeze_steps: Annotated[int, given("init_from")] = Field(
         0,
@@ -26,11 +28,16 @@ class TrainConfig(Section):
         le=1,
         description="The learning rate of each layer is that of the layer above times this factor.",
     )
-    epochs: int = Field(30, ge=1, description="The number of passes over the training set.")
+    epochs: PositiveInt | Literal["auto"] = Field(
+        "auto",
+        description="The number of passes over the training set; auto: 30 or more, up to 300, so "
+        "that there are 4000 steps; with init_from 10 or more, up to 100, for 1000 steps.",
+    )
     batch_s: PositiveFloat | Literal["auto"] = Field(
-        160.0,
-        description="The seconds of audio, including padding, per step over all processes; auto "
-        "chooses the largest value that fits in memory and gives at least 100 steps per epoch.",
+        "auto",
+        description="The seconds of audio, including padding, per step over all processes; auto: "
+        "a hundredth of the training set, but at least 20, at most 160 (640 on a GPU) per pass, "
+        "and no more than fits in memory.",
     )
     learning_rate: float = Field(1e-3, gt=0, description="The peak of the learning rate.")
     optimizer: Literal["adamw", "sgd"] = Field(

@@ -11,6 +11,7 @@ from asr.data import manifest
 from asr.lm.grammar import Grammar
 from asr.model import model_file
 from asr.model.model_file import Model
+from asr.model.shipped import model_path
 from asr.pipeline.run_folder import RunFolder
 from asr.pipeline.stage_cache import digest
 from asr.recognition.recognizer import Recognizer
@@ -37,8 +38,8 @@ def command_stage(run: RunFolder, grammar_file: Path) -> CommandScore | None:
         return None
     grammar = Grammar(grammar_file)
     candidates = {"trained": run.model_file}
-    if c.train.init_from is not None and Path(c.train.init_from).exists():
-        candidates["as it was"] = Path(c.train.init_from)
+    if c.train.init_from is not None and model_path(c.train.init_from).exists():
+        candidates["as it was"] = model_path(c.train.init_from)
     tried = []
     for name, path in candidates.items():
         model = model_file.load_model(path)

@@ -10,12 +10,10 @@ from typing import Any
 import yaml
 
 from asr.errors import UserError
-from asr.model import model_file
+from asr.pipeline.starting_model import kept_settings
 
 DEFAULTS = Path(__file__).with_name("commands.yaml")
 INIT_FROM = "train.init_from="
-# Sections that a model keeps when its training goes on
-KEPT = ("features", "text", "tokenizer", "model")
 FINE_TUNING = {"epochs": 3, "batch_s": 60, "learning_rate": 3.0e-4, "validate_every": 1}
 
 
@@ -44,7 +42,6 @@ def command_settings(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
     values = yaml.safe_load(DEFAULTS.read_text("utf-8"))
     given = [text.removeprefix(INIT_FROM) for text in overrides if text.startswith(INIT_FROM)]
     if given:
-        config = model_file.load_model(given[-1]).config.model_dump(mode="json")
-        values |= {section: config[section] for section in KEPT}
+        values |= kept_settings(given[-1])
         values["train"] = dict(FINE_TUNING)
     return values | {"name": name, "commands": {"grammar": path.name}}

@@ -53,7 +53,7 @@ def fit(
         highlight=False,
     )
     state = train(model, train_set, dev_set, folder, console)
-    model.card = model_card(c, train_set, state)
+    model.card = model_card(model.config, train_set, state)
     return model, state
 
 

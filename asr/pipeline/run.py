@@ -23,6 +23,7 @@ from asr.pipeline.fit import train_stage
 from asr.pipeline.language_model import language_model_stage, text_files
 from asr.pipeline.run_folder import RunFolder
 from asr.pipeline.score import score_stage
+from asr.pipeline.starting_model import recipe_config
 from asr.pipeline.tokenizer import tokenizer_stage
 from asr.scoring.evaluate import Evaluation
 from asr.text.tokenizer import Tokenizer
@@ -52,7 +53,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     if is_grammar(path):
         c = config.parse(command_settings(path, overrides), str(path), overrides)
         return Recipe(c, None, path, _texts_beside(path, c))
-    c = config.load(path, overrides)
+    c = recipe_config(config.read(path), str(path), overrides)
     script = path.parent / "prepare.py"
     if c.commands.grammar is not None:
         return Recipe(c, None, path.parent / c.commands.grammar, _texts_beside(path, c))

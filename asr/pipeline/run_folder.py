@@ -11,6 +11,7 @@ from rich.console import Console
 from asr.config import Config
 from asr.errors import UserError
 from asr.model.device import pick_device
+from asr.model.shipped import model_path
 from asr.pipeline.stage_cache import StageCache, digest
 from asr.training import distributed
 
@@ -54,7 +55,7 @@ class RunFolder:
         name = self.config.train.init_from
         if name is None:
             return {}
-        path = Path(name)
+        path = model_path(name)
         if path.resolve() == self.model_file.resolve():
             raise UserError(
                 f"train.init_from: {path} is the model file that this run writes; give another name"

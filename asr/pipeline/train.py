@@ -16,6 +16,7 @@ from asr import config
 from asr.config import Config
 from asr.data.records import Rows, utterances_of
 from asr.pipeline.rows import train_rows
+from asr.pipeline.starting_model import recipe_config
 from asr.recognition.recognizer import Recognizer
 
 
@@ -47,9 +48,9 @@ def train(
     >>> recognizer.save("digits.asr")                                         # doctest: +SKIP
     """
     if isinstance(settings, (str, os.PathLike)):
-        c = config.load(os.fspath(settings))
+        c = recipe_config(config.read(settings), os.fspath(settings))
     elif isinstance(settings, Mapping):
-        c = config.parse(dict(settings), "settings")
+        c = recipe_config(dict(settings), "settings")
     else:
         c = settings
     console = Console(stderr=True, quiet=not show_progress)

@@ -1,4 +1,4 @@
-"""`train.batch_s: auto`: find by trial how many seconds of audio per step fit in memory."""
+"""`train.batch_s: auto`: the wanted seconds of audio per step, unless trials exceed the memory."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from asr.config import Config
 from asr.data.loader import Batch, SpeechDataset
 from asr.data.shards import durations_s
 from asr.model.memory import free_bytes, peak_bytes, used_bytes
+from asr.training.plan import wanted_batch_s
 
 log = logging.getLogger("asr")
 
-MIN_STEPS_PER_EPOCH = 100  # CTC needs many steps before it learns anything
-MAX_PASS_S = 640.0  # seconds of audio in one forward and backward pass; more is not faster
+# Seconds of audio in one forward and backward pass; more is not faster
+MAX_PASS_S = {"cuda": 640.0, "cpu": 160.0}
 # The share of the free memory that a pass may use. It is lower on a CPU, whose memory other
 # processes use as well.
 MEMORY_SHARE = {"cuda": 0.85, "cpu": 0.5}
@@ -33,17 +34,19 @@ def find_batch_s(
 ) -> float:
     """The seconds of audio per step, including padding.
 
-    It is limited by the memory and by `MIN_STEPS_PER_EPOCH`. durations_s: (N,) the duration of each
-    utterance at the slowest speed; tokens: the largest number of tokens of an utterance; parts: the
-    number of passes, over all processes, into which a step is split.
+    It is that of `asr.training.plan.wanted_batch_s`, or what fits in memory. durations_s: (N,) the
+    duration of each utterance at the slowest speed; tokens: the largest number of tokens of an
+    utterance; parts: the number of passes, over all processes, into which a step is split.
     """
     longest_s = max(durations_s)
-    wanted_s = min(max(sum(durations_s) / MIN_STEPS_PER_EPOCH, longest_s), parts * MAX_PASS_S)
+    max_pass_s = MAX_PASS_S.get(device.type, MAX_PASS_S["cpu"])
+    wanted_s = wanted_batch_s(sum(durations_s), longest_s, parts * max_pass_s)
     most = -(-int(wanted_s / longest_s) // parts)  # number of longest utterances in one pass
     fits = fitting_utterances(objective, longest_s, most, tokens, rate_hz, device)
-    found_s = wanted_s if fits >= most else parts * fits * longest_s
-    reason = f"{MIN_STEPS_PER_EPOCH} steps per epoch" if fits >= most else "what fits in memory"
-    log.info("train.batch_s: auto is %.0f s: %s", found_s, reason)
+    if fits >= most:
+        return wanted_s
+    found_s = parts * fits * longest_s
+    log.info("train.batch_s: %.0f s would not fit in memory, %.0f s do", wanted_s, found_s)
     return found_s
 
 

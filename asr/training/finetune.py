@@ -18,6 +18,7 @@ from asr.config import FeatureConfig, TokenizerConfig
 from asr.errors import UserError
 from asr.model.features import MEASURED
 from asr.model.model_file import Model, load_model
+from asr.model.shipped import model_path
 from asr.text.tokenizer import CharacterTokenizer, Tokenizer, unknown_characters
 
 log = logging.getLogger("asr")
@@ -35,7 +36,7 @@ def inherited_tokenizer(
     Otherwise None, and the log says why a new one is learned. Raises `UserError` if the file cannot
     be used.
     """
-    old = load_model(path)
+    old = load_model(model_path(path))
     characters = "".join(dict.fromkeys(c for text in texts for c in text))
     previous, unknown = old.config.tokenizer, unknown_characters(characters, old.tokenizer.alphabet)
     if previous.kind != wanted.kind:
@@ -58,7 +59,7 @@ def initialize(model: Model, path: str | Path) -> list[str]:
     Global CMVN is not copied, but measured on the new data. Raises `UserError` if the file is not a
     model file, or if its features differ, because its weights would then be meaningless.
     """
-    old = load_model(path)
+    old = load_model(model_path(path))
     _check_features(old.config.features, model.config.features, path)
     before, now = old.acoustic.state_dict(), model.acoustic.state_dict()
     old_layers, new_layers = _layers(before), _layers(now)

@@ -14,14 +14,15 @@ from rich.console import Console
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from asr.config import Config
+from asr import files
+from asr.config import Config, to_yaml
 from asr.data.loader import Batch, SpeechDataset
 from asr.data.manifest import Utterance
 from asr.data.sampler import BatchSampler
 from asr.model.features import MEASURED
 from asr.model.model_file import Model
 from asr.recognition.recognizer import Recognizer
-from asr.training import distributed, finetune
+from asr.training import distributed, finetune, plan
 from asr.training.averaging import warming_average
 from asr.training.bad_batches import BadBatches
 from asr.training.batch_size import agree_on_batch_s
@@ -88,7 +89,8 @@ def start_or_resume(
 ) -> Trainer:
     """Set up the training of `model`, from the newest checkpoint in `folder` if there is one.
 
-    Nothing is written except the logs of `Monitor`.
+    The model gets a configuration with numbers in place of `auto` in train.batch_s and
+    train.epochs. Nothing is written except that configuration and the logs of `Monitor`.
     """
     config, c = model.config, model.config.train
     accelerator = prepare_device(c)
@@ -117,13 +119,19 @@ def start_or_resume(
     elif not state.batch_s:
         state.batch_s = agree_on_batch_s(accelerator, Objective(model), dataset, config)
     sampler = make_sampler(train_set, state.batch_s, config)
-    total_steps = sum(sampler.steps(epoch) for epoch in range(c.epochs))
+    given, config = config, plan.resolve(config, state.batch_s, sampler.steps(0))
+    model.config = validated.config = config
+    total_steps = sum(sampler.steps(epoch) for epoch in range(config.train.epochs))
     if saved is not None:
         log.info("resuming at step %d of %d (epoch %d)", state.step, total_steps, state.epoch + 1)
     elif config.features.cmvn in MEASURED:
         measure_cmvn(model, dataset, sampler, accelerator.device)
+    if saved is None:
+        plan.report(given, config, total_steps)
 
     writes = distributed.is_main()
+    if writes:
+        files.write(folder / "config.yaml", to_yaml(config))
     return Trainer(
         model=model,
         validated=validated,
