@@ -10,6 +10,7 @@ from tones import asr, make_recipe
 from torch import nn
 
 from asr import config
+from asr.config import Config
 from asr.model import memory
 from asr.model.model_file import load_model
 from asr.training import batch_size, plan
@@ -84,6 +85,15 @@ def test_the_plan_follows_from_the_hours(hours, batch_s, steps):
     scratch, tuning = (plan.wanted_epochs(steps, tuning) for tuning in (False, True))
     assert scratch == {2: 300, 36: 112, 100: 40, 2250: 30}[steps]
     assert tuning == {2: 100, 36: 28, 100: 10, 2250: 10}[steps]
+
+
+def test_a_resolved_configuration_is_valid_and_gives_the_same_plan():
+    """Its batches hold data.max_duration_s, as every configuration requires."""
+    resolved = plan.resolve(Config(name="a"), 20.0, 40)
+    assert config.parse(config.from_yaml(config.to_yaml(resolved)), "a") == resolved
+    assert (resolved.train.epochs, resolved.data.max_duration_s) == (100, 20.0)
+    given = config.parse({"name": "a"}, "a", ["train.batch_s=60", "train.epochs=7"])
+    assert plan.resolve(given, 60.0, 40) == given
 
 
 def test_processes_and_passes_share_a_step(machine):

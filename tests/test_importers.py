@@ -115,7 +115,7 @@ def test_common_voice(tmp_path):
 def test_several_languages_of_common_voice_are_named(tmp_path):
     root = layouts.common_voice(tmp_path)
     shutil.copytree(root / "de", root / "fr")
-    with pytest.raises(UserError, match=r"several languages \(de, fr\); name one of the folders"):
+    with pytest.raises(UserError, match=r"several languages \(de, fr\); give one of the folders"):
         imported(root)
     assert len(imported(root / "fr")[1]) == 6
 
@@ -352,7 +352,7 @@ def test_encodings(tmp_path, encoding):
 def test_latin_1_is_refused(tmp_path):
     record(tmp_path / "a.wav")
     write(tmp_path / "t.csv", "audio,text\na.wav,größer\n", "latin-1")
-    with pytest.raises(UserError, match=r"t\.csv: not UTF-8; save it as UTF-8|holds no row"):
+    with pytest.raises(UserError, match=r"t\.csv: not UTF-8; save it as UTF-8|has no rows"):
         imported(tmp_path / "t.csv")
 
 
@@ -440,7 +440,7 @@ def test_several_tables_are_an_error_that_names_them(tmp_path):
     record(tmp_path / "a.wav")
     for name in ("one.csv", "two.csv"):
         write(tmp_path / name, "audio,text\na.wav,x\n")
-    with pytest.raises(UserError, match=r"several tables \(one\.csv, two\.csv\); name one of them"):
+    with pytest.raises(UserError, match=r"several tables \(one\.csv, two\.csv\); give one of them"):
         imported(tmp_path)
 
 

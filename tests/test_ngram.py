@@ -72,7 +72,7 @@ def test_labels(model):
 
 @pytest.mark.parametrize("order", [2, 3, 5])
 def test_kenlm_reads_the_same_scores(order, tmp_path):
-    kenlm = pytest.importorskip("kenlm")
+    kenlm = pytest.importorskip("kenlm", reason="pip install 'asr[bench]'")
     model = NGram.estimate(TEXT, order, max_words=12)
     model.save(tmp_path / "lm.arpa")
     ours = NGram.load(tmp_path / "lm.arpa")
@@ -86,7 +86,7 @@ def test_kenlm_reads_the_same_scores(order, tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif("ASR_TEXT" not in os.environ, reason="ASR_TEXT names no large text file")
 def test_perplexity_of_a_large_text_is_kenlms(tmp_path):
-    kenlm = pytest.importorskip("kenlm")
+    kenlm = pytest.importorskip("kenlm", reason="pip install 'asr[bench]'")
     lines = [line.lower() for line in lines_of(Path(os.environ["ASR_TEXT"]))]
     NGram.estimate(lines[::2], 3).save(tmp_path / "lm.arpa")
     ours, theirs = NGram.load(tmp_path / "lm.arpa"), kenlm.Model(str(tmp_path / "lm.arpa"))

@@ -438,7 +438,7 @@ SMALL = ("--hours", "0.01", "--voices", "3")
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory) -> Path:
-    pytest.importorskip("hibari")
+    pytest.importorskip("hibari", reason="pip install hibari-tts")
     out = tmp_path_factory.mktemp("digits") / "made"
     done = run("digits", out, *SMALL, "--processes", "1")
     assert done.returncode == 0, done.stderr
@@ -473,8 +473,8 @@ def test_digits_voices_are_split(digits):
 
 def test_digits_by_several_engines(tmp_path, monkeypatch):
     """Each has half of the training audio, and no variant of eSpeak NG is in two sets."""
-    pytest.importorskip("hibari")
-    pytest.importorskip("espeakng_loader")
+    pytest.importorskip("hibari", reason="pip install hibari-tts")
+    pytest.importorskip("espeakng_loader", reason="pip install espeakng-loader")
     options = ("--hours", "0.01", "--voices", "16", "--engines", "espeak,hibari")
     assert run("digits", tmp_path, *options, "--processes", "2").returncode == 0
     sets = {s: manifest.read(tmp_path / f"{s}.jsonl") for s in ("train", "dev", "test")}
@@ -517,7 +517,7 @@ def test_digits_splits_the_voices_of_an_engine(monkeypatch):
 
 
 def test_digits_refuses_engines_that_it_cannot_use(tmp_path):
-    pytest.importorskip("hibari")
+    pytest.importorskip("hibari", reason="pip install hibari-tts")
     for names, message in (("espeak", "has no hibari"), ("hibari,hal", "'hal': unknown")):
         done = run("digits", tmp_path, "--engines", names)
         assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
@@ -558,14 +558,14 @@ def test_digits_of_other_options_replace_the_old(digits, tmp_path):
     [("--hours", "0"), ("--hours", "inf"), ("--voices", "-1"), ("--seed", "-1")],
 )
 def test_digits_refuses_in_one_line(tmp_path, mistake):
-    pytest.importorskip("hibari")
+    pytest.importorskip("hibari", reason="pip install hibari-tts")
     done = run("digits", tmp_path, *mistake)
     assert done.returncode == 2
     assert mistake[0] in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_digits_leaves_the_audio_of_others_alone(tmp_path):
-    pytest.importorskip("hibari")
+    pytest.importorskip("hibari", reason="pip install hibari-tts")
     theirs = tmp_path / "audio" / "song.wav"
     theirs.parent.mkdir()
     theirs.write_bytes(b"theirs")

@@ -26,6 +26,8 @@ CHINESE = TextConfig(ideographs="split")
     [
         (HEBREW, "שָׁלוֹם, עוֹלָם! 3", "שלום עולם שלוש"),
         (HEBREW, "בית־ספר ג'ירפה", "בית ספר ג'ירפה"),
+        (HEBREW, '"ג׳ירפה" וצה"ל, צה״ל', "ג'ירפה וצה״ל צה״ל"),  # geresh and gershayim
+        (HEBREW, "'שלום' ר׳ \"א\"", "שלום ר א"),
         (HEBREW, "\u200fשלום\u200e world\u200f", "שלום world"),  # marks of direction
         (CHINESE, "你好，世界！OK", "你 好 世 界 ok"),
         (CHINESE, "他有3個蘋果。", "他 有 3 個 蘋 果"),

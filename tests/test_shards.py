@@ -140,7 +140,7 @@ def test_what_cannot_be_read_is_left_out_and_named(mixed, tmp_path):
 
 
 def test_webdataset_reads_our_shards(mixed, packed):
-    webdataset = pytest.importorskip("webdataset")
+    webdataset = pytest.importorskip("webdataset", reason="pip install webdataset")
     urls = sorted(map(str, packed.glob("*.tar")))
     read = list(webdataset.WebDataset(urls, shardshuffle=False).decode())
     assert [sample["json"]["id"] for sample in read] == [u.id for u in Shards(packed)]
@@ -150,7 +150,7 @@ def test_webdataset_reads_our_shards(mixed, packed):
 
 
 def test_we_read_the_shards_of_webdataset(tmp_path):
-    webdataset = pytest.importorskip("webdataset")
+    webdataset = pytest.importorskip("webdataset", reason="pip install webdataset")
     with webdataset.ShardWriter(str(tmp_path / "x-%03d.tar"), maxcount=4, verbose=0) as writer:
         for i in range(10):
             file = io.BytesIO()

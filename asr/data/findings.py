@@ -1,6 +1,6 @@
-"""What a check found, as plain sentences: warnings about likely mistakes, and advice on settings.
+"""The findings of a check, as sentences: warnings about likely mistakes, and advice on settings.
 
-Neither keeps an utterance from being used; `asr.data.check.Problem` is for those.
+No finding excludes an utterance; `asr.data.check.Problem` is for those that cannot be used.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from asr.data.observations import EXAMPLES, Examples, Observations
 from asr.text.scripts import EAST_ASIAN, script_of
 
 OUTLIER = 4.0  # robust standard deviations of the log of the speaking rate
-LEAST_SPREAD = 0.1  # of the log: below it, a tenth faster is no outlier
-LEAST_UTTERANCES = 20  # fewer have no typical speaking rate
-RARE = 2  # occurrences, or RARE_SHARE of all characters if that is more
+LEAST_SPREAD = 0.1  # the deviation of the log is taken as at least this
+LEAST_UTTERANCES = 20  # with fewer, no speaking rate is typical
+RARE = 2  # a character is rare up to this many occurrences, or RARE_SHARE of all characters
 RARE_SHARE = 1e-5
-TIGHT_FRAMES = 1.5  # per character: below it, CTC has little room
+TIGHT_FRAMES = 1.5  # frames per character below which CTC has little room
 CHARACTERS_A_PIECE = 10_000  # characters of training text for each piece of a vocabulary
 PIECES = (128, 256, 500, 1000, 2000, 5000)
-FEW_SHARE = 0.1  # of the files: a rate that fewer have is a surprise
+FEW_SHARE = 0.1  # a sampling rate that a smaller share of the files has is unusual
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence for the reader, and the utterances or texts that it is about."""
+    """A sentence, and examples of the utterances or texts that it is about."""
 
     kind: str  # "text", "speech", "audio", "advice"
     sentence: str
@@ -44,7 +44,7 @@ class Finding:
 def findings(seen: Observations, characters: Counter, config: Config) -> list[Finding]:
     """All findings: about texts, speaking rates, audio, then advice.
 
-    characters: how often the normalized texts have each (`Statistics.characters`).
+    characters: {character: count} of the normalized texts (`Statistics.characters`).
     """
     return [
         *_changes(seen),
@@ -79,7 +79,7 @@ def _changes(seen: Observations) -> Iterator[Finding]:
 
 
 def _characters(seen: Observations, alphabet: Counter) -> Iterator[Finding]:
-    """Characters that are rare, and of another script than the texts or no letters at all."""
+    """Digits, rare characters of another script than the texts or no letters, mixed scripts."""
     total = alphabet.total()
     scripts: dict[str, int] = {}
     for character, count in alphabet.items():
@@ -102,7 +102,7 @@ def _characters(seen: Observations, alphabet: Counter) -> Iterator[Finding]:
         expected = script == usual and (usual == EAST_ASIAN or character.isascii())
         if count > limit or character in " '-" or character.isdigit() or expected:
             continue
-        if total < 100 * RARE and script == usual:  # in a small corpus every letter is rare
+        if total < 100 * RARE and script == usual:  # in a small corpus, every letter is rare
             continue
         name = unicodedata.name(character, f"U+{ord(character):04X}").lower()
         times = _count(count, "time")
@@ -123,7 +123,7 @@ def _characters(seen: Observations, alphabet: Counter) -> Iterator[Finding]:
 
 
 def _speaking_rates(seen: Observations) -> Iterator[Finding]:
-    """Utterances whose log rate is `OUTLIER` robust deviations (from the MAD) off the median."""
+    """Utterances whose log rate differs from the median by `OUTLIER` robust deviations (MAD)."""
     seconds, characters = np.array(seen.seconds), np.array(seen.characters)
     usable = (seconds > 0) & (characters > 0)
     if usable.sum() < LEAST_UTTERANCES:
@@ -176,7 +176,7 @@ def _audio(seen: Observations, config: Config) -> Iterator[Finding]:
 
 
 def _durations(seen: Observations, config: Config) -> Iterator[Finding]:
-    """A limit that leaves out at most 1% of the utterances where the longest are far longer."""
+    """A better `data.max_duration_s`, if the longest utterances are far longer than 99% of them."""
     if not len(seen.seconds):
         return
     seconds = np.array(seen.seconds)
@@ -202,7 +202,7 @@ def _durations(seen: Observations, config: Config) -> Iterator[Finding]:
 
 
 def _units(seen: Observations, alphabet: int, config: Config) -> Iterator[Finding]:
-    """Characters or learned pieces, by the amount of text and the frames for each character."""
+    """Advice on the tokenizer, from the amount of text and the frames for each character."""
     total = int(np.sum(seen.characters))
     if not total:
         return

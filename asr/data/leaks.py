@@ -1,4 +1,4 @@
-"""What two sets share and should not: speakers, sentences, and recordings, also re-encoded ones."""
+"""Leaks between two sets: speakers, sentences and recordings that are in both, also re-encoded."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from asr.data.split import key_of
 from asr.errors import UserError
 from asr.text.normalize import normalize
 
-MOST_CANDIDATES = 40  # of one recording: their waveforms are compared
-OPEN_RECORDINGS = 64  # decoded and kept in memory
-MOST_S = 60.0  # of a recording: what follows is not compared
-EXAMPLES = 10  # of each kind
+MOST_CANDIDATES = 40  # the waveforms of at most this many are compared with a recording
+OPEN_RECORDINGS = 64  # decoded recordings that are kept in memory
+MOST_S = 60.0  # only this much of each recording is compared
+EXAMPLES = 10  # for each kind of leak
 
 
 @dataclass
 class Shared:
-    """Something that both sets have: how many, and examples."""
+    """One kind of leak: counts and examples."""
 
     what: str  # speakers, sentences or recordings
-    values: int = 0  # different ones
-    utterances: int = 0  # of the first set that have one of them
+    values: int = 0  # different speakers, sentences or recordings
+    utterances: int = 0  # utterances of the first set that have one of them
     examples: list[str] = field(default_factory=list)
 
     def add(self, example: str, new: bool) -> None:
@@ -55,7 +55,7 @@ class Leaks:
         return self.speakers, self.sentences, self.recordings
 
     def lines(self, first: str, second: str) -> list[str]:
-        """For people: each kind with its count and examples."""
+        """A summary: each kind with its count and examples."""
         lines = []
         for shared in self.all:
             if not shared.utterances:
@@ -79,12 +79,12 @@ def find_leaks(
     config: TextConfig | None = None,
     progress: Callable[[], None] = lambda: None,
 ) -> Leaks:
-    """What the first set (train) shares with the second (test), which should be the smaller one.
+    """Find what the first set (train) shares with the second (test), the smaller one.
 
-    Sentences are compared as `config` normalizes them. Recordings are the same where they name
-    overlapping stretches of a file, or, with `open_audio`, where their sound is the same: in
-    whatever format, rate, loudness or bit rate. Memory is that of the second set: about 500 bytes
-    an utterance. `progress` is called after each utterance of either set.
+    Sentences are compared after normalization with `config`. Two recordings are the same if they
+    are overlapping segments of one file or, with `open_audio`, if they sound the same in any
+    format, rate, loudness or bit rate. Memory is about 500 bytes for each utterance of the second
+    set. progress: called after each utterance of either set.
     """
     config = config or TextConfig()
     known = _Known(config, open_audio, progress)
@@ -98,15 +98,15 @@ def find_leaks(
 
 
 class _Known:
-    """The second set, as far as it is needed to compare with."""
+    """What is kept of the second set for comparison."""
 
     def __init__(self, config: TextConfig, open_audio: bool, progress: Callable[[], None]):
         self.config, self.open_audio, self.progress = config, open_audio, progress
         self.leaks = Leaks()
         self.speakers: set[str] = set()
-        self.sentences: dict[int, str] = {}  # key: id of an utterance
+        self.sentences: dict[int, str] = {}  # {hash of the text: id of an utterance}
         self.stretches: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
-        self.utterances: list[Utterance] = []  # whose sound is known
+        self.utterances: list[Utterance] = []  # those whose audio could be read
         self.prints: list[np.ndarray] = []
         self.lengths_s: list[float] = []
         self.found: set[tuple[str, str]] = set()  # (kind, value) that has been counted
@@ -128,7 +128,7 @@ class _Known:
                 self.utterances.append(u)
 
     def finish(self) -> None:
-        """Sort by length: only recordings of about the same length are compared."""
+        """Sort by length, because only recordings of about the same length are compared."""
         order = np.argsort(self.lengths_s, kind="stable")
         self.utterances = [self.utterances[i] for i in order]
         self.sorted_s = np.array(self.lengths_s)[order]
@@ -193,7 +193,7 @@ class _Known:
 
 def _read(u: Utterance) -> np.ndarray:
     duration_s = MOST_S if u.duration_s is None else min(u.duration_s, MOST_S)
-    rate_hz = audio.info(u.audio).rate_hz  # `read` tells users when it resamples
+    rate_hz = audio.info(u.audio).rate_hz  # at another rate, `read` would report resampling
     return audio.resample(audio.read(u.audio, rate_hz, u.start_s, duration_s), rate_hz, RATE_HZ)
 
 

@@ -15,7 +15,7 @@ from asr.data.importers.base import ImportLog
 from asr.data.manifest import Utterance
 from asr.errors import UserError
 
-BEYOND_S = 0.5  # a segment that ends at most this long after its recording is shortened
+BEYOND_S = 0.5  # a segment that ends less than this after its recording is shortened
 SHORTEST_S = 0.01
 
 

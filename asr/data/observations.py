@@ -1,4 +1,4 @@
-"""What a check sees of each utterance, kept as counts, a few examples, and a few bytes for each."""
+"""What a check observes: counts, a few examples, and a few bytes for each utterance."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from asr.data.manifest import Utterance
 from asr.text.normalize import steps_of
 from asr.text.scripts import scripts_of
 
-EXAMPLES = 5  # named for each finding
-EXTREMES = 20  # utterances kept at each end of the speaking rates
-MOST_CLIPPED = 1e-3  # share of samples at full scale
-MOST_PAUSE = 0.75  # share of frames without speech, in utterances of at least LONG_S
+EXAMPLES = 5  # examples in each finding
+EXTREMES = 20  # utterances that are kept at each end of the speaking rates
+MOST_CLIPPED = 1e-3  # the largest share of samples at full scale without a warning
+MOST_PAUSE = 0.75  # the largest share of frames without speech, in utterances from LONG_S on
 LONG_S = 3.0
 
 
 @dataclass
 class Examples:
-    """How often something was seen, and its first few sightings."""
+    """How often something was observed, and the first few examples."""
 
     count: int = 0
     first: list[str] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Examples:
 
 @dataclass
 class Observations:
-    """Filled by `asr.data.check.check`; `asr.data.findings` puts it into sentences."""
+    """Observations of `asr.data.check.check`, which `asr.data.findings` puts into sentences."""
 
     config: TextConfig = field(default_factory=TextConfig)
     seconds: array = field(default_factory=lambda: array("f"))  # of each utterance
@@ -47,7 +47,7 @@ class Observations:
     changed: dict[str, Examples] = field(default_factory=lambda: defaultdict(Examples))  # by step
     first_seen: dict[str, str] = field(default_factory=dict)  # character: id
     mixed: Examples = field(default_factory=Examples)
-    words: set[str] = field(default_factory=set)  # other than ASCII, already judged
+    words: set[str] = field(default_factory=set)  # not ASCII, and examined
     clipped: Examples = field(default_factory=Examples)
     silent: Examples = field(default_factory=Examples)
     pauses: Examples = field(default_factory=Examples)
@@ -55,8 +55,10 @@ class Observations:
     channels: dict[int, Examples] = field(default_factory=lambda: defaultdict(Examples))
 
     def add_text(self, utterance: Utterance, text: str, frames: int) -> None:
-        """text: the normalized text of an utterance whose `duration_s` is known; frames: those that
-        the model gives for it."""
+        """Observe the text of an utterance whose `duration_s` is known.
+
+        text: after normalization. frames: the number of frames that the model has for it.
+        """
         count = len(text) - text.count(" ")
         self.seconds.append(utterance.duration_s)
         self.characters.append(count)
@@ -92,7 +94,7 @@ class Observations:
                     self.mixed.add(f"{part!r} in {name} ({' and '.join(sorted(scripts))})")
 
     def add_audio(self, utterance: Utterance, info: AudioInfo, level: Level | None) -> None:
-        """level: of the decoded samples, if they were decoded."""
+        """Observe the audio of an utterance. level: of the decoded samples, or None."""
         self.rates_hz[info.rate_hz].add(utterance.id)
         self.channels[info.channels].add(utterance.id)
         if level is None:
@@ -107,7 +109,7 @@ class Observations:
 
 
 def _keep(heap: list[tuple[float, str]], item: tuple[float, str]) -> None:
-    """Keep the EXTREMES largest items."""
+    """Add an item to a heap of the `EXTREMES` largest ones."""
     if len(heap) < EXTREMES:
         heappush(heap, item)
     elif item > heap[0]:

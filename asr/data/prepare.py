@@ -1,4 +1,4 @@
-"""Anybody's recordings and texts -> manifests that training accepts."""
+"""Make manifests that training accepts from recordings and texts in any known format."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from asr.errors import UserError
 
 LEFT_OUT = "left_out.tsv"
 SETS = ("train", "dev", "test")
-LONG_S = 60.0  # an utterance above this is a whole recording, of no use for training
+LONG_S = 60.0  # a longer utterance is a whole recording, which is too long for training
 OWN_SETS = "set of the corpus"
 
 
@@ -46,13 +46,13 @@ class PreparedSet:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare` recognized, took and left out."""
+    """The result of `prepare`."""
 
-    format: str  # in words
+    format: str  # the recognized format, in words
     sets: list[PreparedSet]
-    by: str  # what no two of them share
+    by: str  # what no two sets share
     log: ImportLog
-    left_out: Path | None  # the full list, where there is one
+    left_out: Path | None  # the list of all rows that were left out, if there are any
 
     @property
     def utterances(self) -> int:
@@ -84,14 +84,14 @@ def prepare(
     open_audio: bool = True,
     progress: Callable[[], None] = lambda: None,
 ) -> Prepared:
-    """Write OUT/train.jsonl, dev.jsonl and test.jsonl, and what was left out to left_out.tsv.
+    """Write OUT/train.jsonl, dev.jsonl and test.jsonl, and the rows left out to left_out.tsv.
 
-    Audio stays where it is; only what lies in no file of its own (a table, one channel of several)
-    is written to OUT/audio. A corpus that has sets of its own keeps them, unless `keep_sets` is
-    false; what it lacks of dev and test is taken from its training set. Memory is about 120 bytes
-    an utterance. With `open_audio` false, durations that the source tells are believed.
+    Audio stays where it is; only audio without a file of its own (bytes in a table, one channel of
+    several) is written to OUT/audio. A corpus that has sets keeps them, unless `keep_sets` is
+    false; if it lacks dev or test, they are taken from its training set. Memory is about 120 bytes
+    for each utterance. If `open_audio` is false, the durations in the source are not checked.
 
-    Raises `UserError` when the format is not recognized or nothing can be used.
+    Raises `UserError` if the format is not recognized or nothing can be used.
     """
     look, out, split = Source(source), Path(out), split or SplitSettings()
     importer = recognize(look, format)
@@ -113,7 +113,7 @@ def prepare(
             _store(spool, u)
         keys.leave_out_repeated(spool, log)
         if not keys.kept.any():
-            first = log.lines()[1].strip() if log.total else "it holds no utterance"
+            first = log.lines()[1].strip() if log.total else "it has no utterances"
             raise UserError(f"{source}: nothing can be used: {first}")
         log.note(long.advice())
         of_row, names, by = _sets(keys, split, keep_sets)
@@ -130,7 +130,7 @@ def prepare(
 
 
 class _LongRecordings:
-    """Counts the utterances that are too long for training: whole recordings with their texts."""
+    """Counts the utterances that are too long for training, such as whole recordings."""
 
     def __init__(self):
         self.count, self.first, self.longest_s = 0, "", 0.0
@@ -152,7 +152,7 @@ class _LongRecordings:
 
 
 class _Keys:
-    """What decides about the set of each utterance, in arrays: 41 bytes an utterance."""
+    """The values that decide about the set of each utterance, in arrays of 41 bytes for each."""
 
     def __init__(self, by: str | None, seed: int):
         self.by, self.seed = by, seed
@@ -199,8 +199,8 @@ class _Keys:
 
 
 def _sets(keys: _Keys, settings: SplitSettings, keep: bool) -> tuple[np.ndarray, list[str], str]:
-    """(n,) int16 number of the set of each utterance (-1: it is left out), the names of the sets,
-    and what no two of them share.
+    """The number of the set of each utterance, (n,) int16, or -1 if it is left out; the names of
+    the sets; and what no two of them share.
     """
     kept, own = keys.kept, np.array(keys.own)
     sets, of_row = list(SETS), np.zeros(len(kept), np.int16)
@@ -226,8 +226,10 @@ def _sets(keys: _Keys, settings: SplitSettings, keep: bool) -> tuple[np.ndarray,
 
 
 def _own_names(names: Sequence[str]) -> dict[str, str]:
-    """A corpus's names for its sets -> ours: all for training are one; dev and test are called so
-    where there is one of each, otherwise as the corpus calls them.
+    """{name of a set in the corpus: our name}.
+
+    All training sets become one. If there is one set of the kind dev or test, it gets that name;
+    otherwise each keeps its own.
     """
     kinds = {name: _kind(name) for name in names}
     counts = {kind: list(kinds.values()).count(kind) for kind in SETS}

@@ -1,4 +1,4 @@
-"""Utterances -> train, dev and test sets that share no speaker, text or value of a column."""
+"""Divide utterances into train, dev and test sets that share no speaker, text or column value."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from asr.data.manifest import Utterance
 from asr.errors import UserError
 from asr.text.normalize import normalize
 
-FEWEST_SPEAKERS = 5  # with fewer, whole texts are kept apart instead of whole speakers
+FEWEST_SPEAKERS = 5  # with fewer, sets are divided by text instead of by speaker
 TRAIN, DEV, TEST = 0, 1, 2
-_COMPARED = TextConfig()  # how texts are compared
-EACH = "utterance"  # nothing is kept together
+_COMPARED = TextConfig()  # texts are equal if they are equal after this normalization
+EACH = "utterance"  # each utterance is drawn by itself
 
 
 @dataclass(frozen=True)
 class SplitSettings:
-    """How much to take for dev and test, and what no two sets may share.
+    """The sizes of dev and test, and what no two sets may share.
 
-    `dev` and `test` below 1 are shares of the audio; from 1 on they are numbers of utterances;
-    with 0 there is no such set. `by` is "speaker", "text", "utterance" or the name of a column;
-    None: the speaker where every utterance has one and there are `FEWEST_SPEAKERS`, otherwise the
-    text. The same seed always gives the same split.
+    dev, test: below 1, a share of the audio; from 1 on, a number of utterances; 0, no such set.
+    by: "speaker", "text", "utterance" or the name of a column; None: the speaker if every utterance
+    has one and there are at least `FEWEST_SPEAKERS`, otherwise the text. The same seed always gives
+    the same sets.
     """
 
     dev: float = 0.1
@@ -49,13 +49,14 @@ class Split:
     train: list[Utterance]
     dev: list[Utterance]
     test: list[Utterance]
-    by: str  # what no two of them share: "speaker", "text" or a column
+    by: str  # what no two sets share: "speaker", "text" or a column
 
 
 def split(utterances: Iterable[Utterance], settings: SplitSettings = SplitSettings()) -> Split:
     """Three sets, each in the order of the utterances, whose durations must be known.
 
-    Raises `UserError` when there is too little to split, or a value of the column is missing.
+    Raises `UserError` if there are too few speakers, texts or values for three sets, or if an
+    utterance has no value.
     """
     utterances = list(utterances)
     by = settings.by or default_key(u.speaker for u in utterances)
@@ -72,9 +73,9 @@ def default_key(speakers: Iterable[str | None]) -> str:
 
 
 def value_of(utterance: Utterance, by: str) -> str:
-    """What an utterance has in common with those that go to the same set.
+    """The value that an utterance shares only with utterances of its own set.
 
-    Raises `UserError` where it has none.
+    Raises `UserError` if it has none.
     """
     if by == "text":
         return normalize(utterance.text or "", _COMPARED)
@@ -87,24 +88,25 @@ def value_of(utterance: Utterance, by: str) -> str:
 
 
 def key_of(value: str, seed: int) -> int:
-    """64 bits: an order that no property of the recordings has a part in, and that stays."""
+    """A 64-bit hash, which orders values at random, and in the same way in each run."""
     salted = value if seed == 0 else f"{seed}\0{value}"
     digest = hashlib.sha256(salted.encode(errors="surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big")
 
 
 def assign(keys: np.ndarray, lengths_s: np.ndarray, settings: SplitSettings, by: str) -> np.ndarray:
-    """keys (n,) uint64, lengths_s (n,) -> (n,) int8 of TRAIN, DEV and TEST.
+    """The set of each utterance: (n,) int8 of TRAIN, DEV and TEST.
 
-    Utterances with the same key are in the same set. Raises `UserError` when there are too few.
+    keys: (n,) uint64; utterances with the same key get the same set. lengths_s: (n,). by: the name
+    of the keys in messages. Raises `UserError` if there are fewer keys than sets.
     """
-    names, group_of = np.unique(keys, return_inverse=True)  # sorted: in the order of `key_of`
+    names, group_of = np.unique(keys, return_inverse=True)  # sorted, which is a random order
     counts = np.bincount(group_of, minlength=len(names))
     seconds = np.bincount(group_of, lengths_s, minlength=len(names))
     wanted = [(n, a) for n, a in ((TEST, settings.test), (DEV, settings.dev)) if a]
     if len(names) < len(wanted) + 1:
         raise UserError(f"{len(names)} different {by}s are too few for {len(wanted) + 1} sets")
-    # A share is of the seconds, a number counts utterances.
+    # An amount below 1 is a share of the seconds, any other a number of utterances.
     targets = [
         (n, seconds, amount * seconds.sum()) if amount < 1 else (n, counts, amount)
         for n, amount in wanted
@@ -113,7 +115,7 @@ def assign(keys: np.ndarray, lengths_s: np.ndarray, settings: SplitSettings, by:
     sets = np.full(len(names), TRAIN, np.int8)
     for group in range(len(names)):
         for n, sizes, target in targets:
-            # Taken when that brings a set nearer to its size: what is too large is for training.
+            # A group is taken if it brings the set nearer to its target; large ones stay in train.
             if taken[n] + sizes[group] / 2 < target:
                 taken[n] += sizes[group]
                 sets[group] = n

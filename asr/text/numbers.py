@@ -1,7 +1,7 @@
 """Numbers, percentages and amounts of money, spelled out in a language.
 
-The words come from Unicode's rule-based number formats (CLDR, by the package unicode-rbnf), in the
-form that a language counts with: 1 is "eins" in German and "один" in Russian, whatever is counted.
+The words come from Unicode's rule-based number formats (CLDR, through the package unicode-rbnf), in
+the form that is used for counting: 1 is always "eins" in German and "один" in Russian.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from asr.errors import UserError
 if TYPE_CHECKING:
     from unicode_rbnf import RbnfEngine
 
-MOST_DIGITS = 15  # longer runs are read digit by digit, like those that begin with 0
-MOST_MONEY = 999_999  # a million takes another form of the unit in some languages
-# Their numbers depend on what is counted (二 and 两), and years are read by digits.
+MOST_DIGITS = 15  # longer numbers are read digit by digit, like those that begin with 0
+MOST_MONEY = 999_999  # from a million on, some languages use another form of the unit
+# Languages in which numbers depend on what is counted (二 and 两) and years are read by digits
 _REFUSED = ("zh", "yue", "ja")
 _SPACES = " \u00a0\u202f"
 _DOLLAR, _EURO, _POUND = "$", "€", "£"
@@ -26,12 +26,12 @@ _DOLLAR, _EURO, _POUND = "$", "€", "£"
 
 @dataclass(frozen=True)
 class Style:
-    """How a language writes and reads numbers; "" where it has no safe rule."""
+    """How a language writes and reads numbers; "" if it has no safe rule."""
 
-    groups: str = ""  # the characters that may stand between groups of three digits
+    groups: str = ""  # characters that may separate groups of three digits
     point: str = ""  # the decimal separator
     point_word: str = ""
-    decimals: str = "digits"  # how they are read: "digits" or "number"
+    decimals: str = "digits"  # how decimals are read: "digits" or "number"
     percent: str = ""
     money: dict[str, tuple[str, str]] = field(default_factory=dict)  # sign: (singular, plural)
     money_rules: str = "spellout-cardinal-masculine"  # of CLDR
@@ -98,10 +98,11 @@ class Speller:
     english: bool = False
 
     def __call__(self, text: str) -> str:
-        """
-        Digits that touch a letter (mp3, 1980s) stay, except a number with a separator inside and
-        its unit: 1.5km is "one point five km". A group of numbers that is not one number is read
-        one after another, so 10:30 is "ten thirty".
+        """Replace the numbers of a text by words.
+
+        Digits that touch a letter (mp3, 1980s) stay, except for a number with a separator inside
+        before its unit: 1.5km is "one point five km". Digits with separators that are not one
+        number are read as several: 10:30 is "ten thirty".
 
         >>> speller("en")("On the 3rd, 5% of 1,250 at 3.14")
         'On the third, five percent of one thousand two hundred fifty at three point one four'
@@ -123,10 +124,10 @@ class Speller:
 
     @cached_property
     def _token(self) -> re.Pattern:
-        """Digits with everything between them that may belong to the number, and its minus.
+        """A number: digits, the separators between them, and its minus.
 
-        Digits that touch a letter after them are a number with its unit if they have a separator
-        inside (1,000km), and otherwise not one of these (1980s).
+        Digits before a letter are a number with its unit if they have a separator inside (1,000km);
+        otherwise they are not matched (1980s).
         """
         spaces = rf"|[{_SPACES}]\d{{3}}(?!\d)" if self.style.groups == _SPACES else ""
         digits = rf"(?>\d+(?:[.,:/]\d+{spaces})*)"
@@ -140,7 +141,7 @@ class Speller:
 
     @cached_property
     def _money(self) -> tuple[re.Pattern, ...]:
-        """An amount with its sign on the side that the language prefers, and on the other."""
+        """Patterns of an amount: with its sign on the preferred side, and on the other."""
         if not self.style.money:
             return ()
         signs = "".join(map(re.escape, self.style.money))
@@ -206,7 +207,7 @@ class Speller:
 
 
 def _apart(match: re.Match, words: str) -> str:
-    """`words` with a space where a sign other than punctuation would touch them."""
+    """`words` with a space at each side where they would touch a letter or a symbol."""
     before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
     left = "" if not before or before.isspace() or before in _OPENING else " "
     right = "" if not after or after.isspace() or after in _CLOSING else " "
@@ -214,14 +215,14 @@ def _apart(match: re.Match, words: str) -> str:
 
 
 def _plain(words: str) -> str:
-    """As texts write it: no soft hyphens or zero-width spaces, and the plain apostrophe."""
+    """The words without soft hyphens and zero-width spaces, and with plain apostrophes."""
     words = words.replace("\u00ad", "").replace("\u200b", " ")
     return " ".join(words.replace("ʼ", "'").replace("’", "'").split())
 
 
 @lru_cache
 def speller(language: str) -> Speller:
-    """The speller of a language. Raises `UserError` for a language whose numbers have no rule."""
+    """The speller of a language. Raises `UserError` if there are no rules for its numbers."""
     from unicode_rbnf import RbnfEngine
 
     base = language.split("_")[0]

@@ -9,6 +9,9 @@ import re
 import unicodedata
 
 JOINTS = "'’-"  # don't, well-known: part of the word between two letters
+# In Hebrew words, geresh (also written as an apostrophe) and gershayim (also as a quotation mark)
+GERESH, GERSHAYIM = "\u05f3", "\u05f4"
+_HEBREW_JOINTS = {GERESH: "'", GERSHAYIM: GERSHAYIM, '"': GERSHAYIM}
 _JOINERS = "\u200c\u200d"  # part of words in Persian, Sinhala, Malayalam and others
 _ZERO_WIDTH_SPACE = "\u200b"  # separates words in Khmer and Thai
 # ASCII has neither marks nor format characters.
@@ -52,25 +55,31 @@ def without_punctuation(text: str) -> str:
     """Replace punctuation, symbols and control characters by spaces, except joints inside words.
 
     Punctuation is recognized by its Unicode category, marks stay with their letter, and format
-    characters (soft hyphens, directions) are removed without a space.
+    characters (soft hyphens, directions) are removed without a space. Inside Hebrew words, a geresh
+    becomes an apostrophe and a quotation mark becomes a gershayim.
+
+    >>> without_punctuation('"ג׳ירפה" צה"ל').split()
+    ["ג'ירפה", 'צה״ל']
     """
     if text.isascii():  # the same result, about six times as fast
         return _ASCII_OUTSIDE.sub(" ", text.translate(_ASCII_GAPS))
     kept: list[str] = []
     for i, character in enumerate(text):
-        in_word = bool(kept) and _of_word(kept[-1])
-        replacement = _replacement(character, in_word, text[i + 1 : i + 2])
+        before = kept[-1] if kept else ""
+        replacement = _replacement(character, before, text[i + 1 : i + 2])
         if replacement is not None:
             kept.append(replacement)
     return "".join(kept)
 
 
-def _replacement(character: str, in_word: bool, following: str) -> str | None:
+def _replacement(character: str, before: str, following: str) -> str | None:
     """The replacement of a character, or None if it is skipped.
 
-    in_word: whether the previous character is part of a word. following: the next character, or "".
+    before: the previous character of the result, or "". following: the next character, or "".
     """
-    category = unicodedata.category(character)
+    category, in_word = unicodedata.category(character), _of_word(before)
+    if character in _HEBREW_JOINTS and _of_hebrew(before) and _of_hebrew(following):
+        return _HEBREW_JOINTS[character]
     if character in JOINTS or character in _JOINERS:
         if in_word and _of_word(following):
             return "'" if character == "’" else character
@@ -80,6 +89,10 @@ def _replacement(character: str, in_word: bool, following: str) -> str | None:
     if category[0] == "M":  # a mark stays with its letter and goes with a removed symbol
         return character if in_word else None
     return " " if category[0] in "PSCZ" else character
+
+
+def _of_hebrew(character: str) -> bool:
+    return "\u0591" <= character <= "\u05ef"  # its letters and points
 
 
 def _of_word(character: str) -> bool:

@@ -40,12 +40,18 @@ def wanted_epochs(steps_per_epoch: int, tuning: bool) -> int:
 
 
 def resolve(config: Config, batch_s: float, steps_per_epoch: int) -> Config:
-    """The configuration with numbers in place of `auto` in train.batch_s and train.epochs."""
-    c = config.train
+    """The configuration with numbers in place of `auto` in train.batch_s and train.epochs.
+
+    If batch_s was `auto`, data.max_duration_s becomes at most what fits in a batch; the utterances
+    of the training set do fit.
+    """
+    c, data = config.train, config.data
     epochs = wanted_epochs(steps_per_epoch, bool(c.init_from)) if c.epochs == "auto" else c.epochs
-    return config.model_copy(
-        update={"train": c.model_copy(update={"batch_s": batch_s, "epochs": epochs})}
-    )
+    if c.batch_s == "auto":
+        longest_s = min(data.max_duration_s, batch_s * config.augment.pace[0])
+        data = data.model_copy(update={"max_duration_s": longest_s})
+    train = c.model_copy(update={"batch_s": batch_s, "epochs": epochs})
+    return config.model_copy(update={"train": train, "data": data})
 
 
 def report(config: Config, resolved: Config, total_steps: int) -> None:

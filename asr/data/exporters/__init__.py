@@ -1,4 +1,4 @@
-"""Exporters: a manifest in the form that another toolkit reads."""
+"""Exporters: each writes a manifest in the format of another toolkit."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def export_manifest(
     format: str,
     progress: Callable[[], None] = lambda: None,
 ) -> Exported:
-    """Write utterances to a folder in the form of another toolkit.
+    """Write utterances to a folder in the format of another toolkit.
 
-    What that form cannot point to (audio inside archives; for Hugging Face also stretches of
-    longer recordings) is written to FOLDER/audio. Raises `UserError` for an unknown format, or
-    where the folder cannot be written.
+    Audio that this format cannot refer to is written to FOLDER/audio: audio inside archives, and
+    for Hugging Face also segments of longer recordings. Raises `UserError` if the format is unknown
+    or the folder cannot be written.
     """
     check_format(format)
     folder = Path(folder)

@@ -1,4 +1,4 @@
-"""What exporters share."""
+"""What all exporters share: their interface, and utterances with their files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from asr.errors import UserError
 
 @dataclass
 class Exported:
-    """What was written, and a line for each utterance that was left out."""
+    """The files that were written, and a line for each utterance that was left out."""
 
     files: list[Path] = field(default_factory=list)
     utterances: int = 0
@@ -24,7 +24,7 @@ class Exported:
 
 @dataclass(frozen=True)
 class Exporter:
-    """A format: its name, what it is in words, and how to write it to a folder that exists."""
+    """A format: its name, its title, and the function that writes to an existing folder."""
 
     name: str
     title: str
@@ -37,7 +37,7 @@ def in_files(
     exported: Exported,
     progress: Callable[[], None],
 ) -> Iterator[tuple[Utterance, AudioInfo]]:
-    """The utterances with their durations and absolute paths, and what their files say.
+    """The utterances with durations and absolute paths, each with the header of its file.
 
     Audio inside an archive is written to FOLDER/audio. An utterance whose audio cannot be read is
     left out.
@@ -65,5 +65,5 @@ def in_files(
 
 
 def plain(text: str | None) -> str:
-    """One line."""
+    """The text on one line."""
     return " ".join((text or "").split())

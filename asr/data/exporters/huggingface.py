@@ -21,9 +21,9 @@ from asr.errors import UserError
 def write_huggingface(
     utterances: Iterable[Utterance], folder: Path, progress: Callable[[], None]
 ) -> Exported:
-    """FOLDER/metadata.jsonl and FOLDER/audio, as the form has its audio inside the folder.
+    """Write FOLDER/metadata.jsonl, and the audio to FOLDER/audio, as the format requires.
 
-    A file that is one utterance is copied; a stretch of a longer one becomes a FLAC file.
+    A file that is one utterance is copied; a segment of a longer one becomes a FLAC file.
     """
     exported, path, store = Exported(), folder / "metadata.jsonl", AudioStore(folder / "audio")
     with files.replacing(path) as beside, beside.open("w", encoding="utf-8") as file:

@@ -17,11 +17,12 @@ GENDERS = {"f": "f", "female": "f", "m": "m", "male": "m"}
 def write_kaldi(
     utterances: Iterable[Utterance], folder: Path, progress: Callable[[], None]
 ) -> Exported:
-    """wav.scp, segments, text, utt2spk, spk2utt, reco2dur; utt2lang, spk2gender if known for all.
+    """Write wav.scp, segments, text, utt2spk, spk2utt and reco2dur.
 
-    Every utterance is a segment of a recording, sorted as Kaldi wants it. An id begins with its
-    speaker, as Kaldi also wants; without a speaker, each utterance is its own. Recordings that are
-    no WAV get the command that decodes them.
+    utt2lang and spk2gender are written if they are known for all. Every utterance is a segment of a
+    recording. As Kaldi requires, rows are sorted and ids begin with the speaker; an utterance
+    without a speaker is a speaker of its own. Recordings in other formats than WAV get the command
+    that decodes them.
     """
     exported = Exported()
     recordings: dict[str, str] = {}  # path: id
@@ -48,7 +49,7 @@ def write_kaldi(
         if gender is not None and u.speaker is not None:
             tables["spk2gender"][speaker] = gender
     tables["spk2utt"] = _by_speaker(tables["utt2spk"])
-    # Readers expect a row for everybody.
+    # Readers expect a row for each utterance and speaker.
     if len(tables["utt2lang"]) < len(tables["text"]):
         tables["utt2lang"] = {}
     if len(tables["spk2gender"]) < len(tables["spk2utt"]):
@@ -68,7 +69,7 @@ def _by_speaker(speakers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _sorted(rows: Mapping[str, str]) -> str:
-    """By bytes, as `LC_ALL=C sort` does: what Kaldi's programs expect."""
+    """The rows of a table sorted by bytes, as by `LC_ALL=C sort`, which Kaldi's programs expect."""
     keys = sorted(rows, key=lambda key: key.encode(errors="surrogatepass"))
     return "".join(f"{key} {rows[key]}".rstrip() + "\n" for key in keys)
 
@@ -78,7 +79,7 @@ def _word(text: str) -> str:
 
 
 def _recording(path: str, taken: Mapping[str, str]) -> str:
-    """The file's name, with as many of its folders as make it unique."""
+    """An id of a recording: its file name, after as many of its folders as make it unique."""
     parts = [_word(part) for part in Path(path).with_suffix("").parts[1:]]
     for count in range(1, len(parts) + 1):
         name = "-".join(parts[-count:])

@@ -20,7 +20,7 @@ NAMES = ("recordings.jsonl.gz", "supervisions.jsonl.gz")
 def write_lhotse(
     utterances: Iterable[Utterance], folder: Path, progress: Callable[[], None]
 ) -> Exported:
-    """FOLDER/recordings.jsonl.gz and supervisions.jsonl.gz; the other columns become `custom`."""
+    """Write recordings.jsonl.gz and supervisions.jsonl.gz; the other columns become `custom`."""
     exported, known = Exported(), {}
     with ExitStack() as stack:
         recordings, supervisions = (_open(stack, folder / name) for name in NAMES)
@@ -37,7 +37,7 @@ def write_lhotse(
 def _open(stack: ExitStack, path: Path) -> io.TextIOWrapper:
     beside = stack.enter_context(files.replacing(path))
     raw = stack.enter_context(beside.open("wb"))
-    # Without a name and a time: the same rows are the same bytes.
+    # Without a name and a time in the header, the same rows give the same bytes.
     packed = stack.enter_context(gzip.GzipFile("", "wb", fileobj=raw, mtime=0))
     return stack.enter_context(io.TextIOWrapper(packed, encoding="utf-8"))
 

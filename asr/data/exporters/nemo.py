@@ -14,7 +14,7 @@ from asr.data.manifest import Utterance
 def write_nemo(
     utterances: Iterable[Utterance], folder: Path, progress: Callable[[], None]
 ) -> Exported:
-    """FOLDER/manifest.json: a JSON object a line, with absolute paths."""
+    """Write FOLDER/manifest.json: a JSON object on each line, with absolute paths."""
     exported, path = Exported(), folder / "manifest.json"
     with files.replacing(path) as beside, beside.open("w", encoding="utf-8") as file:
         for u, _ in in_files(utterances, folder, exported, progress):

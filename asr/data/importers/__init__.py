@@ -45,9 +45,9 @@ __all__ = ["IMPORTERS", "ImportLog", "ImportSettings", "Importer", "Source", "re
 
 
 def recognize(source: Source, format: str | None = None) -> Importer:
-    """The importer of a source, or the one that is called `format`.
+    """The importer whose format a source has, or the one with the name `format`.
 
-    Raises `UserError` where none or more than one fits.
+    Raises `UserError` if no format fits, or more than one.
     """
     if format is not None:
         if format not in IMPORTERS:

@@ -1,4 +1,4 @@
-"""Audio that has no file of its own in a source: written beside the new manifests."""
+"""Files for audio that has no file of its own in a source, such as bytes in a table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import soundfile
 from asr import audio, files
 from asr.audio import AUDIO_SUFFIXES, Source
 
-SUFFIXES = {  # by how a file begins
+SUFFIXES = {  # {first bytes of a file: suffix}
     b"RIFF": ".wav",
     b"fLaC": ".flac",
     b"OggS": ".ogg",
@@ -26,7 +26,7 @@ SUFFIXES = {  # by how a file begins
 
 
 class AudioStore:
-    """A folder of audio files. Without a folder, paths are made but nothing is written."""
+    """A folder of audio files. If the folder is None, paths are returned but nothing is written."""
 
     def __init__(self, folder: str | Path | None = None):
         self.folder = None if folder is None else Path(folder)
@@ -42,22 +42,22 @@ class AudioStore:
     def cut(
         self, name: str, path: Source, start_s: float, duration_s: float | None, channel: int
     ) -> str:
-        """Write one channel of a stretch of a recording as FLAC; returns its path.
+        """Write one channel of a segment of a recording as FLAC; returns the path.
 
-        Raises `UserError` where the recording cannot be read.
+        Raises `UserError` if the recording cannot be read.
         """
         if self.folder is None:
             return self._path(name, ".flac")
         rate_hz = audio.info(path).rate_hz
         samples = audio.read(path, rate_hz, start_s, duration_s, channel)
-        # libsndfile would scale by 32767, and change what has been 16 bits before
+        # libsndfile would scale by 32767, which would change samples that had 16 bits.
         pcm = np.rint(samples * 32768).clip(-32768, 32767).astype(np.int16)
         file = io.BytesIO()
         soundfile.write(file, pcm, rate_hz, format="FLAC")
         return self._write(name, ".flac", file.getvalue())
 
     def _path(self, name: str, suffix: str) -> str:
-        """Two names never share a path: whatever a file system cannot hold becomes a digest."""
+        """The path for a name; a digest replaces what a file name cannot hold, so paths differ."""
         stem = name[: -len(Path(name).suffix)] if Path(name).suffix.lower() == suffix else name
         parts = [re.sub(r"[^\w.@=+-]", "_", part) for part in stem.split("/")]
         safe = "/".join(part for part in parts if part.strip("."))

@@ -1,4 +1,4 @@
-"""What all importers share: their shape, their settings, and the record of what they leave out."""
+"""What all importers share: their interface, their settings, and the log of left-out rows."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from asr.data.manifest import Utterance
 from asr.errors import UserError
 
 NO, MAYBE, SURE = 0, 1, 2  # what `sniff` answers
-LISTED_FILES = 2000  # of a folder, to recognize its format
+LISTED_FILES = 2000  # at most this many files of a folder are looked at to recognize its format
 HEAD_BYTES = 1 << 16
-NAMED_EXAMPLES = 3  # of each reason
+NAMED_EXAMPLES = 3  # for each reason
 
 
 class ImportLog:
-    """What an import decided, and what it left out: counts by reason, and the full list in a file.
+    """The decisions of an import, and the rows that it left out.
 
-    Memory does not grow with the number of entries.
+    Rows are counted by reason, and all are listed in `file`, so that memory does not grow with
+    their number.
     """
 
     def __init__(self, file: TextIO | None = None):
@@ -40,9 +41,11 @@ class ImportLog:
     def leave_out(
         self, reason: str, where: object, detail: object = "", meant: bool = False
     ) -> None:
-        """Rows with the same problem have the same `reason`; `where` and `detail` are the row's.
+        """Record a row that is left out.
 
-        `meant`: the corpus itself says so, or nothing is said there; it is no fault.
+        reason: the same words for all rows with the same problem. where, detail: the place of the
+        row, and the value that is wrong. meant: whether the corpus itself excludes the row, or it
+        has no speech; such rows are not counted as faults.
         """
         self.counts[reason] += 1
         self.faults += not meant
@@ -54,7 +57,19 @@ class ImportLog:
             line = f"{reason}\t{where}\t{detail}\n"
             self.file.write(line.encode(errors="backslashreplace").decode())
 
+    def incomplete(self, where: object, audio: object, text: str, name: object = "") -> bool:
+        """Whether a row lacks its recording (None) or its text (""); the row is then left out.
+
+        name: of the recording, as the row has it.
+        """
+        if audio is None:
+            self.leave_out("the audio file does not exist", where, name)
+        elif not text:
+            self.leave_out("no text", where, name)
+        return audio is None or not text
+
     def note(self, text: str) -> None:
+        """Keep a decision that a user should see; a repeated or empty one is dropped."""
         if text and text not in self.notes:
             self.notes.append(text)
 
@@ -63,7 +78,7 @@ class ImportLog:
         return self.counts.total()
 
     def lines(self) -> list[str]:
-        """For people: each reason with its count and its first examples."""
+        """A summary: each reason with its count and its first examples."""
         lines = []
         for reason, count in self.counts.most_common():
             lines.append(f"{count} left out: {reason}")
@@ -75,17 +90,17 @@ class ImportLog:
 
 @dataclass(frozen=True)
 class ImportSettings:
-    """What a user may say about a source; most sources need none of it."""
+    """Settings of an import; their defaults fit most sources."""
 
-    # Role (id, audio, text, speaker, language, start, end, duration) -> name of the column.
+    # {role: name of the column}; roles are id, audio, text, speaker, language, start, end, ...
     columns: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    audio_root: Path | None = None  # what relative paths of audio start from
-    tier: str | None = None  # of a TextGrid or an ELAN file
+    audio_root: Path | None = None  # the folder that relative paths of audio start from
+    tier: str | None = None  # the tier of a TextGrid or an ELAN file that is the transcript
     store: AudioStore = field(default_factory=AudioStore)
 
 
 class Source:
-    """A file or folder to import, and a cheap look at it."""
+    """A file or folder to import, and the names of its files."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
@@ -95,7 +110,7 @@ class Source:
 
     @cached_property
     def files(self) -> list[Path]:
-        """The first `LISTED_FILES` files of a folder, relative to it, those nearest to it first."""
+        """The first `LISTED_FILES` files of a folder, relative to it; upper levels come first."""
         found: list[Path] = []
         if not self.is_dir:
             return found
@@ -111,18 +126,19 @@ class Source:
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """Of the first files of a folder, without their folders."""
+        """The names of `files`, without their folders."""
         return frozenset(path.name for path in self.files)
 
     def with_suffix(self, *suffixes: str) -> list[Path]:
-        """Of the first files, those whose names end in one of the suffixes, in any case."""
+        """Those of `files` whose names end in one of the suffixes, in upper or lower case."""
         found = [path for path in self.files if path.name.lower().endswith(suffixes)]
         return [self.path / path for path in found]
 
     def set_of(self, path: Path, name: str | None = None) -> str | None:
-        """The set that a file in this folder belongs to, by its name or that of its folder.
+        """The set of a file, from `name` (by default the file's) or the name of its folder.
 
-        The name of the source itself says nothing: somebody's `test_recordings` are no test set.
+        The name of the source itself is not used, because a folder `test_recordings` need not be a
+        test set.
         """
         found = set_name(path.name.split(".")[0] if name is None else name)
         if found is None and self.is_dir and path.parent != self.path:
@@ -138,9 +154,9 @@ class Source:
 class Importer:
     """A format of corpora.
 
-    `sniff` answers NO, MAYBE (a general layout that a more specific one overrides) or SURE.
-    `read` yields utterances one by one and reports to the log what it cannot use. It raises
-    `UserError` where the source as a whole is not what `sniff` took it for.
+    `sniff` returns NO, SURE, or MAYBE for a general layout, which a more specific one overrides.
+    `read` yields utterances one by one and logs the rows that it cannot use. It raises `UserError`
+    if the source as a whole does not have the format.
     """
 
     name: str
@@ -155,16 +171,16 @@ _SET = re.compile(
 
 
 def set_name(name: str) -> str | None:
-    """`train`, `dev-clean` and so on, where a file or folder is called after a set of a corpus.
+    """The set that a file or folder is named after, such as `train` or `dev-clean`, or None.
 
-    The name may stand behind another one, as in `librispeech_cuts_dev-clean`.
+    Another name may come before it, as in `librispeech_cuts_dev-clean`.
     """
     match = _SET.search(name)
     return match[1] if match else None
 
 
 def head(path: Path) -> str:
-    """The beginning of a text file in UTF-8 or UTF-16; "" where it is neither."""
+    """The beginning of a text file in UTF-8 or UTF-16; "" if the file is neither."""
     try:
         with path.open("rb") as file:
             data = file.read(HEAD_BYTES)
@@ -186,7 +202,7 @@ def decode(data: bytes, whole: bool = True) -> str:
 
 
 def text_of(path: Path) -> str:
-    """A whole text file. Raises `UserError` where it cannot be read."""
+    """The contents of a text file. Raises `UserError` if it cannot be read."""
     try:
         return decode(path.read_bytes())
     except OSError as error:
@@ -195,13 +211,13 @@ def text_of(path: Path) -> str:
         raise UserError(f"{path}: not UTF-8; convert it") from None
 
 
-def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a UTF-8 file with their numbers, from 1. Raises `UserError`."""
+def lines_of(path: Path) -> Iterator[tuple[str, str]]:
+    """(PATH:NUMBER, line) of each line of a UTF-8 file, numbered from 1. Raises `UserError`."""
     number = 0
     try:
         with path.open(encoding="utf-8-sig", newline=None) as file:
             for number, line in enumerate(file, 1):
-                yield number, line.rstrip("\n")
+                yield f"{path}:{number}", line.rstrip("\n")
     except UnicodeDecodeError:
         raise UserError(f"{path}:{number + 1}: not UTF-8; convert it") from None
     except OSError as error:

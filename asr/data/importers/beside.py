@@ -1,4 +1,4 @@
-"""Recordings with their texts in files beside them: a text each, or a segmentation each."""
+"""Recordings with a file beside each, which has its text or its segments with their texts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ Segments = Callable[[Path, ImportSettings, ImportLog], Iterator[TimedText]]
 
 
 def pairs(source: Source, suffix: str, log: ImportLog) -> Iterator[tuple[Path, Path]]:
-    """(recording, file beside it): `a.wav` with `a.txt` or `a.wav.txt`, folder by folder."""
+    """Each recording with the file beside it: `a.wav` with `a.txt` or `a.wav.txt`.
+
+    Recordings and files without a partner are left out.
+    """
     if not source.is_dir:
         for audio in sorted(source.path.parent.iterdir()):
             if audio.suffix.lower() in AUDIO_SUFFIXES and source.path.stem in (
@@ -73,10 +76,10 @@ def pairs(source: Source, suffix: str, log: ImportLog) -> Iterator[tuple[Path, P
 
 
 def place(audio: Path, source: Source) -> tuple[str, str | None, str | None]:
-    """(id, speaker, set) of a recording by the folders it lies in, below the source.
+    """(id, speaker, set) of a recording, from the folders between the source and the file.
 
-    A folder called after a set (train, dev-clean) is that; `audio`, `wavs` and the like are
-    nothing; what is left is the speaker.
+    If the first folder is named after a set (train, dev-clean), it is the set. Folders such as
+    `audio` and `wavs` are ignored. The remaining folders are the speaker.
     """
     root = source.path if source.is_dir else source.path.parent
     path = audio.relative_to(root).with_suffix("")
@@ -90,7 +93,7 @@ def place(audio: Path, source: Source) -> tuple[str, str | None, str | None]:
 def read_texts(
     suffix: str, text: Texts, source: Source, settings: ImportSettings, log: ImportLog
 ) -> Iterator[Utterance]:
-    """A recording is an utterance, and the file beside it the text."""
+    """Read short recordings: each is an utterance, and the file beside it is its text."""
     for audio, beside in pairs(source, suffix, log):
         try:
             said = text(beside)
@@ -110,7 +113,7 @@ def plain(path: Path) -> str:
 
 
 def label(path: Path) -> str:
-    """A .lab holds the words. Raises `UserError` where it is HTK's list of timed phones."""
+    """The words of a .lab file. Raises `UserError` if it is HTK's list of timed phones."""
     text = text_of(path)
     lines = [line for line in text.splitlines() if line.strip()]
     if lines and all(_HTK_LABEL.match(line) for line in lines):
@@ -119,7 +122,7 @@ def label(path: Path) -> str:
 
 
 def transcription(path: Path) -> str:
-    """The first line, which may end with (id) as NIST writes it; others spell out its sounds."""
+    """The first line of a .trn file without NIST's (id) at its end; further lines have phones."""
     line = next((line for line in text_of(path).splitlines() if line.strip()), "")
     return re.sub(r"\s*\([^()\s]*\)\s*$", "", " ".join(line.split()))
 
@@ -127,7 +130,7 @@ def transcription(path: Path) -> str:
 def read_segments(
     suffix: str, read: Segments, source: Source, settings: ImportSettings, log: ImportLog
 ) -> Iterator[Utterance]:
-    """A recording is long, and the file beside it says what is said from when to when."""
+    """Read long recordings: the file beside each has segments with their times and texts."""
     for audio, beside in pairs(source, suffix, log):
         id, speaker, split = place(audio, source)
         extra = {} if split is None else {"split": split}
@@ -153,7 +156,7 @@ def read_segments(
 
 
 def read_nist(suffix: str, source: Source, settings: ImportSettings, log: ImportLog):
-    """An stm or a ctm: each line names its recording, which lies beside the file or below it."""
+    """Read STM or CTM files, whose lines name recordings beside the file or in a folder below."""
     paths = source.with_suffix(suffix) if source.is_dir else [source.path]
     for path in paths:
         finder = AudioFinder(path, settings.audio_root)
@@ -166,23 +169,23 @@ def read_nist(suffix: str, source: Source, settings: ImportSettings, log: Import
             yield from to_utterances(file, audio, segments, path, log)
 
 
-def _parsed(parse: Callable, path: Path, log: ImportLog) -> Iterator[tuple[int, object]]:
-    for number, line in lines_of(path):
+def _parsed(parse: Callable, path: Path, log: ImportLog) -> Iterator[tuple[str, object]]:
+    for where, line in lines_of(path):
         if nist.is_comment(line):
             continue
         try:
-            yield number, parse(line)
+            yield where, parse(line)
         except ValueError as error:
-            log.leave_out("the line cannot be read", f"{path}:{number}", error)
+            log.leave_out("the line cannot be read", where, error)
 
 
 def _stm(path: Path, log: ImportLog) -> Iterator[tuple[str, list[TimedText]]]:
-    for number, s in _parsed(nist.parse_stm, path, log):
+    for where, s in _parsed(nist.parse_stm, path, log):
         if s.ignored or s.speaker.lower() in ("inter_segment_gap", "excluded_region"):
-            log.leave_out("the stm says not to score it", f"{path}:{number}", meant=True)
+            log.leave_out("the stm says not to score it", where, meant=True)
             continue
         if not s.words:
-            log.leave_out("no text", f"{path}:{number}", meant=True)
+            log.leave_out("no text", where, meant=True)
             continue
         text, channel = " ".join(s.words), channel_index(s.channel)
         extra = {} if s.label is None else {"label": s.label}
@@ -201,13 +204,13 @@ def _ctm(path: Path, log: ImportLog) -> Iterator[tuple[str, Iterator[TimedText]]
 
 
 def channel_index(name: str) -> int | None:
-    """`1` and `A` are the first channel, as NIST counts them; None for any other name."""
+    """The index of a channel: 0 for NIST's `1` and `A`, 1 for `2` and `B`, None for other names."""
     names = {"1": 0, "A": 0, "0": 0, "2": 1, "B": 1}
     return names.get(name.upper())
 
 
 def _sniff(suffix: str, fits: Callable[[Path], bool], source: Source) -> int:
-    """Whether there are files with the suffix, the first one fits, and it has a recording."""
+    """MAYBE if the first file with the suffix `fits` and a recording lies beside it."""
     if not source.is_dir:
         return MAYBE if source.suffix == suffix and fits(source.path) else NO
     stems = {path.with_suffix("") for path in source.files if path.suffix.lower() in AUDIO_SUFFIXES}

@@ -1,4 +1,4 @@
-"""Which column of a table is the audio, which the text, and so on."""
+"""The roles of the columns of a table: which one is the audio, which the text, and so on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from asr.data.importers.base import ImportLog
 from asr.data.manifest import Utterance
 from asr.errors import UserError
 
-# Role -> names of columns, without case, spaces and punctuation; the first ones win over the rest.
+# {role: names of columns}, without case, spaces and punctuation. If several columns of a table are
+# in SURE_NAMES, the first name of the list is preferred.
 SURE_NAMES = {
     "id": ("id", "uttid", "utteranceid", "utterance id"),
     "audio": ("audio", "audiofilepath", "filename"),
@@ -54,7 +55,7 @@ CLIP_FOLDERS = ("", "clips", "wavs", "wav", "audio", "data", "audios", "recordin
 
 @dataclass(frozen=True)
 class Columns:
-    """Role -> name of a column of one table."""
+    """The columns of one table: {role: name}."""
 
     of: Mapping[str, str]
 
@@ -63,7 +64,7 @@ class Columns:
         return None if value == "" else value
 
     def rest(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The columns that have no role and hold something that a manifest can hold."""
+        """The values of the columns without a role, as far as a manifest can hold them."""
         known = set(self.of.values())
         return {k: v for k, v in row.items() if k not in known and not _is_nothing(v)}
 
@@ -79,9 +80,9 @@ def plain(name: str) -> str:
 
 
 def find_columns(names: Iterable[str], named: Mapping[str, str], path: Path) -> Columns:
-    """The roles of a table's columns; `named` are those that the user named.
+    """The roles of a table's columns. named: {role: column} as the user gave them.
 
-    Raises `UserError` where there is no column for the audio or the text, or several could be it.
+    Raises `UserError` if there is no column for the audio or the text, or if several fit.
     """
     names = list(names)
     of: dict[str, str] = {}
@@ -113,7 +114,7 @@ def find_columns(names: Iterable[str], named: Mapping[str, str], path: Path) -> 
 
 
 def guess(names: Iterable[str]) -> bool:
-    """Whether a table with these columns lists audio and its text."""
+    """Whether a table with these columns has audio and text."""
     found = {plain(name) for name in names}
     return all(found & {*SURE_NAMES[role], *LIKELY_NAMES[role]} for role in ("audio", "text"))
 
@@ -121,17 +122,13 @@ def guess(names: Iterable[str]) -> bool:
 def to_utterance(
     row: Mapping[str, Any], columns: Columns, finder: AudioFinder, where: str, log: ImportLog
 ) -> Utterance | None:
-    """The utterance of a row, or None after its problem has been recorded."""
+    """The utterance of a row, or None if the row is left out; the log then has the reason."""
     audio, text = columns.get("audio", row), columns.get("text", row)
     if not isinstance(audio, str):
         log.leave_out("no audio named", where)
         return None
-    if text is None or not str(text).strip():
-        log.leave_out("no text", where, audio)
-        return None
-    path = finder.find(audio)
-    if path is None:
-        log.leave_out("the audio file does not exist", where, audio)
+    said, path = " ".join(str("" if text is None else text).split()), finder.find(audio)
+    if log.incomplete(where, path, said, audio):
         return None
     try:
         start_s, duration_s = _stretch(row, columns)
@@ -152,7 +149,7 @@ def to_utterance(
         path,
         start_s,
         duration_s,
-        " ".join(str(text).split()),
+        said,
         None if speaker is None else str(speaker),
         None if language is None else str(language),
         extra,
@@ -179,7 +176,7 @@ def _stretch(row: Mapping[str, Any], columns: Columns) -> tuple[float, float | N
 
 
 def seconds(value: Any) -> float:
-    """A number of seconds, at least 0, also as `1:02:03.5`. Raises `ValueError`."""
+    """Parse seconds, also written as `1:02:03.5`. Raises `ValueError` unless they are >= 0."""
     found = math.nan
     if not isinstance(value, bool):
         try:
@@ -193,11 +190,12 @@ def seconds(value: Any) -> float:
 
 
 class AudioFinder:
-    """Files as tables name them: relative to the table or a folder beside it, suffix or none.
+    """Finds the audio files that a table names.
 
-    `anywhere`: also relative to the folders above and the working directory, as Kaldi, NeMo and
-    lhotse write paths. A file that was moved together with its table is found by the end of its
-    absolute path.
+    Names may be relative to the table, to the folder above it or to `CLIP_FOLDERS` in these, and
+    may lack their suffix. With `anywhere` they may also be relative to two folders above and to the
+    working directory, as Kaldi, NeMo and lhotse write them. If an absolute path does not exist, its
+    last one to three parts are looked for, because table and audio may have been moved together.
     """
 
     def __init__(self, table: Path, root: Path | None = None, anywhere: bool = False):
@@ -209,9 +207,9 @@ class AudioFinder:
         self.last: tuple[Path, str] = (self.bases[0], "")
 
     def find(self, name: str) -> str | Member | None:
-        """The path of the file, or None where there is none."""
+        """The path of the file, or None if there is none."""
         name = name.strip().removeprefix("file://").replace("\\", "/")
-        base, suffix = self.last  # most often the same as for the row before
+        base, suffix = self.last  # usually the same as for the previous row
         path = base / (name + suffix)
         if name and path.is_file():
             return str(path)
@@ -237,7 +235,7 @@ class AudioFinder:
 
 
 def with_split(utterance: Utterance, split: str | None) -> Utterance:
-    """The utterance with the name of the set that its corpus puts it into."""
+    """The utterance with the set of its corpus in the column `split`."""
     if split is None:
         return utterance
     return replace(utterance, extra=utterance.extra | {"split": split})

@@ -1,7 +1,8 @@
 """Mozilla Common Voice: TSV files beside a folder of clips. https://commonvoice.mozilla.org
 
-The files have no quoting: a quotation mark is a letter. `client_id` is the speaker; the votes are
-kept. Of a folder the sets train, dev and test are read; a file such as validated.tsv by itself.
+The files have no quoting: a quotation mark is an ordinary character. `client_id` is the speaker,
+and votes are kept. Of a folder, the sets train, dev and test are read; a single file such as
+validated.tsv can be the source as well.
 """
 
 from __future__ import annotations
@@ -41,23 +42,18 @@ def _read(
 ) -> Iterator[Utterance]:
     names: list[str] | None = None
     clips = root / "clips" if (root / "clips").is_dir() else root
-    for number, line in lines_of(path):
+    for where, line in lines_of(path):
         cells = line.split("\t")
         if names is None:
             names = cells
             continue
-        where = f"{path}:{number}"
         if len(cells) != len(names):
             log.leave_out("the row does not have the columns of the first line", where, line[:80])
             continue
         row = dict(zip(names, cells, strict=True))
         name, text = row["path"], " ".join(row["sentence"].split())
         audio = clips / (name if Path(name).suffix else f"{name}.mp3")
-        if not text:
-            log.leave_out("no text", where, name)
-            continue
-        if not audio.is_file():
-            log.leave_out("the audio file does not exist", where, name)
+        if log.incomplete(where, audio if audio.is_file() else None, text, name):
             continue
         extra = {key: row[key] for key in KEPT if row.get(key)}
         if split is not None:
@@ -68,7 +64,7 @@ def _read(
 
 
 def _lengths(path: Path) -> dict[str, float]:
-    """Seconds by name, where the release tells them (`clip<TAB>duration[ms]`)."""
+    """{name of a clip: seconds}; {} if the release has no table (`clip<TAB>duration[ms]`)."""
     found: dict[str, float] = {}
     for _, line in lines_of(path) if path.is_file() else ():
         name, _, milliseconds = line.partition("\t")
@@ -87,9 +83,7 @@ def _tables(source: Source) -> list[Path]:
     found = {folder: tables for folder, tables in found.items() if tables}
     if len(found) > 1:
         names = ", ".join(folder.name for folder in found)
-        raise UserError(
-            f"{source.path}: holds several languages ({names}); name one of the folders"
-        )
+        raise UserError(f"{source.path}: has several languages ({names}); give one of the folders")
     return next(iter(found.values()), [])
 
 

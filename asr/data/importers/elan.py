@@ -11,10 +11,11 @@ from asr.errors import UserError
 
 
 def read_elan(path: Path, tier: str | None = None) -> Iterator[TimedText]:
-    """The annotations that stand on the time line, tier by tier; a tier is a speaker.
+    """The annotations with times, tier by tier.
 
-    Tiers that refer to another one (translations, glosses) are left aside. The speaker is the
-    tier's participant, otherwise its name where there are several tiers. Raises `UserError`.
+    tier: the name of the tier to read; None: all tiers that do not refer to another one, as
+    translations and glosses do. The speaker is the participant of the tier or, if there are several
+    tiers, its name. Raises `UserError` if the file is damaged or the tier is missing.
     """
     root = _parse(path)
     slots = {slot.get("TIME_SLOT_ID"): slot.get("TIME_VALUE") for slot in root.iter("TIME_SLOT")}
@@ -33,13 +34,13 @@ def read_elan(path: Path, tier: str | None = None) -> Iterator[TimedText]:
             text = annotation.findtext("ANNOTATION_VALUE") or ""
             try:
                 start_s, end_s = (int(time) / 1000 for time in times)
-            except (TypeError, ValueError):  # ELAN interpolates such slots: nobody set them
+            except (TypeError, ValueError):  # the slot has no time; ELAN would interpolate it
                 start_s = end_s = 0.0
             yield TimedText(start_s, end_s, text, speaker)
 
 
 def media(path: Path) -> list[str]:
-    """Names of the recordings that an .eaf belongs to, the relative ones first."""
+    """The names of the recordings of an .eaf, relative paths first."""
     found = []
     for descriptor in _parse(path).iter("MEDIA_DESCRIPTOR"):
         found += [descriptor.get("RELATIVE_MEDIA_URL"), descriptor.get("MEDIA_URL")]
@@ -50,7 +51,7 @@ def _parse(path: Path) -> ElementTree.Element:
     try:
         data = path.read_bytes()
         if b"<!DOCTYPE" in data[:4096] or b"<!ENTITY" in data:
-            raise UserError(f"{path}: declares a document type, which ELAN does not; not read")
+            raise UserError(f"{path}: declares a document type; save it again with ELAN")
         return ElementTree.fromstring(data)
     except ElementTree.ParseError as error:
         raise UserError(f"{path}: not an ELAN file: {error}") from None

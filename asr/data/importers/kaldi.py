@@ -20,7 +20,7 @@ from asr.data.importers.pipes import NotUnderstood, understand
 from asr.data.manifest import Utterance
 from asr.errors import UserError
 
-TO_THE_END = -1.0  # of a segment
+TO_THE_END = -1.0  # an end that means the end of the recording
 
 
 def sniff(source: Source) -> int:
@@ -38,7 +38,7 @@ def read(source: Source, settings: ImportSettings, log: ImportLog) -> Iterator[U
 
 
 def _folders(path: Path) -> list[Path]:
-    """The folder itself, or data folders in it (train, dev, test)."""
+    """The folder itself, or the data folders in it (train, dev, test)."""
     if (path / "wav.scp").is_file():
         return [path]
     return sorted(scp.parent for scp in [*path.glob("*/wav.scp"), *path.glob("data/*/wav.scp")])
@@ -57,8 +57,10 @@ class _Strict(ImportLog):
 
 
 def _read(folder: Path, root: Path | None, log: ImportLog) -> Iterator[Utterance]:
-    """Streaming but for the recordings: wav.scp, text and utt2spk are sorted alike in Kaldi's own
-    folders, yet not always in others', so what hangs on an utterance is kept by its id.
+    """The utterances of one data folder.
+
+    Only `segments` is streamed. The other tables are held in memory by their ids, because folders
+    that Kaldi did not make are not always sorted.
     """
     recordings = kaldi_table(folder / "wav.scp")
     texts = kaldi_table(folder / "text")
@@ -94,12 +96,11 @@ def _stretches(folder: Path, recordings: dict[str, str], lengths: dict[str, str]
             duration_s = _number(lengths.get(name, ""))
             yield name, name, 0.0, duration_s or None, f"{folder / 'wav.scp'}:{number}: {name}"
         return
-    for number, line in lines_of(path):
+    for where, line in lines_of(path):
         fields = line.split()
         if not fields:
             continue
         times = [_number(value) for value in fields[2:4]]
-        where = f"{path}:{number}"
         if len(fields) not in (4, 5) or None in times:
             log.leave_out("the line is not `utterance recording start end`", where, line)
             continue
@@ -116,7 +117,7 @@ def _stretches(folder: Path, recordings: dict[str, str], lengths: dict[str, str]
 def _audio(entry: str, folder: Path, root: Path | None) -> tuple[str, int | None]:
     """(path, channel) of an entry of wav.scp. Raises `NotUnderstood`.
 
-    Relative paths are relative to where Kaldi's scripts run: most often two folders above.
+    Relative paths start where Kaldi's scripts run, which is usually two folders above.
     """
     entry, channel = entry.strip(), None
     if entry.endswith("|"):
@@ -146,7 +147,7 @@ def _optional(path: Path) -> dict[str, str]:
 
 
 def kaldi_table(path: Path) -> dict[str, str]:
-    """The rows of a Kaldi file by their first word; raises `UserError` where it cannot be read."""
+    """{first word: rest} of the rows of a Kaldi file. Raises `UserError` if it cannot be read."""
     rows = (line.split(maxsplit=1) for _, line in lines_of(path) if line.strip())
     return {row[0]: row[1].strip() if len(row) == 2 else "" for row in rows}
 

@@ -25,18 +25,18 @@ from asr.data.importers.base import (
 )
 from asr.data.importers.columns import AudioFinder
 from asr.data.importers.pipes import NotUnderstood, understand
-from asr.data.importers.tables import column_names, rows
+from asr.data.importers.tables import column_names, rows, whole_rows
 from asr.data.manifest import Utterance
 from asr.errors import UserError
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
 KINDS = {"recordings": {"sources", "sampling_rate"}, "supervisions": {"recording_id", "start"}}
 KINDS["cuts"] = {"start", "duration", "supervisions"}
-PART_S = 0.02  # a supervision may reach beyond its cut by rounding
+PART_S = 0.02  # a supervision may exceed its cut by this much, because times are rounded
 
 
 class NoAudio(ValueError):
-    """Why the audio of a recording cannot be taken: a reason for all such, and the details."""
+    """The audio of a recording cannot be used; reason and detail are those of `leave_out`."""
 
     def __init__(self, reason: str, detail: object = ""):
         super().__init__(reason)
@@ -53,7 +53,7 @@ def read(source: Source, settings: ImportSettings, log: ImportLog) -> Iterator[U
     if source.is_dir:
         pairs, cuts = _pairs(source), _files(source, "cuts")
         if pairs and cuts:
-            log.note("recordings and supervisions are read, the cuts beside them are not")
+            log.note("recordings and supervisions are read; the cuts beside them are not")
             cuts = []
     else:
         kind, cuts = kind_of(source.path), [source.path]
@@ -62,12 +62,7 @@ def read(source: Source, settings: ImportSettings, log: ImportLog) -> Iterator[U
         yield from _read_supervisions(recordings, supervisions, settings, log)
     for path in cuts if not pairs else ():
         split, finder = split_of(path), AudioFinder(path, settings.audio_root, anywhere=True)
-        for line, cut in rows(path):
-            where = f"{path}:{line}"
-            if cut is None:
-                log.leave_out("the row cannot be read", where)
-                continue
-
+        for where, cut in whole_rows(path, log):
             audio = partial(
                 audio_of, cut.get("recording") or {}, finder=finder, store=settings.store
             )
@@ -77,9 +72,9 @@ def read(source: Source, settings: ImportSettings, log: ImportLog) -> Iterator[U
 def utterances_of(
     cut: Mapping[str, Any], audio, split: str | None, where: str, log: ImportLog
 ) -> Iterator[Utterance]:
-    """An utterance for each supervision of a cut; its `start` counts from the cut's.
+    """An utterance for each supervision of a cut, whose `start` is relative to that of the cut.
 
-    `audio(channel)` gives path and channel; it raises `NoAudio`.
+    audio: a function from the channel to (path, channel in the file); it raises `NoAudio`.
     """
     where = f"{where}: {cut.get('id')}"
     if cut.get("type", "MonoCut") not in ("MonoCut", "MultiCut"):
@@ -143,13 +138,12 @@ def _utterance(
 def _read_supervisions(
     recordings: Path, supervisions: Path, settings: ImportSettings, log: ImportLog
 ) -> Iterator[Utterance]:
-    """Recordings are kept in memory, as supervisions may come in any order."""
+    """Utterances of supervisions; recordings are held in memory, as the order may differ."""
     known = {row["id"]: row for _, row in rows(recordings) if row is not None and "id" in row}
     finder = AudioFinder(recordings, settings.audio_root, anywhere=True)
     split = split_of(supervisions)
-    for line, supervision in rows(supervisions):
-        where = f"{supervisions}:{line}"
-        recording = known.get((supervision or {}).get("recording_id"))
+    for where, supervision in whole_rows(supervisions, log):
+        recording = known.get(supervision.get("recording_id"))
         if recording is None:
             log.leave_out("its recording is not in the recordings", where)
             continue
@@ -198,7 +192,7 @@ def audio_of(
 
 
 def kind_of(path: Path) -> str | None:
-    """recordings, supervisions or cuts, by the columns."""
+    """The kind of a manifest (recordings, supervisions or cuts) from its columns, or None."""
     names = set(column_names(path))
     kinds = ("cuts", "recordings", "supervisions")
     return next((kind for kind in kinds if KINDS[kind] <= names), None)
@@ -209,7 +203,7 @@ def split_of(path: Path) -> str | None:
 
 
 def _files(source: Source, kind: str) -> list[Path]:
-    """The folder's own manifests of a kind; those of Shar are numbered, and no concern here."""
+    """The manifests of a kind in the folder itself; Shar's, which are numbered, are left out."""
     found = []
     for path in source.files:
         if len(path.parts) == 1 and path.name.endswith(SUFFIXES):

@@ -56,17 +56,13 @@ def _read_chapter(
 ) -> Iterator[Utterance]:
     split = next((part for part in reversed(path.parts) if SUBSET.fullmatch(part)), None)
     listed = set()
-    for number, line in lines_of(path):
+    for where, line in lines_of(path):
         id, _, text = line.strip().partition(" ")
         if not id:
             continue
         audio = next((id + suffix for suffix in SUFFIXES if id + suffix in names), None)
-        if audio is None:
-            log.leave_out("the audio file does not exist", f"{path}:{number}", id)
-            continue
         listed.add(audio)
-        if not text.strip():
-            log.leave_out("no text", f"{path}:{number}", id)
+        if log.incomplete(where, audio, text.strip(), id):
             continue
         speaker = id.split("-")[0]
         extra = dict(traits.get(speaker, {}))
@@ -98,18 +94,14 @@ def _read_mls(folder: Path, log: ImportLog) -> Iterator[Utterance]:
     name = folder.parent.name.lower().removesuffix("_opus").removeprefix("mls_")
     split = folder.name if SUBSET.fullmatch(folder.name) else None
     path = folder / "transcripts.txt"
-    for number, line in lines_of(path):
+    for where, line in lines_of(path):
         id, _, text = line.partition("\t")
         if not id.strip():
             continue
         speaker, _, rest = id.partition("_")
         stem = folder / "audio" / speaker / rest.partition("_")[0] / id
         audio = next((str(stem) + s for s in SUFFIXES if os.path.isfile(str(stem) + s)), None)
-        if audio is None:
-            log.leave_out("the audio file does not exist", f"{path}:{number}", id)
-        elif not text.strip():
-            log.leave_out("no text", f"{path}:{number}", id)
-        else:
+        if not log.incomplete(where, audio, text.strip(), id):
             extra = {} if split is None else {"split": split}
             language = MLS_LANGUAGES.get(name)
             yield Utterance(id, audio, 0.0, None, text.strip(), speaker, language, extra)

@@ -39,9 +39,8 @@ def sniff(source: Source) -> int:
 def read(source: Source, settings: ImportSettings, log: ImportLog) -> Iterator[Utterance]:
     path = _table(source)
     finder = AudioFinder(path, settings.audio_root)
-    for number, line in lines_of(path):
+    for where, line in lines_of(path):
         fields = [field.strip() for field in line.split("|")]
-        where = f"{path}:{number}"
         if fields == [""]:
             continue
         if len(fields) not in (2, 3):
@@ -49,11 +48,7 @@ def read(source: Source, settings: ImportSettings, log: ImportLog) -> Iterator[U
             continue
         name, text = fields[0], fields[-1] or fields[1]
         audio = finder.find(name)
-        if audio is None:
-            log.leave_out("the audio file does not exist", where, name)
-        elif not text:
-            log.leave_out("no text", where, name)
-        else:
+        if not log.incomplete(where, audio, text, name):
             id = str(Path(name).with_suffix("")) if name.lower().endswith(".wav") else name
             yield Utterance(id, audio, text=" ".join(text.split()))
 

@@ -16,13 +16,13 @@ from asr.data.importers.columns import AudioFinder, Columns, find_columns, to_ut
 from asr.data.manifest import Utterance
 from asr.errors import UserError
 
-ROW = "\0row"  # in the place of an id, where the table has none
-BATCH_ROWS = 32  # in memory, with their audio
+ROW = "\0row"  # the column of the id if the table has none
+BATCH_ROWS = 32  # rows in memory at a time, with their audio
 _PART = re.compile(r"-\d+-of-\d+$")  # train-00000-of-00002
 
 
 class _Stored:
-    """In the place of an `AudioFinder`: bytes are written where the manifests will be."""
+    """An `AudioFinder` that writes the bytes of the current row to the store, if it has bytes."""
 
     def __init__(self, path: Path, settings: ImportSettings):
         self.finder, self.store = AudioFinder(path, settings.audio_root), settings.store
@@ -67,9 +67,9 @@ def _read(path: Path, settings: ImportSettings, log: ImportLog) -> Iterator[Utte
 
 
 def _with_name(row: dict[str, Any], column: str, name: str) -> tuple[dict[str, Any], bytes | None]:
-    """The row with a name in the place of its audio, and the bytes of the audio, where it has some.
+    """The row with the name of a file as its audio, and the bytes of the audio, or None.
 
-    Audio is {bytes, path}, bytes alone, {array, sampling_rate}, or a path.
+    The audio of a row is {bytes, path}, bytes, {array, sampling_rate}, or a path.
     """
     audio, data = row[column], None
     if isinstance(audio, bytes):
@@ -77,7 +77,7 @@ def _with_name(row: dict[str, Any], column: str, name: str) -> tuple[dict[str, A
     elif isinstance(audio, dict):
         path = audio.get("path")
         if audio.get("bytes") is not None:
-            # Names need not be unique over a data set; the number of the row is.
+            # Names may occur twice in a data set; the number of the row does not.
             suffix = Path(path).suffix if path else ""
             audio, data = name + suffix, audio["bytes"]
         elif audio.get("array") is not None and audio.get("sampling_rate"):

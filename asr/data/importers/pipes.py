@@ -1,13 +1,13 @@
-"""Commands in place of audio files, as Kaldi's wav.scp has them: understood, and never run.
+"""Commands in place of audio files, as in Kaldi's wav.scp. They are parsed and never run.
 
-The common ones only decode a file that we read ourselves:
+The common ones only decode a file, which is then read directly:
 
     sph2pipe -f wav -p -c 1 FILE |
     flac -c -d -s FILE |
     sox FILE -t wav -r 16000 - remix 1 |
     ffmpeg -i FILE -ac 1 -ar 16000 -f wav - |
 
-also with more commands of this kind behind them, which may only resample or take a channel.
+More such commands may follow in the pipe, which may only resample or take a channel.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from dataclasses import dataclass
 
 
 def _long(*names: str) -> set[str]:
-    """Options of those programs, as they are spelled out."""
+    """Long options of these programs."""
     return {f"--{name}" for name in names}
 
 
-_QUOTED = re.compile(r"'[^'\n]*'")  # nothing in it means anything to a shell
+_QUOTED = re.compile(r"'[^'\n]*'")  # a shell takes its contents literally
 _FORBIDDEN = re.compile(r"[$`;&<>(){}\\\n]")
-# Options with a value that only say how the samples are written; we resample on our own.
+# Options with a value that only set the form of the output, which does not matter here.
 _SOX_VALUES = {"-r", "-b", "-e", "-t", *_long("rate", "bits", "encoding", "type")}
 _SOX_FLAGS = {"-q", "-V0", "-V1", "-V2", "-G", "-D", "-R", "-L"}
 _SOX_FLAGS |= _long("no-dither", "no-show-progress")
@@ -37,18 +37,18 @@ _FLAC_LONG = _long("decode", "stdout", "silent")
 
 @dataclass(frozen=True)
 class Piped:
-    """The file that a command reads, and the channel that it takes, from 0 (None: all)."""
+    """The file that a command reads, and the channel that it takes, counted from 0 (None: all)."""
 
     path: str
     channel: int | None = None
 
 
 class NotUnderstood(ValueError):
-    """The command does something that is not known, or changes the sound."""
+    """A command that is not known, or that changes the sound."""
 
 
 def understand(command: str) -> Piped:
-    """What `COMMAND |` reads. Raises `NotUnderstood` with the reason; nothing is ever run."""
+    """Parse `COMMAND |` without running it. Raises `NotUnderstood` with the reason."""
     if _FORBIDDEN.search(_QUOTED.sub("", command)):
         raise NotUnderstood("it needs a shell")
     found: Piped | None = None
@@ -195,7 +195,7 @@ def _one(files: list[str], program: str) -> str:
 
 
 def _channel(value: str) -> int:
-    """`1` and `2` are how these programs count."""
+    """The index, from 0, of a channel that these programs count from 1."""
     if not re.fullmatch(r"[1-9]", value):
         raise NotUnderstood(f"{value!r} is not one channel")
     return int(value) - 1

@@ -1,4 +1,4 @@
-"""Stretches of a long recording with their texts: labels, subtitles and annotations list them."""
+"""Segments of a long recording with their texts, from labels, subtitles or annotations."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from asr.data.importers.base import ImportLog
 from asr.data.manifest import Utterance
 
-PAUSE_S = 0.5  # between two words: a new segment begins
-LONGEST_S = 20.0  # a segment made of words ends at the next word
+PAUSE_S = 0.5  # after a pause of this length between words, a new segment begins
+LONGEST_S = 20.0  # a segment of joined words is not longer
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class TimedText:
 
 
 def join_words(words: Iterable[TimedText]) -> Iterator[TimedText]:
-    """Timed words, in order, joined to segments at pauses and where the speaker changes."""
+    """Join timed words, in order, to segments that end at pauses and changes of the speaker."""
     found: list[TimedText] = []
     for word in words:
         if found and (
@@ -48,7 +48,7 @@ def _joined(words: list[TimedText]) -> TimedText:
 def to_utterances(
     name: str, audio: str, segments: Iterable[TimedText], where: Path, log: ImportLog
 ) -> Iterator[Utterance]:
-    """Utterances of the recording `audio`; ids are `name` and the start in milliseconds."""
+    """Utterances of the recording `audio`, with ids NAME@START, the start in seconds."""
     for segment in segments:
         id = f"{name}@{segment.start_s:.3f}"
         if segment.channel:

@@ -15,7 +15,7 @@ from pathlib import Path
 from asr.audio import AUDIO_SUFFIXES, Member
 from asr.data.importers.base import NO, SURE, Importer, ImportLog, ImportSettings, Source, set_name
 from asr.data.importers.lhotse import NoAudio, utterances_of
-from asr.data.importers.tables import rows
+from asr.data.importers.tables import whole_rows
 from asr.data.manifest import Utterance
 from asr.data.shards import samples
 from asr.errors import UserError
@@ -38,12 +38,8 @@ def read(source: Source, settings: ImportSettings, log: ImportLog) -> Iterator[U
         except UserError as error:
             log.leave_out("a tar cannot be read", tar, error)
             continue
-        for line, cut in rows(cuts):
-            where = f"{cuts}:{line}"
-            if cut is None:
-                log.leave_out("the row cannot be read", where)
-                continue
-            # The tar holds exactly the cut, whatever was around it.
+        for where, cut in whole_rows(cuts, log):
+            # The tar has only the audio of the cut.
             cut = dict(cut, start=0.0)
 
             audio = partial(_audio, members.get(cut.get("id")), cut.get("channel"))
@@ -61,7 +57,7 @@ def _audio(
 
 
 def _members(tar: Path) -> Iterator[tuple[str, Member]]:
-    """(id of a cut, its audio): the key is all of the name but the suffix of the audio."""
+    """(id of a cut, its audio); the id is the name without the suffix of the audio."""
     for _, found in samples(tar):
         for member in found.values():
             stem, suffix = member.name[: member.name.rfind(".")], Path(member.name).suffix
@@ -70,7 +66,7 @@ def _members(tar: Path) -> Iterator[tuple[str, Member]]:
 
 
 def shards(source: Source) -> list[tuple[Path, Path]]:
-    """(cuts, tar) of the folder, or of the folders in it."""
+    """Pairs (cuts, tar) of the folder and of the folders in it."""
     if not source.is_dir:
         return []
     found = []

@@ -37,15 +37,14 @@ def read(source: Source, settings: ImportSettings, log: ImportLog) -> Iterator[U
         transcription = fileids.with_suffix(".transcription")
         name = fileids.stem.rpartition("_")[2]
         texts = lines_of(transcription)
-        for number, line in lines_of(fileids):
-            where = f"{fileids}:{number}"
-            _, spoken = next(texts, (0, None))
+        for where, line in lines_of(fileids):
+            spoken_at, spoken = next(texts, ("", None))
             if spoken is None:
                 raise UserError(f"{transcription}: has fewer lines than {fileids}")
             try:
                 id, text = nist.parse_trn(spoken)
             except ValueError as error:
-                log.leave_out("the line cannot be read", f"{transcription}:{number}", error)
+                log.leave_out("the line cannot be read", spoken_at, error)
                 continue
             if id != line.strip().rpartition("/")[2]:
                 log.leave_out("the transcription belongs to another file", where, spoken)
@@ -53,11 +52,7 @@ def read(source: Source, settings: ImportSettings, log: ImportLog) -> Iterator[U
             text = " ".join(_NOT_WORDS.sub(" ", text).split())
             stem = (settings.audio_root or fileids.parent.parent / "wav") / line.strip()
             audio = next((p for s in SUFFIXES if (p := Path(f"{stem}{s}")).is_file()), None)
-            if audio is None:
-                log.leave_out("the audio file does not exist", where, line)
-            elif not text:
-                log.leave_out("no text", where)
-            else:
+            if not log.incomplete(where, audio, text, line):
                 speaker = stem.parent.name if stem.parent.name != "wav" else None
                 yield Utterance(id, str(audio), text=text, speaker=speaker, extra={"split": name})
 

@@ -23,9 +23,9 @@ _LABEL = re.compile(r"(\d+(?:[.,]\d+)?)\t(\d+(?:[.,]\d+)?)(?:\t(.*))?")
 
 
 def read_subtitles(path: Path) -> Iterator[TimedText]:
-    """The cues, without markup; a cue that only describes a sound has no text.
+    """The cues without markup; the text of a cue that only describes a sound is empty.
 
-    Captions that roll, as YouTube's do, show each line again in the next cue; it counts once.
+    Rolling captions, such as YouTube's, repeat each line in the next cue; it is taken once.
     """
     text = text_of(path)
     rolling, shown = bool(_WORD_TIME.search(text)), []
@@ -45,7 +45,7 @@ def _cues(text: str) -> Iterator[tuple[tuple[float, float], list[str]]]:
     for line in [*text.splitlines(), ""]:
         match = _CUE.match(line)
         if match:
-            if times is not None:  # no blank line before this cue: its number is not a text
+            if times is not None:  # without a blank line, the number of this cue ends the last
                 yield times, lines[:-1] if lines and lines[-1].strip().isdecimal() else lines
             parts = match.groups()
             times, lines = (_seconds(*parts[:4]), _seconds(*parts[4:])), []
@@ -68,7 +68,7 @@ def is_labels(text: str) -> bool:
 
 
 def read_labels(path: Path) -> Iterator[TimedText]:
-    """Audacity's labels; lines that begin with a backslash hold frequencies."""
+    """Audacity's labels, without the lines of frequencies, which begin with a backslash."""
     for line in text_of(path).splitlines():
         match = _LABEL.fullmatch(line)
         if match:

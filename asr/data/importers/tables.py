@@ -1,7 +1,7 @@
 """Tables of audio and text: CSV, TSV, JSON Lines (ours, NeMo's, Hugging Face's metadata).
 
-A folder that holds such a table is one too: manifest.jsonl, metadata.csv, or one table a set, such
-as train.jsonl and test.jsonl.
+A folder may be given that has manifest.jsonl, metadata.csv, or one table for each set, such as
+train.jsonl and test.jsonl.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from asr.errors import UserError
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".ndjson", ".jsonl.gz", ".json.gz")
 # Columns of formats that have an importer of their own: Common Voice, lhotse, NeMo's tars.
 OTHERS = {"clientid", "recordingid", "supervisions", "sources", "samplingrate", "shardid"}
-LOOKED_AT = 100  # rows of JSON Lines, for their keys
-Rows = Iterator[tuple[int, dict[str, Any] | None]]  # with their lines; None: the row is damaged
+LOOKED_AT = 100  # rows of JSON Lines whose keys are the columns
+Rows = Iterator[tuple[int, dict[str, Any] | None]]  # (line number, row); None if the row is damaged
 
 
 def sniff(source: Source) -> int:
@@ -43,7 +43,7 @@ def sniff(source: Source) -> int:
     names = column_names(source.path)
     if OTHERS & set(map(plain, names)):
         return NO
-    # A .json may be anything; a CSV with odd columns is one of which the user has to name some.
+    # A .json may hold anything. In a CSV with unknown columns, the user has to name some.
     return SURE if guess(names) or source.suffix in (".csv", ".tsv", ".jsonl") else NO
 
 
@@ -53,7 +53,9 @@ def read(source: Source, settings: ImportSettings, log: ImportLog) -> Iterator[U
     are_sets = len(stems) == len(tables) and all(map(source.set_of, tables))
     if len(tables) > 1 and not are_sets:
         names = ", ".join(str(path.relative_to(source.path)) for path in tables)
-        raise UserError(f"{source.path}: holds several tables ({names}); name one of them")
+        raise UserError(
+            f"{source.path}: has several tables ({names}); give one of them as the source"
+        )
     for path in tables:
         split = source.set_of(path) if source.is_dir else None
         for utterance in read_table(path, settings, log):
@@ -62,26 +64,32 @@ def read(source: Source, settings: ImportSettings, log: ImportLog) -> Iterator[U
 
 
 def read_table(path: Path, settings: ImportSettings, log: ImportLog) -> Iterator[Utterance]:
-    """The utterances of one table. Raises `UserError` where no column is the audio or the text."""
+    """The utterances of one table. Raises `UserError` if no column is the audio or the text."""
     names = column_names(path)
     if not names:
-        raise UserError(f"{path}: holds no row")
+        raise UserError(f"{path}: has no rows")
     columns = find_columns(names, settings.columns, path)
     log.note(", ".join(f"{role} is {name!r}" for role, name in columns.of.items() if role != name))
     finder = AudioFinder(path, settings.audio_root)
-    for line, row in rows(path):
-        if row is None:
-            log.leave_out("the row cannot be read (columns, quotes or JSON)", f"{path}:{line}")
-            continue
-        found = to_utterance(row, columns, finder, f"{path}:{line}", log)
+    for where, row in whole_rows(path, log):
+        found = to_utterance(row, columns, finder, where, log)
         if found is not None:
             yield found
 
 
-def _tables(source: Source) -> list[Path]:
-    """The tables of a folder: at the top, or one below each of its folders (train/metadata.csv).
+def whole_rows(path: Path, log: ImportLog) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(PATH:LINE, row) of each row of a table; rows that are damaged are left out."""
+    for line, row in rows(path):
+        if row is None:
+            log.leave_out("the row cannot be read (columns, quotes or JSON)", f"{path}:{line}")
+        else:
+            yield f"{path}:{line}", row
 
-    Tables called metadata or manifest come first, then those called after a set.
+
+def _tables(source: Source) -> list[Path]:
+    """The tables of a folder, or of the folders in it (train/metadata.csv).
+
+    Tables named metadata or manifest are preferred, then those named after a set.
     """
     tables = [path for path in source.files if path.name.lower().endswith(TABLE_SUFFIXES)]
     for depth in (1, 2, 3):
@@ -101,7 +109,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def column_names(path: Path) -> list[str]:
-    """The columns of a table, or the keys of its first rows where they are JSON; [] for neither."""
+    """The columns of a table, or the keys of its first rows if they are JSON; [] otherwise."""
     names: dict[str, None] = {}
     try:
         for _, row in itertools.islice(rows(path), LOOKED_AT if _is_json(path) else 1):
@@ -116,7 +124,7 @@ def _is_json(path: Path) -> bool:
 
 
 def rows(path: Path) -> Rows:
-    """The rows of a table, with their line numbers. Raises `UserError` where it is not text."""
+    """The rows of a table with their line numbers. Raises `UserError` if it cannot be read."""
     opener = gzip.open if path.suffix.lower() == ".gz" else open
     try:
         with opener(path, "rb") as raw:
@@ -137,7 +145,7 @@ def _json_rows(file, path: Path) -> Rows:
             continue
         try:
             row = json.loads(line)
-            if "\\u" in line:  # which can spell half a character
+            if "\\u" in line:  # an escape may be half of a surrogate pair
                 json.dumps(row, ensure_ascii=False).encode()
         except ValueError:
             if number == 1 and line.strip() in ("[", "{"):
@@ -149,7 +157,7 @@ def _json_rows(file, path: Path) -> Rows:
 
 
 def _cells(file, path: Path) -> Rows:
-    """CSV with the delimiter of its first line; a .tsv has tabs, and quotes are letters there."""
+    """Rows of CSV with the delimiter of its first line; in a .tsv, quotes have no meaning."""
     first = file.readline()
     file.seek(0)
     delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;|\t", key=first.count)
@@ -160,7 +168,7 @@ def _cells(file, path: Path) -> Rows:
         line = reader.line_num + 1
         try:
             cells = next(reader, None)
-        except csv.Error:  # a quote that is never closed, most often
+        except csv.Error:  # usually a quote that is never closed
             yield line, None
             continue
         if cells is None:
@@ -178,10 +186,10 @@ def _cells(file, path: Path) -> Rows:
 
 
 def _header(cells: list[str]) -> tuple[list[str], bool]:
-    """The names of the columns, and whether the first line is a row, as there is no header.
+    """The names of the columns, and whether the first line is a row already.
 
-    Without a header the column with the name of an audio file is the audio, and the last other
-    column the text.
+    It is one if exactly one of its cells names an audio file. That column is then the audio, and
+    the last of the other columns is the text.
     """
     suffixes = [Path(cell.strip()).suffix.lower() for cell in cells]
     audio = [i for i, suffix in enumerate(suffixes) if suffix in AUDIO_SUFFIXES]

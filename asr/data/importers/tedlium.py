@@ -44,8 +44,8 @@ def read(source: Source, settings: ImportSettings, log: ImportLog) -> Iterator[U
             if audio is None:
                 log.leave_out("the audio file does not exist", path)
                 continue
-            for number, line in lines_of(path):
-                found = _utterance(line, audio, split, f"{path}:{number}", log)
+            for where, line in lines_of(path):
+                found = _utterance(line, audio, split, where, log)
                 if found is not None:
                     yield found
 
@@ -84,8 +84,9 @@ def _utterance(line: str, audio: Path, split: str, where: str, log: ImportLog) -
 
 
 def _sets(path: Path) -> list[Path]:
-    """Folders with stm/ and sph/ in them. Release 3 has its talks twice, in data/ too: the legacy
-    sets are the ones that systems are compared on.
+    """The folders with stm/ and sph/.
+
+    Release 3 has its talks twice, in legacy/ and data/; published results are on the legacy sets.
     """
     for parent in (path / "legacy", path, path / "data"):
         candidates = [parent / name for name in SETS] + [parent]

@@ -14,10 +14,10 @@ from asr.data.importers.base import text_of
 from asr.data.importers.segments import TimedText, join_words
 from asr.errors import UserError
 
-# Of both forms: texts in quotes ("" inside is one quote), numbers, flags. All else is decoration.
+# Tokens of both forms: texts in quotes, in which "" is one quote, and numbers. The rest is ignored.
 _TOKEN = re.compile(r'"((?:[^"]|"")*)"|(?<![\w.\[])(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)(?![\w\]])')
 WORD_TIERS = ("word", "words")
-# Parts of words: never a transcript.
+# Tiers of parts of words, which are no transcripts.
 PART_TIERS = re.compile(r"phone|phoneme|phon\b|syll|segment|mau|kan|tone|pitch|pos\b|lemma", re.I)
 SILENCES = {"", "sil", "sp", "spn", "<sil>", "<eps>", "#", "<p:>", "<p>", "xxx"}
 
@@ -32,7 +32,7 @@ def read_textgrid(path: Path, tier: str | None = None) -> Iterator[TimedText]:
     """The intervals of the tier with the transcript, without silences; words are joined.
 
     Tiers named `X - words`, as the Montreal Forced Aligner writes them, are the words of speaker X.
-    Raises `UserError` where the file is damaged or several tiers could hold the transcript.
+    Raises `UserError` if the file is damaged or several tiers could be the transcript.
     """
     for found in _transcripts(read_tiers(path), tier, path):
         kept = [i for i in found.intervals if i.text.strip().lower() not in SILENCES]
@@ -56,14 +56,14 @@ def _transcripts(tiers: list[Tier], named: str | None, path: Path) -> list[Tier]
     others = [tier for tier in tiers if tier not in words]
     if len(others) > 1:
         names = ", ".join(tier.name for tier in others)
-        raise UserError(f"{path}: the tiers {names} could all be the transcript; name one")
+        raise UserError(f"{path}: the tiers {names} could all be the transcript; name one of them")
     if not (others or words):
         raise UserError(f"{path}: no interval tier with a transcript")
     return others or words
 
 
 def read_tiers(path: Path) -> list[Tier]:
-    """The interval tiers; points are left aside. Raises `UserError` where the file is damaged."""
+    """The interval tiers, without point tiers. Raises `UserError` if the file is damaged."""
     text = text_of(path)
     if "ooTextFile" not in text[:200]:
         raise UserError(f"{path}: not a TextGrid in Praat's text form; save it as a text file")

@@ -66,19 +66,14 @@ def _submission(folder: Path, prompts: Path, log: ImportLog) -> Iterator[Utteran
     if language is not None and not re.fullmatch(r"[a-z]{2,3}", language):
         language = None
     extra = {_NAMES[name]: value.lower() for name, value in traits.items()}
-    for number, line in lines_of(prompts):
+    for where, line in lines_of(prompts):
         name, _, text = line.strip().partition(" ")
         name, text = name.rpartition("/")[2], " ".join(text.split())
         if not name:
             continue
         paths = (folder / kind / f"{name}{suffix}" for kind, suffix in AUDIO)
         audio = next((path for path in paths if path.is_file()), None)
-        where = f"{prompts}:{number}"
-        if audio is None:
-            log.leave_out("the audio file does not exist", where, name)
-        elif not text:
-            log.leave_out("no text", where, name)
-        else:
+        if not log.incomplete(where, audio, text, name):
             id = f"{folder.name}/{name}"
             yield Utterance(
                 id, str(audio), text=text, speaker=speaker, language=language, extra=dict(extra)

@@ -3,7 +3,7 @@
     audio_0.tar  1.wav 2.wav ...     manifest.json  {"audio_filepath": "1.wav", "shard_id": 0, ...}
     00000.tar    a.flac a.json b.flac b.json ...
 
-The tars are never extracted: a manifest row says where in its tar the audio lies.
+The tars are not extracted: the rows of a manifest state where in its tar the audio lies.
 https://github.com/webdataset/webdataset
 """
 
@@ -40,7 +40,7 @@ MOST_TEXT = 1 << 20  # bytes
 
 
 class _OneMember:
-    """In the place of an `AudioFinder`: the audio that is at hand."""
+    """An `AudioFinder` that always finds the member of the tar that is being read."""
 
     def __init__(self):
         self.member: Member | None = None
@@ -67,7 +67,7 @@ def read(source: Source, settings: ImportSettings, log: ImportLog) -> Iterator[U
         try:
             for utterance in _read_tar(tar, settings, log):
                 yield with_split(utterance, split)
-        except UserError as error:  # damaged: what came before is whole
+        except UserError as error:  # the samples before the damage are usable
             log.leave_out("a tar cannot be read to its end", tar, error)
 
 
@@ -86,7 +86,7 @@ def _read_tar(tar: Path, settings: ImportSettings, log: ImportLog) -> Iterator[U
             log.leave_out("the text of the sample cannot be read", where, error)
             continue
         for name in ("audio", "audio_filepath", "offset", "start_s", "file_name"):
-            row.pop(name, None)  # where it came from: the audio in the tar is the whole of it
+            row.pop(name, None)  # they belong to the original file; the tar has the segment alone
         row = {"id": key, "audio": finder.member.name} | row
         names = tuple(row)
         if names not in known:
@@ -101,11 +101,11 @@ def _columns(names: tuple[str, ...], settings: ImportSettings, tar: Path) -> Col
     try:
         return find_columns(names, {"id": "id", "audio": "audio"} | named, tar)
     except UserError:
-        return Columns({"id": "id", "audio": "audio", "text": "text"})  # the row has no text
+        return Columns({"id": "id", "audio": "audio", "text": "text"})  # the text is missing
 
 
 def _row(members: dict[str, Member]) -> dict[str, Any]:
-    """Raises `ValueError`."""
+    """The columns of a sample, from its JSON and its text file. Raises `ValueError`."""
     row: dict[str, Any] = {}
     if "json" in members:
         row = json.loads(_bytes(members["json"]))
@@ -129,7 +129,7 @@ def _bytes(member: Member) -> bytes:
 def _read_nemo(
     manifest: Path, tars: list[Path], settings: ImportSettings, log: ImportLog
 ) -> Iterator[Utterance]:
-    """Shard by shard, whatever the order of the manifest: memory is that of one tar's names."""
+    """Utterances shard by shard, in any order of the manifest; memory holds one tar's names."""
     columns = find_columns(column_names(manifest), settings.columns, manifest)
     by_number = {int(m[1]): tar for tar in tars if (m := re.search(r"(\d+)\.tar$", tar.name))}
     split = set_name(manifest.stem)
@@ -144,7 +144,7 @@ def _read_nemo(
                 row, finder = json.loads(file.readline()), _OneMember()
                 name = str(row.get(columns.of["audio"]))
                 finder.member = members.get(name) or members.get(Path(name).name)
-                row.pop("offset", None)  # the tar holds the stretch alone
+                row.pop("offset", None)  # the tar has the segment alone
                 found = to_utterance(row, columns, finder, f"{manifest}:{number}", log)
                 if found is not None:
                     found.extra.pop("shard_id", None)
@@ -152,7 +152,7 @@ def _read_nemo(
 
 
 def _rows_of_shards(file, manifest: Path, log: ImportLog) -> dict[int, tuple[array, array]]:
-    """Lines and offsets in the manifest of the rows of each shard."""
+    """{shard: (line numbers, byte offsets) of its rows in the manifest}."""
     found = defaultdict(lambda: (array("q"), array("q")))
     offset = 0
     for number, line in enumerate(file, 1):
@@ -186,7 +186,7 @@ def _tars(source: Source) -> list[Path]:
 
 
 def _manifests(source: Source) -> list[Path]:
-    """Of NeMo: JSON Lines with audio_filepath and shard_id."""
+    """NeMo's manifests: JSON Lines with audio_filepath and shard_id."""
     if not source.is_dir:
         return []
     found = source.with_suffix(".json", ".jsonl")
