@@ -1,17 +1,42 @@
-"""A server of the tests: in a thread of this process, on a real port."""
+"""A server of the tests, in a thread of this process or in an event loop of the tests."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from asr.recognition.recognizer import Recognizer
+import numpy as np
+from test_stream import save_streaming_model
+
+from asr.recognition.recognizer import Recognizer, load
 from asr.server.app import Listener, make_service
 from asr.server.auth import EVERYBODY, Tokens
 from asr.server.limits import DEFAULTS, ServerLimits
 from asr.server.running import Address, DrainingServer, server_of
 from asr.server.service import Service
+
+LOOP = asyncio.Runner()  # one event loop for all tests of sockets, as the server has
+
+
+def pcm(samples: np.ndarray) -> bytes:
+    """Floats -> 16-bit samples."""
+    return (samples.clip(-1, 1) * 32767).astype("<i2").tobytes()
+
+
+def streaming_recognizer(tmp_path_factory) -> Recognizer:
+    path = tmp_path_factory.mktemp("streaming") / "model.asr"
+    save_streaming_model(path)
+    return load(path, "cpu")
+
+
+@contextmanager
+def service_of(recognizer: Recognizer, model_file) -> Iterator[Service]:
+    """A streaming and a bidirectional model, without a port."""
+    service = make_service({"live": recognizer, "whole": load(model_file, "cpu")})
+    yield service
+    service.engine.close()
 
 
 @dataclass

@@ -9,8 +9,8 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 import soundfile
-from serving import served
-from test_stream import RATE_HZ, said, save_streaming_model
+from serving import pcm, served, streaming_recognizer
+from test_stream import RATE_HZ, said
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -26,9 +26,7 @@ from asr.transcript.writers import FORMATS
 
 @pytest.fixture(scope="module")
 def recognizer(tmp_path_factory):
-    path = tmp_path_factory.mktemp("page") / "model.asr"
-    save_streaming_model(path)
-    return load(path, "cpu")
+    return streaming_recognizer(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +71,6 @@ def test_settings_tell_the_models_and_whether_corrections_are_kept(server, corre
 # ---- captions ----
 
 
-def pcm(samples) -> bytes:
-    return (samples.clip(-1, 1) * 32767).astype("<i2").tobytes()
-
-
 def caption(server, data: bytes, start=None, size=1600, **options) -> list[dict]:
     with connect(server.url.replace("http", "ws") + "/live", **options) as websocket:
         websocket.send(json.dumps({"type": "start", "rate_hz": RATE_HZ} | (start or {})))
@@ -109,6 +103,15 @@ def test_captions_of_a_bidirectional_model_come_at_pauses(server):
     assert {message["type"] for message in messages[1:]} == {"utterance", "done"}
 
 
+def test_captions_of_a_grammar_are_its_sentences_or_refusals(server, recognizer):
+    data, typed = pcm(said(8.0, 3)), "(bad|fed) face\n\n  cab [ab] \n"
+    spoken = [m for m in caption(server, data, {"grammar": typed}) if m["type"] == "utterance"]
+    commands = [message["command"] for message in spoken if "command" in message]
+    assert commands and not any(command["accepted"] for command in commands)
+    best = {command["text"] for command in commands}
+    assert best <= {"bad face", "fed face", "cab", "cab ab"}
+
+
 @pytest.mark.parametrize(
     "frames, message",
     [
@@ -120,6 +123,11 @@ def test_captions_of_a_bidirectional_model_come_at_pauses(server):
         (['{"type": "start", "rate_hz": 8000, "model": 3}'], "are texts"),
         (['{"type": "start", "rate_hz": 8000, "keywords": "x"}'], "keywords"),
         (['{"type": "start", "rate_hz": 8000, "keywords": ["?"]}'], "hotword '?'"),
+        (['{"type": "start", "rate_hz": 8000, "grammar": ["a"]}'], "are texts"),
+        (['{"type": "start", "rate_hz": 8000, "grammar": "zzz"}'], "cannot write 'z'"),
+        (['{"type": "start", "rate_hz": 8000, "grammar": "(a|"}'], "(a|"),
+        ([json.dumps({"type": "start", "rate_hz": 8000, "grammar": "(" * 5000})], "grammar"),
+        ([json.dumps({"type": "start", "rate_hz": 8000, "grammar": "a" * 10001})], "at most"),
         (['{"type": "start", "rate_hz": 8000}', b"\0"], "1 bytes"),
         (['{"type": "start", "rate_hz": 8000}', "{}"], "send samples"),
     ],

@@ -286,6 +286,17 @@ def test_a_file_without_tokens_lets_nobody_in(tmp_path):
         Tokens.read(tmp_path / "tokens")
 
 
+def test_a_grammar_of_the_request(client, recognizers, talk):
+    options = {"response_format": "verbose_json", "extra_body": {"grammar": "(bad|fed) face\ncab"}}
+    found = transcribed(client, talk, **options)
+    expected = recognizers["live"].transcribe(talk, grammar=["(bad|fed) face", "cab"])
+    assert found.text == expected.text
+    commands = [(one.command["text"], one.command["accepted"]) for one in found.segments]
+    assert commands == [(s.command.text, s.command.accepted) for s in expected.segments]
+    with pytest.raises(openai.BadRequestError, match=r"grammar: .*cannot write 'z'"):
+        transcribed(client, talk, extra_body={"grammar": "zzz"})
+
+
 # ---- batches -------------------------------------------------------------------------------------
 
 
@@ -301,6 +312,23 @@ def test_many_clients_at_once_get_their_own_texts(server, recognizers, recording
 
     with ThreadPoolExecutor(16) as pool:
         assert dict(zip(expected, pool.map(ask, expected), strict=True)) == expected
+
+
+def test_the_silence_at_the_end_of_a_long_recording_is_no_batch(
+    server, recognizers, tmp_path, recordings, monkeypatch
+):
+    """A long recording ends with an empty part, which comes together with short recordings."""
+    monkeypatch.setattr(waveforms, "LONG_S", 2.0)
+    soundfile.write(tmp_path / "long.wav", said(6.0, 5), RATE_HZ)
+    paths = [tmp_path / "long.wav", *(recordings / f"r{i}.wav" for i in range(4))] * 3
+    expected = [recognizers["whole"].transcribe(path).text for path in paths]
+
+    def ask(path):
+        with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as one:
+            return transcribed(one, path, model="whole").text
+
+    with ThreadPoolExecutor(len(paths)) as pool:
+        assert list(pool.map(ask, paths)) == expected
 
 
 def test_a_short_recording_overtakes_a_long_one(server, recognizers, tmp_path, recordings):

@@ -2,6 +2,7 @@
 
 import gc
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,8 +23,10 @@ from asr.model.model_file import Model, save_model
 from asr.recognition import waveforms
 from asr.recognition.endpoint import ENDPOINT_RULES, Endpointer, EndpointRule
 from asr.recognition.recognizer import Recognizer, load
+from asr.recognition.stream import FinishedUtterance
 from asr.recognition.transcribe import transcribe_many
 from asr.text.tokenizer import CharacterTokenizer
+from asr.transcript import SpokenCommand
 
 RATE_HZ = 8000
 
@@ -66,6 +69,13 @@ def said(duration_s, seed, rate_hz=RATE_HZ):
         samples[at:end] *= 1e-3
         at = end
     return samples
+
+
+def test_silence_at_the_end_of_a_stream_is_not_refused():
+    refusal = SpokenCommand(False, -9.0, "ab", None, {})
+    ended = FinishedUtterance(0.0, 1.0, (), (), "", command=refusal)
+    assert ended.refused and not replace(ended, said=False).refused
+    assert not replace(ended, command=replace(refusal, accepted=True)).refused
 
 
 WORDS = ["ab", "ba", "cab", "fed", "bad", "face"]

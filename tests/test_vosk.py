@@ -2,41 +2,42 @@
 
 import asyncio
 import json
+import ssl
+import subprocess
 from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_stream import RATE_HZ, said, save_streaming_model
+from serving import LOOP, pcm, service_of, streaming_recognizer
+from test_stream import RATE_HZ, said
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
+from asr.cli.serving import TlsOptions
 from asr.errors import UserError
-from asr.recognition.recognizer import load
+from asr.lm.grammar import Grammar
 from asr.server.app import make_service
 from asr.server.auth import Tokens
+from asr.server.grammars import templates_for
 from asr.server.limits import ServerLimits
 from asr.server.vosk.listener import vosk_listener
 from asr.server.vosk.messages import VoskControl, VoskSettings, VoskText, parse, result_reply
 from asr.transcript import Word
 
 CHUNK = 4000  # bytes, of vosk-server's clients
-LOOP = asyncio.Runner()  # one event loop for all tests, as the server has
 
 
 @pytest.fixture(scope="module")
 def recognizer(tmp_path_factory):
-    path = tmp_path_factory.mktemp("vosk") / "model.asr"
-    save_streaming_model(path)
-    return load(path, "cpu")
+    return streaming_recognizer(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def service(recognizer, model_file):
-    service = make_service({"live": recognizer, "whole": load(model_file, "cpu")})
-    yield service
-    service.engine.close()
+    with service_of(recognizer, model_file) as service:
+        yield service
 
 
 @asynccontextmanager
@@ -44,10 +45,6 @@ async def client(service, **options):
     async with vosk_listener(service, "127.0.0.1", 0) as port:
         async with connect(f"ws://127.0.0.1:{port}", **options) as websocket:
             yield websocket
-
-
-def pcm(samples) -> bytes:
-    return (samples.clip(-1, 1) * 32767).astype("<i2").tobytes()
 
 
 async def dictate(websocket, data: bytes, config: dict | None = None, size=CHUNK) -> list[dict]:
@@ -181,13 +178,65 @@ def test_a_bidirectional_model_answers_at_pauses(service, recognizer):
     assert any(reply.get("text") for reply in replies)
 
 
-def test_phrases_are_hotwords(service, recognizer, speech):
+def test_hotwords_are_favored(service, recognizer, speech):
     phrases = ["bad face", "fed"]
-    replies = talk(service, speech, {"phrase_list": [*phrases, "[unk]"]})
+    replies = talk(service, speech, {"hotwords": phrases})
     favored = recognizer.with_decoder(phrases).transcribe(np.frombuffer(speech, "<i2"), RATE_HZ)
     text = " ".join(filter(None, (reply.get("text") for reply in replies)))
     assert text == favored.text
     assert text != recognizer.transcribe(np.frombuffer(speech, "<i2"), RATE_HZ).text
+
+
+@pytest.mark.parametrize("key", ["phrase_list", "grammar"])
+def test_only_phrases_of_the_list_are_heard(service, speech, key):
+    """Vosk takes the list as JSON text, too."""
+    replies = talk(service, speech, {key: json.dumps(["bad face", "fed", "ab (cd)"])})
+    texts = [reply["text"] for reply in replies if reply.get("text")]
+    assert texts
+    for text in texts:
+        assert text.replace("bad face", "").replace("fed", "").replace("ab cd", "").strip() == ""
+    partials = [reply["partial"] for reply in replies if reply.get("partial")]
+    beginnings = {word[:end] for word in ("bad", "face", "fed", "ab", "cd") for end in range(5)}
+    assert partials and set(" ".join(partials).split()) <= beginnings
+
+
+def test_other_speech_is_unknown_if_the_list_has_unk(service, speech):
+    config = {"phrase_list": ["bad face", "[unk]"]}
+    texts = [reply["text"] for reply in talk(service, speech, config) if reply.get("text")]
+    assert "[unk]" in texts and set(texts) <= {"[unk]", "bad face"}
+
+
+def test_phrases_become_a_template():
+    assert templates_for([]) == ()
+    assert templates_for(["one  two", "one two", "(three)|"]) == templates_for(["one two", "three"])
+    (template,) = templates_for(["one", "two"])
+    grammar = Grammar([template])
+    assert grammar.accepts("one") and grammar.accepts("two one one two one one one two")
+    assert not grammar.accepts("two one one two one one one two one")
+    (long,) = templates_for([f"word{number}" for number in range(200)])
+    assert Grammar([long]).sentence_count == 200
+
+
+def test_a_certificate_encrypts_the_port(service, speech, tmp_path):
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    trusted = ssl.create_default_context(cafile=cert)
+
+    async def main():
+        tls = TlsOptions(cert, key).context()
+        async with vosk_listener(service, "127.0.0.1", 0, tls) as port:
+            async with connect(f"wss://127.0.0.1:{port}", ssl=trusted) as websocket:
+                replies = await dictate(websocket, speech[:16000])
+            with pytest.raises((ConnectionClosed, InvalidMessage, OSError)):
+                async with connect(f"ws://127.0.0.1:{port}"):
+                    pass
+        return replies
+
+    assert LOOP.run(main()) == talk(service, speech[:16000])
+    with pytest.raises(UserError, match="give a PEM file of each"):
+        TlsOptions(cert, cert).context()
 
 
 # ---- faults ----
@@ -298,7 +347,9 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=8,
 )
-KEYS = st.sampled_from(["sample_rate", "words", "max_alternatives", "phrase_list", "model", "x"])
+KEYS = st.sampled_from(
+    ["sample_rate", "words", "max_alternatives", "phrase_list", "hotwords", "model", "x"]
+)
 
 
 @given(st.text() | st.binary() | JSON.map(json.dumps))
@@ -319,7 +370,7 @@ def test_any_configuration_is_valid_or_refused(config):
         assert "config" in str(error)
     else:
         assert 1000 <= settings.rate_hz <= 768_000 and 0 <= settings.max_alternatives <= 100
-        assert "[unk]" not in settings.phrases
+        assert all(isinstance(phrase, str) and phrase for phrase in settings.phrases)
 
 
 def test_replies_look_like_those_of_vosk():

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import socket
 from contextlib import asynccontextmanager
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_stream import RATE_HZ, said, save_streaming_model
+from serving import LOOP, pcm, service_of, streaming_recognizer
+from test_stream import RATE_HZ, said
 from wyoming.asr import Transcribe, Transcript, TranscriptChunk, TranscriptStart, TranscriptStop
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.client import AsyncTcpClient
@@ -21,29 +23,24 @@ from zeroconf import IPVersion
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 from asr.errors import UserError
-from asr.recognition.recognizer import load
 from asr.server.app import make_service
 from asr.server.limits import ServerLimits
 from asr.server.wyoming.announcement import SERVICE, announcement, reachable_addresses
 from asr.server.wyoming.events import read_event, samples_of
 from asr.server.wyoming.listener import wyoming_listener
 
-LOOP = asyncio.Runner()  # one event loop for all tests, as the server has
 CHUNK = 1024  # samples, as Home Assistant's satellites send
 
 
 @pytest.fixture(scope="module")
 def recognizer(tmp_path_factory):
-    path = tmp_path_factory.mktemp("wyoming") / "model.asr"
-    save_streaming_model(path)
-    return load(path, "cpu")
+    return streaming_recognizer(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def service(recognizer, model_file):
-    service = make_service({"live": recognizer, "whole": load(model_file, "cpu")})
-    yield service
-    service.engine.close()
+    with service_of(recognizer, model_file) as service:
+        yield service
 
 
 @asynccontextmanager
@@ -51,10 +48,6 @@ async def client(service):
     async with wyoming_listener(service, "127.0.0.1", 0) as port:
         async with AsyncTcpClient("127.0.0.1", port, read_timeout=30) as connected:
             yield connected
-
-
-def pcm(samples) -> bytes:
-    return (samples.clip(-1, 1) * 32767).astype("<i2").tobytes()
 
 
 def chunks(samples, rate_hz=RATE_HZ):
@@ -165,6 +158,17 @@ def test_all_widths_and_channels_are_read(width, kind):
     rate_hz, samples = samples_of(AudioChunk(48000, width, 2, payload).event())
     assert rate_hz == 48000 and samples.shape == (2, 2) and samples.dtype == kind
     assert np.allclose((samples.astype(float) - shift) / full, wave, atol=0.01)
+
+
+def test_home_assistants_sentences_are_the_grammar(recognizer, model_file, utterance):
+    """`asr serve --grammar` loads recognizers with it; what it refuses gets an empty text."""
+    samples, _ = utterance
+    texts = []
+    for min_fit in (-math.inf, -3.0):
+        commands = recognizer.with_decoder(grammar=["(bad|fed) face", "cab"], min_fit=min_fit)
+        with service_of(commands, model_file) as service:
+            texts.append(text_of(talk(service, samples)))
+    assert texts[0] in ("bad face", "fed face", "cab") and texts[1] == ""
 
 
 def test_other_rates_are_resampled_and_names_are_hotwords(service, recognizer, utterance):

@@ -60,10 +60,10 @@ def listen(
 
         def deliver(partial: Partial) -> None:
             for utterance in partial.finished:
-                if utterance.words or (as_json and _is_refusal(utterance)):
+                if utterance.words or (as_json and utterance.refused):
                     show(None)
                     print(_line(utterance, as_json), flush=True)
-                elif _is_refusal(utterance):
+                elif utterance.refused:
                     show(None)
                     note(f"refused; it sounds most like: {utterance.command.text}")
                 if recording is not None:
@@ -120,9 +120,3 @@ def _line(utterance: FinishedUtterance, as_json: bool) -> str:
     if utterance.command is not None:
         fields["command"] = asdict(utterance.command)
     return json.dumps(fields, ensure_ascii=False)
-
-
-def _is_refusal(utterance: FinishedUtterance) -> bool:
-    """Whether something was said that the grammar refused."""
-    command = utterance.command
-    return command is not None and not command.accepted and utterance.rule != "nothing_said"

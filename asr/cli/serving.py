@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import tempfile
 from dataclasses import dataclass
 from functools import partial
@@ -47,15 +48,18 @@ class Ports:
         typer.Option(metavar="NAME", help="Let Home Assistant find the server (zeroconf)."),
     ] = None
 
-    def listeners(self, host: str) -> list[Listener]:
-        """The listeners of these ports; raises `UserError` for options that do not fit together."""
+    def listeners(self, host: str, tls: ssl.SSLContext | None) -> list[Listener]:
+        """The listeners of these ports; raises `UserError` for options that do not fit together.
+
+        tls: the certificate for Vosk's port; Wyoming has no encryption.
+        """
         from asr.server.vosk.listener import vosk_listener
         from asr.server.wyoming.announcement import reachable_addresses
         from asr.server.wyoming.listener import wyoming_listener
 
         found: list[Listener] = []
         if self.vosk_port is not None:
-            found.append(partial(vosk_listener, host=host, port=self.vosk_port))
+            found.append(partial(vosk_listener, host=host, port=self.vosk_port, tls=tls))
         if self.announce is not None and self.wyoming_port is None:
             raise UserError("--announce: give --wyoming-port, too")
         if self.wyoming_port is not None:
@@ -117,6 +121,18 @@ class TlsOptions:
         """Raise `UserError` if one of the two files is missing."""
         if (self.cert is None) != (self.key is None):
             raise UserError("--cert and --key: give both, or none")
+
+    def context(self) -> ssl.SSLContext | None:
+        """The certificate for other ports; raises `UserError` for files that are wrong."""
+        if self.cert is None or self.key is None:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            context.load_cert_chain(self.cert, self.key)
+        except OSError as error:  # ssl.SSLError is one
+            reason = error.strerror or error
+            raise UserError(f"{self.cert}, {self.key}: {reason}; give a PEM file of each") from None
+        return context
 
 
 NO_TLS = TlsOptions()
@@ -195,10 +211,12 @@ def serve(
     files = _named(models)
     limits = limit.limits()
     cluster.check(ports, corrections)
-    listeners = ports.listeners(host)
+    listeners = ports.listeners(host, tls.context())
     accepted = Tokens() if tokens is None else Tokens.read(tokens)
     address = Address(host, port, tls.cert, tls.key)
     level = logging.DEBUG if messages.verbose else logging.INFO
+    if ports.wyoming_port is not None and (tls.cert is not None or tokens is not None):
+        note("Wyoming has neither encryption nor tokens: its port is open to all who reach it")
     scheme = "http" if tls.cert is None else "https"
     note(f"serving {', '.join(files)} on {scheme}://{host}:{port}; Ctrl-C ends it")
     if cluster.is_ray:
@@ -230,7 +248,15 @@ def _serve_on_ray(
 
     d = decoding
     models = {
-        name: Work(path.resolve(), d.device, d.lm, d.hotwords, d.settings, quantized=d.int8)
+        name: Work(
+            path.resolve(),
+            d.device,
+            d.lm,
+            d.hotwords,
+            d.settings,
+            quantized=d.int8,
+            grammar=d.grammar,
+        )
         for name, path in files.items()
     }
     with tempfile.TemporaryDirectory(prefix="asr-ray-") as folder:

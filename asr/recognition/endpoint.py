@@ -53,13 +53,13 @@ class Endpointer:
         self._rules, self._frame_s = tuple(rules), frame_s
         self.frames = 0  # of the utterance so far
         self._silent = 0  # frames at its end
-        self._said = False
+        self.said = False  # whether a frame was not silent
 
     def advance(self, silent: bool) -> list[EndpointRule]:
         """Hear the next frame; returns the rules that hold after it but for their `max_cost`."""
         self.frames += 1
         self._silent = self._silent + 1 if silent else 0
-        self._said = self._said or not silent
+        self.said = self.said or not silent
         return [rule for rule in self._rules if self._holds(rule)]
 
     def _holds(self, rule: EndpointRule) -> bool:
@@ -69,4 +69,4 @@ class Endpointer:
             return False
         if rule.length_s and not self._silent:
             return length_s >= rule.length_s + LENGTH_SLACK_S
-        return self._said or not rule.words
+        return self.said or not rule.words

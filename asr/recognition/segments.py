@@ -41,6 +41,7 @@ class DecodedSegment:
     end: int
     hypotheses: list[Hypothesis]
     rule: str  # that ended it; "" at the end of the stream
+    said: bool = True  # whether a frame of it was not silent
 
 
 class Segmenter:
@@ -90,7 +91,7 @@ class Segmenter:
     def _end(self, rule: str) -> DecodedSegment:
         end = self._start + self._endpointer.frames
         hypotheses = self._calibrated(self._stream.finish())
-        segment = DecodedSegment(self._start, end, hypotheses, rule)
+        segment = DecodedSegment(self._start, end, hypotheses, rule, self._endpointer.said)
         self._start = end
         self._begin()
         return segment

@@ -38,10 +38,17 @@ class FinishedUtterance:
     # All of the decoder, best first, with times of the stream; () if only their texts are known
     hypotheses: tuple[Hypothesis, ...] = ()
     command: SpokenCommand | None = None  # with a grammar
+    said: bool = True  # whether a frame of it was not silent
 
     @property
     def text(self) -> str:
         return " ".join(word.text for word in self.words)
+
+    @property
+    def refused(self) -> bool:
+        """Whether something was said that the grammar refused."""
+        command = self.command
+        return self.said and command is not None and not command.accepted
 
 
 @dataclass(frozen=True)
@@ -170,6 +177,7 @@ class RecognizerStream:
                 for one in segment.hypotheses
             ),
             best.command,
+            segment.said,
         )
 
 

@@ -6,8 +6,8 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -64,6 +64,32 @@ def live_connection(service: Service, protocol: str, client: str) -> Iterator[Co
         }
         log.info("connection closed", extra={"fields": fields})
         request_id.reset(token)
+
+
+async def conversation(
+    service: Service,
+    protocol: str,
+    client: str,
+    talk: Callable[[ConnectionRecord], Awaitable[None]],
+    tell: Callable[[Exception], Awaitable[None]],
+    gone: tuple[type[Exception], ...],
+) -> None:
+    """Await `talk` as a live connection; no exception of it is raised.
+
+    tell: called with an exception, to tell the client and to close the connection; gone: exceptions
+    after which there is no client to tell. Those that are not the client's fault are logged with a
+    traceback.
+    """
+    try:
+        with live_connection(service, protocol, client) as record:
+            await talk(record)
+    except gone:
+        pass
+    except Exception as error:
+        if not isinstance(error, AsrError):
+            log.exception("connection failed")
+        with suppress(*gone, AsrError):
+            await tell(error)
 
 
 async def next_message(receive: Coroutine[Any, Any, T], admission: Admission) -> T:

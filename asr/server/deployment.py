@@ -43,6 +43,7 @@ class ReplicaSetup:
                 work.model,
                 work.device,
                 lm=work.lm,
+                grammar=work.grammar,
                 hotwords=work.hotwords,
                 quantized=work.quantized,
                 **work.decoder,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import threading
 from collections import OrderedDict
@@ -18,6 +19,7 @@ from asr.data.manifest import Utterance
 from asr.errors import UserError
 from asr.recognition.recognizer import Recognizer
 from asr.server.batching import BatchQueue, Observe, OnText
+from asr.server.grammars import grammar_of
 from asr.server.live import CausalStream, LiveStream, PauseStream
 from asr.server.live_batching import LiveBatches
 from asr.server.threads import set_threads
@@ -34,6 +36,8 @@ class DecodingOptions:
 
     hotwords: tuple[str, ...] = ()  # phrases to favor
     alternatives: int = 1  # the number of hypotheses
+    grammar: tuple[str, ...] = ()  # templates of the only sentences that may be said
+    refuse: bool = True  # whether the grammar refuses other speech, or takes what sounds most alike
 
 
 AS_LOADED = DecodingOptions()
@@ -91,7 +95,7 @@ class Engine:
 
         source: a path, or `Samples`; on_text: called in the event loop with the text of each part
         of a long recording as soon as it and those before it are known. Raises `UserError` if it
-        cannot be read, or for hotwords that the model cannot spell.
+        cannot be read, or for hotwords or a grammar that the model cannot spell.
         """
         recognizer = await self.recognizer(model, options)
         tell = partial(asyncio.get_running_loop().call_soon_threadsafe, on_text)
@@ -108,7 +112,8 @@ class Engine:
         """A live connection to a model.
 
         rate_hz: the rate of the samples. With a bidirectional model, text comes at each pause
-        (`LiveStream.at_pauses`). Raises `UserError` for a rate or hotwords that are invalid.
+        (`LiveStream.at_pauses`). Raises `UserError` for a rate, hotwords or a
+        grammar that are invalid.
         """
         recognizer = await self.recognizer(model, options)
         if recognizer.streams:
@@ -129,8 +134,12 @@ class Engine:
                 settings: dict[str, Any] = {}
                 if options.alternatives > 1:
                     settings["n_best"] = options.alternatives
+                if not options.refuse:
+                    settings["min_fit"] = -math.inf
                 self._variants[key] = self.recognizers[name].with_decoder(
-                    options.hotwords, **settings
+                    options.hotwords,
+                    grammar=grammar_of(options.grammar) if options.grammar else None,
+                    **settings,
                 )
             self._variants.move_to_end(key)
             while len(self._variants) > VARIANTS:

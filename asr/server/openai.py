@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.requests import Request
@@ -20,6 +20,7 @@ from asr.errors import AsrError, UserError
 from asr.recognition.decoding import spelled
 from asr.server.engine import DecodingOptions
 from asr.server.errors import BadField, error_body
+from asr.server.grammars import templates_of
 from asr.server.limits import Refused
 from asr.server.openai_formats import FORMATS, event, verbose
 from asr.server.service import Service
@@ -122,7 +123,7 @@ def _same_language(one: str, other: str) -> bool:
 
 
 async def _options(form: Form, service: Service, model: str) -> DecodingOptions:
-    """The hotwords of a request: its keywords, which must be valid, and the terms of its prompt."""
+    """The keywords of a request, which must be valid, the terms of its prompt, and its grammar."""
     keywords = [word.strip() for word in form.every("keywords") if word.strip()]
     parts = re.split(r"[,;\n]", form.one("prompt"))
     terms = [part.strip(" .!?:\"'") for part in parts]
@@ -135,6 +136,11 @@ async def _options(form: Form, service: Service, model: str) -> DecodingOptions:
         await service.engine.recognizer(model, options)
     except UserError as error:
         raise BadField("keywords", str(error)) from None
+    try:
+        options = replace(options, grammar=templates_of(form.one("grammar"), "text"))
+        await service.engine.recognizer(model, options)
+    except UserError as error:
+        raise BadField("grammar", str(error)) from None
     return options
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import zlib
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from asr.transcript import Segment, Transcript
@@ -18,7 +19,8 @@ def verbose(
     """`verbose_json`; words and segments say which of the two are asked for.
 
     Fields of the original that a CTC model does not have are neutral: no seek, tokens, temperature
-    or probability of silence. `confidence` of words and segments is added.
+    or probability of silence. `confidence` of words and segments is added, and with a grammar the
+    `command` of a segment.
     """
     body: dict[str, Any] = {
         "task": "transcribe",
@@ -38,16 +40,18 @@ def verbose(
             for word in transcript.words
         ]
     if segments:
-        spoken = [segment for segment in transcript.segments if segment.words]
+        spoken = [one for one in transcript.segments if one.words or one.command is not None]
         body["segments"] = [_segment(id, segment) for id, segment in enumerate(spoken)]
     return body
 
 
 def _segment(id: int, segment: Segment) -> dict[str, Any]:
-    confidences = [max(word.confidence, 1e-6) for word in segment.words]
+    confidences = [max(word.confidence, 1e-6) for word in segment.words] or [1e-6]
     mean_logprob = sum(map(math.log, confidences)) / len(confidences)
     text = segment.text.encode()
-    return {
+    command = segment.command
+    own = {} if command is None else {"command": asdict(command)}
+    return own | {
         "id": id,
         "seek": 0,
         "start": segment.start_s,

@@ -53,6 +53,7 @@ _FORM = {
         "language": _TEXT,
         "prompt": {"type": "string", "description": "terms between commas, to favor"},
         "keywords[]": _TEXTS | {"description": "phrases to favor"},
+        "grammar": {"type": "string", "description": "the only sentences, a template on each line"},
         "response_format": {"enum": list(FORMATS)},
         "timestamp_granularities[]": {"type": "array", "items": {"enum": list(GRANULARITIES)}},
         "stream": {"type": "boolean"},

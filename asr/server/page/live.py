@@ -1,17 +1,16 @@
 """The WebSocket of the page: audio comes in while somebody speaks, captions go out.
 
-The client sends `{"type": "start", "model", "rate_hz", "keywords", "token"}`, of which all but the
-rate may be left out, then binary messages of 16-bit little-endian mono samples, then
+The client sends `{"type": "start", "model", "rate_hz", "keywords", "grammar", "token"}`, of which
+all but the rate may be left out, then binary messages of 16-bit little-endian mono samples, then
 `{"type": "end"}`. The server answers `ready`, then `partial` when the text changes, `utterance` at
 each end point, and `done` after the last one; or `error` with a message, and closes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,23 +18,22 @@ import numpy as np
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from asr.audio.source import checked_rate
-from asr.errors import AsrError, UserError
+from asr.errors import UserError
 from asr.recognition.stream import Partial
 from asr.server.connection import (
     ConnectionRecord,
     ShuttingDown,
     close_code,
     close_reason,
+    conversation,
     deliver,
-    live_connection,
     next_message,
 )
 from asr.server.engine import DecodingOptions
+from asr.server.grammars import templates_of
 from asr.server.live import LiveStream
 from asr.server.page.origin import require_same_origin
 from asr.server.service import Service
-
-log = logging.getLogger("asr.server")
 
 MAX_PHRASES = 500
 
@@ -47,6 +45,7 @@ class LiveRequest:
     rate_hz: int
     model: str = ""
     keywords: tuple[str, ...] = ()
+    grammar: tuple[str, ...] = ()  # templates of the only sentences that may be said
     token: str | None = None
 
     @classmethod
@@ -56,15 +55,17 @@ class LiveRequest:
         if fields.get("type") != "start":
             raise UserError('send {"type": "start", "rate_hz": ...} first')
         model, token = fields.get("model") or "", fields.get("token")
-        keywords = fields.get("keywords") or []
-        if not isinstance(model, str) or not isinstance(token, str | None):
-            raise UserError("start: model and token are texts")
+        keywords, grammar = fields.get("keywords") or [], fields.get("grammar") or ""
+        texts = isinstance(model, str) and isinstance(grammar, str)
+        if not texts or not isinstance(token, str | None):
+            raise UserError("start: model, grammar and token are texts")
         if not isinstance(keywords, list) or not all(isinstance(one, str) for one in keywords):
             raise UserError("start: keywords is not a list of phrases")
         if len(keywords) > MAX_PHRASES:
             raise UserError(f"start: {len(keywords)} keywords; at most {MAX_PHRASES} are accepted")
         rate_hz = checked_rate(fields.get("rate_hz"), "start")
-        return cls(rate_hz, model, tuple(dict.fromkeys(keywords)), token)
+        templates = templates_of(grammar, "grammar")
+        return cls(rate_hz, model, tuple(dict.fromkeys(keywords)), templates, token)
 
 
 def live_endpoint(service: Service) -> Callable[[WebSocket], Awaitable[None]]:
@@ -72,22 +73,21 @@ def live_endpoint(service: Service) -> Callable[[WebSocket], Awaitable[None]]:
 
     async def live(websocket: WebSocket) -> None:
         await websocket.accept()
-        client = websocket.client.host if websocket.client else ""
-        try:
+
+        async def talk(record: ConnectionRecord) -> None:
             require_same_origin(websocket.headers)
-            with live_connection(service, "live", client) as record:
-                await _converse(websocket, service, record)
+            await _converse(websocket, service, record)
             await websocket.close()
-        except WebSocketDisconnect:
-            pass
-        except Exception as error:
-            if not isinstance(error, AsrError):
-                log.exception("connection failed")
-            with contextlib.suppress(WebSocketDisconnect, RuntimeError, AsrError):
-                if not isinstance(error, ShuttingDown):
-                    message = {"type": "error", "message": close_reason(error)}
-                    await deliver(websocket.send_json(message), service.admission)
+
+        async def tell(error: Exception) -> None:
+            if not isinstance(error, ShuttingDown):
+                message = {"type": "error", "message": close_reason(error)}
+                await deliver(websocket.send_json(message), service.admission)
+            with suppress(RuntimeError):  # it is closed already
                 await websocket.close(close_code(error), close_reason(error))
+
+        client = websocket.client.host if websocket.client else ""
+        await conversation(service, "live", client, talk, tell, (WebSocketDisconnect,))
 
     return live
 
@@ -98,7 +98,7 @@ async def _converse(websocket: WebSocket, service: Service, record: ConnectionRe
     if not service.tokens.accept(asked.token):
         raise UserError("start: a valid token is missing")
     stream = await service.engine.open_stream(
-        asked.model, asked.rate_hz, DecodingOptions(asked.keywords)
+        asked.model, asked.rate_hz, DecodingOptions(asked.keywords, grammar=asked.grammar)
     )
     ready = {"type": "ready", "streaming": not stream.at_pauses}
     await deliver(websocket.send_json(ready), admission)
@@ -146,7 +146,10 @@ class _Captions:
         for utterance in partial.finished:
             words = [asdict(word) for word in utterance.words]
             times = {"start_s": utterance.start_s, "end_s": utterance.end_s}
-            await self.send({"type": "utterance", "text": utterance.text, "words": words} | times)
+            message = {"type": "utterance", "text": utterance.text, "words": words} | times
+            if utterance.command is not None and (utterance.words or utterance.refused):
+                message["command"] = asdict(utterance.command)
+            await self.send(message)
         text = (partial.stable, partial.unstable)
         if text != self._shown:
             self._shown = text

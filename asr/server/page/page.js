@@ -48,6 +48,7 @@ function start() {
   const clock = (seconds) => Math.floor(seconds / 60) + ":" + String(Math.floor(seconds % 60)).padStart(2, "0");
   const counted = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
   const model = () => models.find((one) => one.name === byId("model").value);
+  const grammar = () => byId("grammar").value.trim();
   const keywords = () => byId("keywords").value.split(",").map((word) => word.trim()).filter(Boolean);
 
   // ---- requests
@@ -155,7 +156,7 @@ function start() {
     return new Promise((resolve, reject) => {
       const refuse = (text) => reject(new Error(text || "The server refused the connection."));
       socket.onopen = () => socket.send(JSON.stringify(
-        { type: "start", model: byId("model").value, rate_hz, keywords: keywords(), token }));
+        { type: "start", model: byId("model").value, rate_hz, keywords: keywords(), grammar: grammar(), token }));
       socket.onmessage = ({ data }) => {
         const message = JSON.parse(data);
         if (message.type === "ready") resolve(socket);
@@ -187,6 +188,7 @@ function start() {
       byId("unstable").textContent = message.unstable;
     } else if (message.type === "utterance") {
       if (message.words.length) addSegment(message);
+      else if (message.command) addRefusal(message);
     } else if (message.type === "done") finishRecording(one, "");
     else if (message.type === "error") finishRecording(one, message.message);
   }
@@ -225,7 +227,7 @@ function start() {
     byId("record").textContent = on ? "Stop" : "Record";
     byId("record").classList.toggle("live", on);
     byId("record").disabled = false;
-    for (const id of ["model", "keywords", "file"]) byId(id).disabled = on;
+    for (const id of ["model", "keywords", "grammar", "file"]) byId(id).disabled = on;
   }
 
   // A WAV file of mono 16-bit samples.
@@ -268,6 +270,7 @@ function start() {
     body.append("response_format", "verbose_json");
     for (const kind of ["word", "segment"]) body.append("timestamp_granularities[]", kind);
     for (const word of keywords()) body.append("keywords[]", word);
+    if (grammar()) body.append("grammar", grammar());
     body.append("file", file, file.name);
     byId("cancel").hidden = false;
     byId("record").disabled = true;
@@ -297,7 +300,9 @@ function start() {
       const count = segment.text.split(/\s+/).filter(Boolean).length;
       const words = found.words.slice(at, at += count).map((word) =>
         ({ text: word.word, start_s: word.start, end_s: word.end, confidence: word.confidence ?? 1 }));
-      if (words.length) addSegment({ start_s: segment.start, end_s: segment.end, words });
+      const { start: start_s, end: end_s, command } = segment;
+      if (words.length) addSegment({ start_s, end_s, words, command });
+      else if (command) addRefusal({ start_s, command });
     }
   }
 
@@ -326,7 +331,21 @@ function start() {
     byId("keys").hidden = !words;
   }
 
-  function addSegment({ start_s, end_s, words }) {
+  // What the grammar refused has no words.
+  function addRefusal({ start_s, command }) {
+    const text = `Refused; it sounds most like “${command.text}”.`;
+    byId("segments").append(make("li", {}, make("span", { className: "at" }, clock(start_s)),
+      make("span", { className: "hint" }, text)));
+    byId("heard").append(make("p", {}, text));
+  }
+
+  // The intent and the slots of a command, such as: Light, room: kitchen
+  function meaning({ intent, slots }) {
+    const values = Object.entries(slots).map(([name, value]) => `${name}: ${value}`);
+    return [intent, ...values].filter(Boolean).join(", ");
+  }
+
+  function addSegment({ start_s, end_s, words, command }) {
     const segment = { start_s, end_s, right: false, words: words.map((word) => ({ ...word, was: word.text })) };
     segments.push(segment);
     const right = make("input", { type: "checkbox", onchange: () => { segment.right = right.checked; countRight(); } });
@@ -342,6 +361,7 @@ function start() {
       describe(word);
     }
     const text = words.map((word) => word.text).join(" ");
+    if (command && meaning(command)) list.append(make("span", { className: "hint" }, " " + meaning(command)));
     byId("segments").append(make("li", {}, make("span", { className: "at" }, clock(start_s)), list,
       make("label", { className: "right" }, right, "right", make("span", { className: "unseen" }, ": " + text))));
     byId("segments").lastChild.lastChild.hidden = byId("training").hidden;

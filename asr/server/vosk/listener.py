@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import logging
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 
 from websockets.asyncio.server import Request, Response, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from asr.errors import AsrError
 from asr.server.connection import (
     ConnectionRecord,
     ShuttingDown,
     close_code,
     close_reason,
+    conversation,
     deliver,
-    live_connection,
     next_message,
 )
 from asr.server.limits import Refused
 from asr.server.service import Service
 from asr.server.vosk.session import VoskSession
-
-log = logging.getLogger("asr.server")
 
 PORT = 2700  # of vosk-server
 FRAME_BYTES = 1 << 20  # 65 s at 8 kHz; clients send 0.1 to 0.5 s
@@ -35,20 +33,20 @@ CLOSE_S = 2.0  # then a client that does not take part in the closing handshake 
 
 
 @asynccontextmanager
-async def vosk_listener(service: Service, host: str, port: int) -> AsyncIterator[int]:
-    """Answer Vosk's clients until the block is left; yields the port (for 0, a free one)."""
+async def vosk_listener(
+    service: Service, host: str, port: int, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[int]:
+    """Answer Vosk's clients until the block is left; yields the port (for 0, a free one).
+
+    tls: the certificate of the server; its clients then connect to wss://.
+    """
 
     async def converse(connection: ServerConnection) -> None:
-        address = connection.remote_address
-        try:
-            with live_connection(service, "vosk", str(address[0])) as record:
-                await _converse(connection, service, record)
-        except ConnectionClosed:
-            pass
-        except Exception as error:
-            if not isinstance(error, AsrError):
-                log.exception("connection failed")
+        async def tell(error: Exception) -> None:
             await connection.close(close_code(error), close_reason(error))
+
+        client, talk = str(connection.remote_address[0]), partial(_converse, connection, service)
+        await conversation(service, "vosk", client, talk, tell, (ConnectionClosed,))
 
     def admit(connection: ServerConnection, request: Request) -> Response | None:
         """Refuse before the handshake, with a status that says why."""
@@ -68,6 +66,7 @@ async def vosk_listener(service: Service, host: str, port: int) -> AsyncIterator
         converse,
         host,
         port,
+        ssl=tls,
         process_request=admit,
         max_size=FRAME_BYTES,
         max_queue=QUEUED_FRAMES,

@@ -20,7 +20,7 @@ from asr.transcript import Word
 RATE_HZ = 8000  # without a configuration, as vosk-server's VOSK_SAMPLE_RATE
 MAX_ALTERNATIVES = 100
 MAX_PHRASES = 1000
-UNKNOWN = "[unk]"  # allows other words beside those of a phrase list, which is always so here
+UNKNOWN = "[unk]"  # in a phrase list: other speech gets this text
 CONTROL_BYTES = 64  # a binary frame of at most this length may be {"eof": 1}
 
 
@@ -31,7 +31,8 @@ class VoskSettings:
     rate_hz: int = RATE_HZ
     words: bool = True  # whether results list the words with their times
     max_alternatives: int = 0  # 0: results have one text
-    phrases: tuple[str, ...] = ()
+    phrases: tuple[str, ...] = ()  # the only ones that may be said, one or more in turn
+    hotwords: tuple[str, ...] = ()  # phrases to favor
     model: str | None = None  # None: the first of the server
 
     def changed(self, config: Any) -> VoskSettings:
@@ -46,6 +47,8 @@ class VoskSettings:
             "words": ("words", _flag),
             "max_alternatives": ("max_alternatives", _count),
             "phrase_list": ("phrases", _phrases),
+            "grammar": ("phrases", _phrases),
+            "hotwords": ("hotwords", _phrases),
             "model": ("model", _name),
         }
         known = {
@@ -201,7 +204,7 @@ def _phrases(value: Any, name: str) -> tuple[str, ...]:
         raise UserError(f"{name}: {_shown(value)} is not a list of phrases")
     if len(value) > MAX_PHRASES:
         raise UserError(f"{name}: it has {len(value)} phrases; at most {MAX_PHRASES} are allowed")
-    return tuple(phrase for phrase in value if phrase.strip() and phrase.strip() != UNKNOWN)
+    return tuple(phrase.strip() for phrase in value if phrase.strip())
 
 
 def _name(value: Any, name: str) -> str:

@@ -8,8 +8,10 @@ import numpy as np
 
 from asr.recognition.stream import FinishedUtterance
 from asr.server.engine import DecodingOptions, Engine
+from asr.server.grammars import templates_for
 from asr.server.live import LiveStream
 from asr.server.vosk.messages import (
+    UNKNOWN,
     VoskControl,
     VoskSettings,
     VoskText,
@@ -83,7 +85,12 @@ class VoskSession:
 
     async def _begin(self) -> None:
         settings = self._settings
-        options = DecodingOptions(settings.phrases, max(1, settings.max_alternatives))
+        options = DecodingOptions(
+            tuple(phrase for phrase in settings.hotwords if phrase != UNKNOWN),
+            max(1, settings.max_alternatives),
+            templates_for([phrase for phrase in settings.phrases if phrase != UNKNOWN]),
+            refuse=not settings.phrases or UNKNOWN in settings.phrases,
+        )
         self._stream = await self._engine.open_stream(
             settings.model or "", settings.rate_hz, options
         )
@@ -91,12 +98,14 @@ class VoskSession:
 
     def _result(self, utterances: tuple[FinishedUtterance, ...] | list[FinishedUtterance]) -> str:
         """One reply for the utterances that ended in one frame; it may have been a long one."""
-        spoken = [_texts(one) for one in utterances if one.words]
+        spoken = [_texts(one) for one in utterances if one.words or one.refused]
         texts = spoken[0] if len(spoken) == 1 else [_joined([one[0] for one in spoken])]
         return result_reply(texts, self._settings, self._offset_s)
 
 
 def _texts(utterance: FinishedUtterance) -> list[VoskText]:
+    if utterance.refused and not utterance.words:
+        return [VoskText(UNKNOWN, (), 0.0)]
     if utterance.hypotheses:
         return [VoskText(one.text, one.words, one.score) for one in utterance.hypotheses]
     others = [VoskText(text, (), 0.0) for text in utterance.alternatives]

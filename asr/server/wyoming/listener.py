@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from wyoming.error import Error
 from wyoming.event import Event, async_write_event
 
-from asr.errors import AsrError
 from asr.server.connection import (
     ConnectionRecord,
     ShuttingDown,
     close_reason,
+    conversation,
     deliver,
-    live_connection,
     next_message,
 )
 from asr.server.service import Service
 from asr.server.wyoming.announcement import announcement
 from asr.server.wyoming.events import read_event
 from asr.server.wyoming.session import WyomingSession
-
-log = logging.getLogger("asr.server")
 
 PORT = 10300  # of other recognizers for Wyoming
 
@@ -64,18 +61,15 @@ async def wyoming_listener(
 async def _serve(
     service: Service, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    peer = writer.get_extra_info("peername") or ("",)
+
+    async def tell(error: Exception) -> None:
+        message = Error(close_reason(error), getattr(error, "code", None))
+        await _send(service, writer, [message.event()])
+
+    peer, gone = writer.get_extra_info("peername") or ("",), (ConnectionError, ShuttingDown)
     try:
-        with live_connection(service, "wyoming", str(peer[0])) as record:
-            await _converse(service, reader, writer, record)
-    except (ConnectionError, ShuttingDown):
-        pass
-    except Exception as error:
-        if not isinstance(error, AsrError):
-            log.exception("connection failed")
-        with contextlib.suppress(ConnectionError, AsrError):
-            code = getattr(error, "code", None)
-            await _send(service, writer, [Error(close_reason(error), code).event()])
+        talk = partial(_converse, service, reader, writer)
+        await conversation(service, "wyoming", str(peer[0]), talk, tell, gone)
     finally:
         writer.close()
         with contextlib.suppress(ConnectionError, TimeoutError):
