@@ -154,11 +154,12 @@ RUN = {
         for given in (
             "data.prepare.audio=rhasspy_kerstin_de data.prepare.language=de",
             "name=french text.language=fr data.prepare.audio=asterisk_fr "
-            "data.prepare.language=fr data.prepare.held_out=hash",
+            "data.prepare.language=fr data.prepare.held_out=hash train.epochs=70",
             "name=spanish text.language=es data.prepare.audio=asterisk_es "
-            "data.prepare.language=es data.prepare.held_out=hash",
+            "data.prepare.language=es data.prepare.held_out=hash train.epochs=70",
             "name=russian text.language=ru text.abbreviations=keep "
-            "data.prepare.audio=asterisk_ru data.prepare.language=ru data.prepare.held_out=hash",
+            "data.prepare.audio=asterisk_ru data.prepare.language=ru data.prepare.held_out=hash "
+            "train.epochs=70",
         )
     },
     # downloads: test_recipes_prepare.py does that from a server of its own

@@ -195,6 +195,15 @@ def test_a_limit_is_advised_where_few_are_far_longer():
     )
 
 
+def test_little_audio_is_advice_to_start_from_a_model():
+    few = "few for training from random weights: set train.init_from"
+    assert few in found(corpus(50))["advice"]
+    tuned = parse({"name": "a", "train": {"init_from": "english"}}, "test")
+    assert few not in found(corpus(50), tuned)["advice"]
+    hours = [u.lasting(u.duration_s * 60) for u in corpus(100)]
+    assert few not in found(hours)["advice"]
+
+
 def test_units_are_advised_by_the_text_and_the_frames_for_it():
     assert "tokenizer.kind characters suits this corpus" in found(corpus(50))["advice"]
     long = [u.lasting(u.duration_s * 10) for u in corpus(3_000)]

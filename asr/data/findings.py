@@ -25,6 +25,7 @@ RARE_SHARE = 1e-5
 TIGHT_FRAMES = 1.5  # frames per character below which CTC has little room
 CHARACTERS_A_PIECE = 10_000  # characters of training text for each piece of a vocabulary
 PIECES = (128, 256, 500, 1000, 2000, 5000)
+FEW_HOURS = 2.0  # too few to learn a language from random weights
 FEW_SHARE = 0.1  # a sampling rate that a smaller share of the files has is unusual
 
 
@@ -51,6 +52,7 @@ def findings(seen: Observations, characters: Counter, config: Config) -> list[Fi
         *_characters(seen, characters),
         *_speaking_rates(seen),
         *_audio(seen, config),
+        *_amount(seen, config),
         *_durations(seen, config),
         *_units(seen, len(characters), config),
     ]
@@ -173,6 +175,17 @@ def _audio(seen: Observations, config: Config) -> Iterator[Finding]:
                 "are different speakers"
             )
             yield from _of("audio", sentence, examples)
+
+
+def _amount(seen: Observations, config: Config) -> Iterator[Finding]:
+    """Advice to start from a trained model, if the audio is too little for random weights."""
+    hours = float(np.sum(seen.seconds)) / 3600
+    if hours < FEW_HOURS and config.train.init_from is None:
+        yield Finding(
+            "advice",
+            f"{hours:.2f} hours are few for training from random weights: set train.init_from to a "
+            "model file, or to english for the English model of the package.",
+        )
 
 
 def _durations(seen: Observations, config: Config) -> Iterator[Finding]:
