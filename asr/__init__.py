@@ -18,6 +18,8 @@ __version__ = "0.1.0"
 # checkers read `__init__.pyi`.
 _EXPORTS = {
     "AsrError": ("asr.errors", "AsrError"),
+    "Classification": ("asr.recognition.classification", "Classification"),
+    "Classifier": ("asr.recognition.classifier", "Classifier"),
     "Config": ("asr.config", "Config"),
     "SpokenCommand": ("asr.transcript", "SpokenCommand"),
     "Grammar": ("asr.lm.grammar", "Grammar"),
@@ -28,7 +30,7 @@ _EXPORTS = {
     "align": ("asr.recognition.shortcuts", "align"),
     "cer": ("asr.scoring.wer", "cer"),
     "evaluate": ("asr.scoring.evaluate", "evaluate"),
-    "load": ("asr.recognition.recognizer", "load"),
+    "load": ("asr.recognition.shortcuts", "load"),
     "read_manifest": ("asr.data.manifest", "read"),
     "synthesize": ("asr.synthesis.corpus", "synthesize"),
     "train": ("asr.pipeline.train", "train"),

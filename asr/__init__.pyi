@@ -6,8 +6,10 @@ from asr.errors import AsrError
 from asr.lm.grammar import Grammar
 from asr.lm.ngram import NGram
 from asr.pipeline.train import train
-from asr.recognition.recognizer import Recognizer, load
-from asr.recognition.shortcuts import align, transcribe
+from asr.recognition.classification import Classification
+from asr.recognition.classifier import Classifier
+from asr.recognition.recognizer import Recognizer
+from asr.recognition.shortcuts import align, load, transcribe
 from asr.scoring.evaluate import evaluate
 from asr.scoring.wer import cer, wer
 from asr.synthesis.corpus import synthesize
@@ -16,6 +18,8 @@ from asr.transcript import SpokenCommand, Transcript
 __version__: str
 __all__ = [
     "AsrError",
+    "Classification",
+    "Classifier",
     "Config",
     "Grammar",
     "NGram",

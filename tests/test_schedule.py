@@ -38,7 +38,7 @@ def test_plateau_halves_the_rate_without_improvement():
     c = TrainConfig(schedule="plateau", patience=2)
     state = TrainingState()
     for wer in (0.5, 0.4, 0.4, 0.41, 0.39):
-        record_validation(state, wer, wer, c)
+        record_validation(state, (wer, wer), c)
     assert state.rate_scale == 0.5 and state.best == (0.39, 0.39)
 
 
@@ -47,7 +47,7 @@ def test_early_stopping_without_improvement():
     state = TrainingState()
     stopped = []
     for wer in (0.5, 0.6, 0.6, 0.4, 0.4, 0.41, 0.5):
-        record_validation(state, wer, wer, c)
+        record_validation(state, (wer, wer), c)
         stopped.append(state.stopped)
     assert stopped == [False] * 6 + [True] and state.best == (0.4, 0.4)
 
@@ -56,5 +56,5 @@ def test_the_later_of_equal_validations_is_the_best():
     state = TrainingState()
     found = []
     for state.epoch, wer in enumerate((0.5, 0.3, 0.3, 0.4)):
-        found.append(record_validation(state, wer, wer, TrainConfig()))
+        found.append(record_validation(state, (wer, wer), TrainConfig()))
     assert found == [True, True, True, False] and state.best_epoch == 3

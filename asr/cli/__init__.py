@@ -16,6 +16,7 @@ import typer
 
 from asr import __version__
 from asr.cli.alignment import align
+from asr.cli.classification import classify
 from asr.cli.console import LogLines, err, messages, set_messages
 from asr.cli.corpus import corpus
 from asr.cli.data import check, shard
@@ -87,6 +88,11 @@ PANELS = {
             "asr serve english=model.asr digits.asr --port 9000 --tokens tokens.txt",
         ],
         align: ["asr align model.asr talk.wav talk.txt -o aligned"],
+        classify: [
+            "asr classify keywords.asr word.wav --top 3",
+            "asr classify sounds.asr street.wav --window 2",
+            "asr classify keywords.asr talk.wav --stream",
+        ],
     },
     "Deploy": {
         export: [

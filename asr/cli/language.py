@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from asr.cli.class_scoring import refuse_text_options, tune_reject
 from asr.cli.console import list_failures, note, out, progress_bars, result
 from asr.cli.grammar import KEEP_REFUSAL, RefusalOptions, tune_refusal
 from asr.cli.options import Device, LanguageModel, ModelArgument
@@ -133,13 +134,13 @@ def tune(
 
     The settings are the beam, the weight of the language model, the word bonus, the score of
     unknown words, and the weight of the prior of the tokens. For a model with a grammar it is the
-    fit below which a command is refused; name recordings of other speech and of noise with
-    --outside.
+    fit below which a command is refused, and for a classifier the probability below which a
+    recording is of no known class; name recordings of other speech and of noise with --outside.
     """
     from asr.data import manifest
     from asr.lm.ngram import NGram
     from asr.plotting import figures
-    from asr.recognition.model import read_model
+    from asr.recognition.model import classifies, read_model
     from asr.recognition.recognizer import Recognizer
     from asr.scoring.tuning import DevSet, apply
     from asr.scoring.tuning import tune as search
@@ -147,6 +148,10 @@ def tune(
     output = output or model
     if output.suffix != model.suffix:
         raise UserError(f"{output}: give the model file the suffix {model.suffix}, as {model} has")
+    if classifies(model):
+        refuse_text_options({"--lm": lm, "--grammar": refusal.grammar})
+        outside, allowed = refusal.outside or [], refusal.false_accepts
+        return tune_reject(model, dev, output, outside, allowed, device)
     trained = read_model(model)
     if refusal.given or trained.grammar is not None:
         if lm is not None:

@@ -13,6 +13,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from asr.cli.class_scoring import (
+    NO_ANALYSIS,
+    ClassAnalysis,
+    refuse_text_options,
+    score_classifier,
+)
 from asr.cli.console import err, list_failures, out, progress_bars, result
 from asr.cli.options import AS_SAVED, Decoding
 from asr.errors import UserError
@@ -83,17 +89,24 @@ def score(
         ),
     ] = None,
     analysis: Analysis = SCORE_ALONE,
+    classes: ClassAnalysis = NO_ANALYSIS,
     decoding: Decoding = AS_SAVED,
 ) -> None:
-    """Measure the word error rate, with its 95% interval.
+    """Measure the word error rate, or the accuracy of a classifier, with its 95% interval.
 
     Give MODEL MANIFEST, or REFERENCES HYPOTHESES, or a FOLDER that was scored before.
     """
-    from asr.recognition.model import is_model
+    from asr.recognition.model import classifies, is_model
     from asr.scoring.assessment import ScoreRequest, assess
 
     if is_model(reference) and hypothesis is None:
         raise UserError(f"{reference}: give a manifest for the model")
+    if hypothesis is not None and is_model(reference) and classifies(reference):
+        given = {"the options of error rates": analysis != SCORE_ALONE}
+        refuse_text_options(given | {"the options of decoding": decoding.given})
+        return score_classifier(reference, hypothesis, output, classes, decoding.device)
+    if classes.given:
+        raise UserError(f"{reference}: --target and --verify are for a model that classifies")
     system, references = hypothesis or reference, reference
     if is_model(reference):
         system, references = reference, hypothesis

@@ -5,6 +5,7 @@ effect in combination with the others is an error, so every setting of a recipe 
 """
 
 from asr.config.augment import POLICIES, AugmentConfig, SpecAugmentConfig
+from asr.config.classify import ClassifyConfig
 from asr.config.commands import CommandsConfig
 from asr.config.data import DataConfig, TextConfig, TokenizerConfig
 from asr.config.decoding import DecoderConfig, LanguageModelConfig
@@ -19,6 +20,7 @@ __all__ = [
     "POLICIES",
     "PRESETS",
     "AugmentConfig",
+    "ClassifyConfig",
     "CommandsConfig",
     "Config",
     "DataConfig",

@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 
 from asr.config.section import Section, given, one_of, refuse, require_range, shards
 
+LABELS = "labels"  # the kind of tokenizer of a model that classifies
+
 
 class DataConfig(Section):
     """The corpus: its manifests, and which training utterances are used."""
@@ -106,10 +108,11 @@ class TextConfig(Section):
 class TokenizerConfig(Section):
     """The units that the model outputs."""
 
-    kind: Literal["characters", "bpe", "unigram"] = Field(
+    kind: Literal["characters", "bpe", "unigram", "labels"] = Field(
         "characters",
         description="The units: characters, or pieces of words that BPE or a unigram language "
-        "model has learned from the training texts.",
+        "model has learned from the training texts. With task=classify it is labels, the classes "
+        "of the training set.",
     )
     vocab_size: Annotated[int, one_of("kind", "bpe", "unigram")] = Field(
         500,

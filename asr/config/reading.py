@@ -141,13 +141,18 @@ def _put(values: dict, keys: list[str], value: Any) -> None:
     values[keys[-1]] = value
 
 
+def _get(values: dict, keys: list[str]) -> Any:
+    for key in keys:
+        values = values[key]
+    return values
+
+
 def _drop_idle(values: dict, changed: Collection[str], overridden: Collection[str]) -> None:
     """Remove settings of the file that have no effect because of the values of `changed` ones."""
     for section, name, other, needs in Config.conditions():
-        at, _, key = other.partition(".")
         if other in changed and f"{section}.{name}" not in overridden:
             below = values.get(section)
-            if isinstance(below, dict) and not needs.holds(values[at][key]):
+            if isinstance(below, dict) and not needs.holds(_get(values, other.split("."))):
                 below.pop(name, None)
 
 

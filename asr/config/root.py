@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from asr.config.augment import AugmentConfig, SpecAugmentConfig
+from asr.config.classify import ClassifyConfig
 from asr.config.commands import CommandsConfig
-from asr.config.data import DataConfig, TextConfig, TokenizerConfig
+from asr.config.data import LABELS, DataConfig, TextConfig, TokenizerConfig
 from asr.config.decoding import DecoderConfig, LanguageModelConfig
-from asr.config.model import CAUSAL_CMVN, STREAMING_CMVN, FeatureConfig, ModelConfig
+from asr.config.model import (
+    CAUSAL_CMVN,
+    CLASSIFIER_PRESET,
+    STREAMING_CMVN,
+    FeatureConfig,
+    ModelConfig,
+)
 from asr.config.section import Needs, Section, refuse, require_effect
+from asr.config.task import require_classifier, require_transcriber
 from asr.config.training import TrainConfig
 
 
@@ -29,6 +37,10 @@ class Config(Section):
         ge=0,
         description="The seed of all random draws: the same seed gives the same weights.",
     )
+    task: Literal["transcribe", "classify"] = Field(
+        default="transcribe",
+        description="What the model does: transcribe speech (CTC), or classify recordings.",
+    )
     data: DataConfig = DataConfig()
     text: TextConfig = TextConfig()
     features: FeatureConfig = FeatureConfig()
@@ -40,6 +52,7 @@ class Config(Section):
     decoder: DecoderConfig = DecoderConfig()
     lm: LanguageModelConfig = LanguageModelConfig()
     commands: CommandsConfig = CommandsConfig()
+    classify: ClassifyConfig = ClassifyConfig()
 
     @classmethod
     def sections(cls) -> dict[str, type[Section]]:
@@ -55,7 +68,19 @@ class Config(Section):
         for section, kind in cls.sections().items():
             for name, needs in kind.needs():
                 other = needs.key if "." in needs.key else f"{section}.{needs.key}"
-                yield section, name, other, needs
+                yield section, name, other.removeprefix("."), needs
+
+    @model_validator(mode="before")
+    @classmethod
+    def _classification_has_its_own_defaults(cls, values: Any) -> Any:
+        if not (isinstance(values, Mapping) and values.get("task") == "classify"):
+            return values
+        defaults = {"model": {"preset": CLASSIFIER_PRESET}, "tokenizer": {"kind": LABELS}}
+        return values | {
+            name: {**default, **section}
+            for name, default in defaults.items()
+            if isinstance(section := values.get(name, {}), Mapping)
+        }
 
     @model_validator(mode="before")
     @classmethod
@@ -71,7 +96,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _settings_across_sections_have_an_effect(self) -> Config:
         for section, name, other, needs in self.conditions():
-            if other == needs.key:
+            if other == needs.key.removeprefix("."):
                 require_effect(getattr(self, section), name, needs, self[other], f"{section}.")
         return self
 
@@ -85,6 +110,14 @@ class Config(Section):
                 f"{self.train.batch_s:g} is less than data.max_duration_s {longest_s:g}{at}: "
                 "the longest utterance must fit in a batch",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _model_fits_the_task(self) -> Config:
+        if self.task == "transcribe":
+            require_transcriber(self)
+        else:
+            require_classifier(self)
         return self
 
     @model_validator(mode="after")

@@ -18,9 +18,9 @@ from asr.config import Config
 from asr.data.manifest import Utterance
 from asr.data.observations import Observations
 from asr.data.shards import SECONDS, Shards
+from asr.data.targets import missing_target, needs_target, target_text
 from asr.errors import UserError
 from asr.files import replacing
-from asr.text.normalize import normalize
 from asr.text.tokenizer import Tokenizer
 
 NAMED_PROBLEMS = 10  # number of problems that `Problems.lines` lists
@@ -178,8 +178,8 @@ def check(
         if duration_s != utterance.duration_s:
             utterance = utterance.lasting(duration_s)
         found = _check_limits(utterance, config) if training else []
-        text = normalize(utterance.text or "", config.text)
-        unfit, frames = _check_text(utterance, text, tokenizer, ctc_frames, fastest)
+        text = target_text(utterance, config)
+        unfit, frames = _check_target(utterance, text, config, tokenizer, ctc_frames, fastest)
         found += unfit
         problems.extend(found)
         if observations is not None and text:
@@ -238,8 +238,8 @@ def check_shards(
                     problems = [_unknown_duration(u)]
                 else:
                     problems = _check_limits(u, config)
-                    text = normalize(u.text or "", config.text)
-                    problems += _check_text(u, text, tokenizer, ctc_frames, fastest)[0]
+                    text = target_text(u, config)
+                    problems += _check_target(u, text, config, tokenizer, ctc_frames, fastest)[0]
                 yield from problems
                 lasting.append(math.nan if problems else u.duration_s)
             file.write(np.array(lasting, SECONDS).tobytes())
@@ -270,17 +270,18 @@ def _check_limits(utterance: Utterance, config: Config) -> list[Problem]:
     return [Problem(utterance.id, "limits", detail)]
 
 
-def _check_text(
+def _check_target(
     utterance: Utterance,
     text: str,
+    config: Config,
     tokenizer: Tokenizer | None,
     ctc_frames: CtcFrames,
     fastest: float,
 ) -> tuple[list[Problem], int]:
-    """The problem of a normalized text, if any, and the frames that the model gives for it."""
-    if not text:
-        detail = f"no text is left of {utterance.text!r} after normalization"
-        return [Problem(utterance.id, "text", detail)], 0
+    """The problem of a normalized text or a label, and the frames that the model gives for it."""
+    if not text and needs_target(config):
+        kind = "text" if config.task == "transcribe" else "label"
+        return [Problem(utterance.id, kind, missing_target(utterance, config))], 0
     try:
         tokens, problems = tokenizer.encode(text) if tokenizer else list(map(ord, text)), []
     except ValueError as error:

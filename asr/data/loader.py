@@ -23,19 +23,19 @@ from asr.data.augment import WaveformAugment
 from asr.data.manifest import Utterance
 from asr.data.padding import pad
 from asr.data.sampler import BatchShard, UtteranceDraw
+from asr.data.targets import target_text
 from asr.errors import UserError
-from asr.text.normalize import normalize
 from asr.text.tokenizer import Tokenizer
 
 
 @dataclass
 class Batch:
     ids: list[str]
-    tokens: int  # number of tokens of the whole step over all processes; divides the loss
+    tokens: int  # number of tokens or labels of the whole step over all processes; divides the loss
     weight: float  # 0 for a placeholder (see `BatchShard`), otherwise 1
     waveforms: Tensor  # (B, N) float32, zeros past each length
     lengths: Tensor  # (B,) samples
-    targets: Tensor  # (B, L) token ids, blanks past each length
+    targets: Tensor  # (B, L) ids of tokens or labels, zeros past each length
     target_lengths: Tensor  # (B,)
     texts: Sequence[str | None] = ()  # the texts of the manifest, not normalized
     tempo: Tensor | None = None  # (B,) factors by which the features are to be sped up
@@ -83,7 +83,7 @@ class SpeechDataset(Dataset):
         self.rate_hz = config.features.rate_hz
         self.seed = config.seed
         self.augment = WaveformAugment(config.augment, self.rate_hz)
-        self.tokenizer, self.text = tokenizer, config.text
+        self.tokenizer, self.config = tokenizer, config
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -94,7 +94,7 @@ class SpeechDataset(Dataset):
         return map(self.target, self.utterances)
 
     def target(self, utterance: Utterance) -> Tensor:
-        text = normalize(utterance.text or "", self.text)
+        text = target_text(utterance, self.config)
         return torch.tensor(self.tokenizer.encode(text), dtype=torch.long)
 
     def waveform(self, draw: UtteranceDraw) -> Tensor:

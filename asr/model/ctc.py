@@ -61,7 +61,11 @@ def entropy(log_probs: Tensor, lengths: Tensor) -> Tensor:
 def ctc_frames(config: Config) -> Callable[[Sequence[int], float], tuple[int, int]]:
     """A function: token ids and seconds of audio -> the frames that CTC needs for the tokens
     (`frames_needed`) and the frames that the configured model gives, without building the model.
+
+    A model that classifies needs one frame, whatever the labels.
     """
+    if config.task == "classify":
+        return lambda tokens, duration_s: (1, 1)
     features = Features(config.features)
     front_end = ConvSubsampling(
         features.size, config.model.channels, config.model.subsampling, 1, causal=False

@@ -13,10 +13,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from asr.data.padding import pad
 from asr.model.acoustic import AcousticModel
+from asr.model.classifier import ClassificationModel
 from asr.model.features import Features
 from asr.model.joint_streaming import feed_together
 from asr.model.quantize import quantize
-from asr.model.streaming import TorchEmissionStream
+from asr.model.streaming import TorchEmissionStream, evaluation
 
 
 class TorchEmitter:
@@ -44,6 +45,18 @@ class TorchEmitter:
             self.acoustic.train(training)
         log_probs, lengths = (tensor.cpu().numpy() for tensor in found)
         return log_probs, lengths
+
+    @torch.inference_mode()
+    def embeddings(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
+        """[(N_i,)] float32 -> (B, E): the vectors that the head of a classifier reads."""
+        padded, lengths = pad([torch.as_tensor(waveform) for waveform in waveforms])
+        acoustic = cast(ClassificationModel, self.acoustic)
+        with (
+            evaluation(self.features, acoustic),
+            torch.backends.cudnn.flags(allow_tf32=False),
+        ):
+            features, frames = self.features(padded.to(self.device), lengths.to(self.device))
+            return acoustic.embed(features, frames).cpu().numpy()
 
     def stream(self) -> TorchEmissionStream:
         """Computes the emissions of samples in pieces; only for a causal model in float32."""

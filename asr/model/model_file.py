@@ -28,6 +28,7 @@ from asr.errors import UserError
 from asr.lm.grammar import Grammar
 from asr.lm.ngram import NGram
 from asr.model.acoustic import AcousticModel
+from asr.model.classifier import ClassificationModel
 from asr.model.deepspeech2 import DeepSpeech2
 from asr.model.device import pick_device
 from asr.model.emitter import TorchEmitter
@@ -70,8 +71,8 @@ class Model:
 
     config: Config
     features: Features
-    acoustic: AcousticModel | DeepSpeech2
-    tokenizer: Tokenizer
+    acoustic: AcousticModel | DeepSpeech2 | ClassificationModel
+    tokenizer: Tokenizer  # or the labels of a classifier
     card: str = ""  # a description in Markdown
     ngram: NGram | None = None  # on words or tokens, for beam search
     grammar: Grammar | None = None  # the only sentences that may be said
@@ -80,9 +81,11 @@ class Model:
     def build(cls, config: Config, tokens: Tokenizer) -> Model:
         """An untrained model, with weights from torch's generator."""
         features = Features(config.features)
-        acoustic: AcousticModel | DeepSpeech2
+        acoustic: AcousticModel | DeepSpeech2 | ClassificationModel
         vocabulary = len(tokens.pieces)
-        if config.model.preset == "deepspeech2":
+        if config.task == "classify":
+            acoustic = ClassificationModel(config.model, config.classify, features.size, vocabulary)
+        elif config.model.preset == "deepspeech2":
             acoustic = DeepSpeech2(config.model, features.size, vocabulary)
         else:
             ahead = config.lookahead_frames

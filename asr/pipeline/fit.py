@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -24,6 +25,7 @@ from asr.text.tokenizer import Tokenizer
 from asr.training import distributed
 from asr.training.loop import train
 from asr.training.schedule import TrainingState
+from asr.training.task import task_of
 
 LOGGING_SETTINGS = {"log_every", "wandb"}  # may differ in a resumed run, as they change no weight
 
@@ -85,7 +87,7 @@ def train_stage(run: RunFolder, fresh: bool = False) -> None:
     model_file.save_model(run.model_file, model)
     run.report(
         "train",
-        f"best dev WER {state.best[0]:.2%} in epoch {state.best_epoch}, "
+        f"best dev {task_of(run.config).describe(state.best)} in epoch {state.best_epoch}, "
         f"{state.train_s:.0f} s; wrote {run.model_file}",
     )
     run.stages.record("train", inputs)
@@ -93,16 +95,17 @@ def train_stage(run: RunFolder, fresh: bool = False) -> None:
 
 def weight_settings(c: Config) -> dict:
     """The settings that trained weights depend on, as plain values."""
-    return c.model_dump(
-        mode="json",
-        exclude={
-            "name": True,
-            "data": {"prepare", "test"},
-            "train": LOGGING_SETTINGS,
-            "lm": True,
-            "commands": True,
-        },
-    )
+    exclude: dict[str, Any] = {
+        "name": True,
+        "data": {"prepare", "test"},
+        "train": LOGGING_SETTINGS,
+        "lm": True,
+        "commands": True,
+        "classify": {"reject"},
+    }
+    if c.task == "transcribe":  # runs that began before there were other tasks can be resumed
+        exclude |= {"task": True, "classify": True}
+    return c.model_dump(mode="json", exclude=exclude)
 
 
 def claim(folder: Path, stages: StageCache, inputs: dict, c: Config) -> None:

@@ -12,6 +12,7 @@ from asr.config import Config
 from asr.data import shards
 from asr.data.manifest import Utterance
 from asr.training.schedule import TrainingState
+from asr.training.task import task_of
 
 
 def model_card(c: Config, train_set: Sequence[Utterance], state: TrainingState) -> str:
@@ -23,15 +24,28 @@ def model_card(c: Config, train_set: Sequence[Utterance], state: TrainingState) 
     initial = f"- Fine-tuned from {c.train.init_from}.\n" if c.train.init_from else ""
     return f"""# {c.name}
 
-A speech recognizer: {c.model.preset}, {c.model.rnn.upper()}, \
-{"bidirectional" if c.model.bidirectional else "causal"}, CTC on {c.tokenizer.kind}.
+{_design(c)}
 
 - Trained on {hours:.2f} hours, {len(train_set)} utterances, {speakers or "unknown"} speakers; \
 language: {", ".join(languages)}.
 - Expects {c.features.rate_hz} Hz mono; other rates are resampled.
-- Dev WER {state.best[0]:.2%}, CER {state.best[1]:.2%} (epoch {state.best_epoch}, greedy).
+- Dev {task_of(c).describe(state.best)} (epoch {state.best_epoch}\
+{", greedy" if c.task == "transcribe" else ""}).
 {initial}- Trained in {state.train_s:.0f} s with asr {__version__}, torch {torch.__version__}, \
 {os.cpu_count()} cores, seed {c.seed}.
 
-    asr transcribe {c.name}.asr recording.wav
+    asr {c.task} {c.name}.asr recording.wav
 """
+
+
+def _design(c: Config) -> str:
+    """A sentence about the model: what it does, its layers, its output."""
+    if c.task == "classify":
+        layers = f", {c.model.layers} {c.model.rnn.upper()} layers" if c.model.layers else ""
+        column, pooling = c.classify.label, c.classify.pooling
+        return f"A classifier by {column}: {c.model.preset}{layers}, {pooling} pooling over time."
+    directions = "bidirectional" if c.model.bidirectional else "causal"
+    return (
+        f"A speech recognizer: {c.model.preset}, {c.model.rnn.upper()}, {directions}, "
+        f"CTC on {c.tokenizer.kind}."
+    )

@@ -25,9 +25,9 @@ from asr.pipeline.run_folder import RunFolder
 from asr.pipeline.score import score_stage
 from asr.pipeline.starting_model import recipe_config
 from asr.pipeline.tokenizer import tokenizer_stage
-from asr.scoring.evaluate import Evaluation
 from asr.text.tokenizer import Tokenizer
 from asr.training import distributed
+from asr.training.task import DevEvaluation
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Run:
         command_stage(self.run_folder, self.recipe.grammar)
         return self.folder / "commands.asr"
 
-    def score(self) -> dict[str, Evaluation]:
+    def score(self) -> dict[str, DevEvaluation]:
         """Score the model files on the test manifests; returns new evaluations by label."""
         if not distributed.is_main():
             return {}

@@ -9,16 +9,12 @@ from pathlib import Path
 from asr.data import manifest
 from asr.pipeline.run_folder import RunFolder
 from asr.pipeline.stage_cache import digest
-from asr.recognition.recognizer import load
-from asr.scoring.evaluate import Evaluation, evaluate
-from asr.scoring.report import write_report
-from asr.scoring.wer import write_results
-from asr.text.normalize import describe
+from asr.training.task import DevEvaluation, task_of
 
 log = logging.getLogger("asr")
 
 
-def score_stage(run: RunFolder, model_file: Path, name: str, label: str) -> Evaluation | None:
+def score_stage(run: RunFolder, model_file: Path, name: str, label: str) -> DevEvaluation | None:
     """Score `model_file` on the manifest `name`; results and report go to `score/LABEL`.
 
     Returns None if the stage is skipped because nothing has changed.
@@ -29,15 +25,12 @@ def score_stage(run: RunFolder, model_file: Path, name: str, label: str) -> Eval
     if run.stages.done(stage, inputs, [folder / "score.json"]):
         run.report(stage, json.loads((folder / "score.json").read_text())["summary"])
         return None
-    recognizer = load(model_file, run.config.train.device)
+    task = task_of(run.config)
+    recognizer = task.load(model_file, run.config.train.device)
     utterances = manifest.read(path)
-    evaluation = evaluate(recognizer, utterances)
-    normalization = {"normalization": "recipe", "normalized": describe(recognizer.config.text)}
-    pairs, words = evaluation.pairs, evaluation.words
+    evaluation = task.evaluate(recognizer, utterances)
     by_id = {utterance.id: utterance for utterance in utterances}
-    write_results(folder, pairs, evaluation.score, normalization, words, by_id)
-    figures = evaluation.score.to_dict() | normalization
-    write_report(folder, f"{run.config.name} on {name}", pairs, figures, by_id, words)
+    evaluation.save(folder, f"{run.config.name} on {name}", recognizer.config, by_id)
     run.report(stage, str(evaluation.score))
     for failure in evaluation.failures:
         log.error("%s", failure.reason)

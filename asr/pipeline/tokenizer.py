@@ -8,11 +8,11 @@ from asr import files
 from asr.config import Config
 from asr.data import shards
 from asr.data.manifest import Utterance
+from asr.data.targets import target_text
 from asr.errors import UserError
 from asr.pipeline.run_folder import RunFolder
 from asr.pipeline.stage_cache import digest
 from asr.text import tokenizer
-from asr.text.normalize import normalize
 from asr.text.tokenizer import Tokenizer
 from asr.training import finetune
 
@@ -21,7 +21,7 @@ def learn_tokenizer(corpus: Iterable[Utterance], config: Config) -> Tokenizer:
     """The tokenizer of `train.init_from` if it can encode the texts, otherwise a new one."""
 
     def texts() -> Iterator[str]:
-        return (normalize(u.text or "", config.text) for u in corpus)
+        return (target_text(u, config) for u in corpus)
 
     c = config.tokenizer
     if config.train.init_from:
@@ -37,6 +37,7 @@ def tokenizer_stage(run: RunFolder) -> Tokenizer:
     inputs = {
         "tokenizer": c.tokenizer.model_dump(),
         "text": c.text.model_dump(),
+        **({"classify": c.classify.model_dump()} if c.task == "classify" else {}),
         "train": digest(run.train_manifest),
         **run.init_from_digest(),
     }
@@ -44,7 +45,8 @@ def tokenizer_stage(run: RunFolder) -> Tokenizer:
         learned = learn_tokenizer(shards.read(run.train_manifest), c)
         files.write(path, learned.to_bytes())
         size = len(learned.pieces)
-        run.report("tokenizer", f"{size} {c.tokenizer.kind}, including the blank")
+        blank = "" if c.task == "classify" else ", including the blank"
+        run.report("tokenizer", f"{size} {c.tokenizer.kind}{blank}")
         run.stages.record("tokenizer", inputs)
     try:
         return tokenizer.from_bytes(path.read_bytes(), c.tokenizer.kind)

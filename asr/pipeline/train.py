@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.state import AcceleratorState
@@ -18,6 +18,7 @@ from asr.data.records import Rows, utterances_of
 from asr.pipeline.rows import train_rows
 from asr.pipeline.starting_model import recipe_config
 from asr.recognition.recognizer import Recognizer
+from asr.training.task import task_of
 
 
 def train(
@@ -33,7 +34,8 @@ def train(
     data frame with the columns of a manifest, or the path of a manifest
     (`asr.data.records.utterances_of`). The tokenizer is learned from the texts of `train`. A
     warning lists the rows that cannot be used for training. Returns a recognizer with the weights
-    that had the lowest WER on `dev`.
+    that had the lowest WER on `dev`; with `task: classify`, an `asr.Classifier` with the lowest
+    error rate.
 
     folder: the run folder for checkpoints, logs and `model.asr`. The same call resumes a run that
     was interrupted, and returns the recognizer of a finished run. Without a folder everything is
@@ -57,7 +59,7 @@ def train(
     train_set, dev_set = utterances_of(train, "train"), utterances_of(dev, "dev")
     with _process_settings_restored():
         model = train_rows(c, train_set, dev_set, folder, console)
-    return Recognizer(model, c.train.device)
+    return cast(Recognizer, task_of(c).recognizer(model, c.train.device))
 
 
 @contextmanager

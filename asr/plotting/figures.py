@@ -106,23 +106,7 @@ def curves(path: str | Path, name: str, rows: Sequence[Mapping[str, Any]]) -> No
     rate.ticklabel_format(axis="y", scilimits=(0, 0), useMathText=True)
     rate.set_title("learning rate")
 
-    for column, color, label in (("dev/wer", "tab:red", "WER"), ("dev/cer", "tab:orange", "CER")):
-        steps, values = _column(rows, column)
-        errors.plot(steps, 100 * values, color=color, marker=_marker(values), label=label)
-    (steps, low), (_, high) = _column(rows, "dev/wer_low"), _column(rows, "dev/wer_high")
-    shade = {"color": "tab:red", "alpha": 0.15, "linewidth": 0}
-    errors.fill_between(steps, 100 * low, 100 * high, **shade, label="WER, 95% interval")
-    errors.set_ylim(bottom=0)
-    errors.set_title("errors on the dev set, %")
-    validations = [row for row in rows if row.get("dev/wer") is not None]
-    if validations:
-        # The same choice as in training: the lowest WER, then CER, then the latest.
-        best = min(reversed(validations), key=lambda row: (row["dev/wer"], row["dev/cer"]))
-        errors.axvline(best["step"], color="grey", linestyle="--", linewidth=1, zorder=0)
-        errors.set_title(
-            f"errors on the dev set, % (best WER {best['dev/wer']:.2%}, epoch {best['epoch']})"
-        )
-        errors.legend()
+    _draw_errors(errors, rows)
     for axes in figure.axes:
         axes.grid(alpha=0.25)
         axes.set_xlim(left=0)
@@ -132,6 +116,31 @@ def curves(path: str | Path, name: str, rows: Sequence[Mapping[str, Any]]) -> No
         axes.set_xlabel("step")
     figure.suptitle(name)
     save(path, figure)
+
+
+def _draw_errors(axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Plot WER and CER of the validations; of a model that classifies, its error rate."""
+    classes = any(row.get("dev/error") is not None for row in rows)
+    first, second = ("dev/error", "dev/cross_entropy") if classes else ("dev/wer", "dev/cer")
+    name = "error rate" if classes else "WER"
+    shown = [(first, "tab:red", name)] + ([] if classes else [(second, "tab:orange", "CER")])
+    for column, color, label in shown:
+        steps, values = _column(rows, column)
+        axes.plot(steps, 100 * values, color=color, marker=_marker(values), label=label)
+    (steps, low), (_, high) = _column(rows, f"{first}_low"), _column(rows, f"{first}_high")
+    shade = {"color": "tab:red", "alpha": 0.15, "linewidth": 0}
+    axes.fill_between(steps, 100 * low, 100 * high, **shade, label=f"{name}, 95% interval")
+    axes.set_ylim(bottom=0)
+    axes.set_title("errors on the dev set, %")
+    validations = [row for row in rows if row.get(first) is not None]
+    if validations:
+        # The same choice as in training: the lowest first rate, then the second, then the latest.
+        best = min(reversed(validations), key=lambda row: (row[first], row[second]))
+        axes.axvline(best["step"], color="grey", linestyle="--", linewidth=1, zorder=0)
+        axes.set_title(
+            f"errors on the dev set, % (best {name} {best[first]:.2%}, epoch {best['epoch']})"
+        )
+        axes.legend()
 
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import zipfile
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import yaml
 
-from asr.config import Config
+from asr.config import Config, from_yaml
 from asr.errors import UserError
 from asr.lm.grammar import Grammar
 from asr.lm.ngram import NGram
@@ -41,6 +43,19 @@ class RecognitionModel(Protocol):
 def is_model(path: str | Path) -> bool:
     """Whether a path names a model file or an exported model."""
     return Path(path).suffix in (".asr", SUFFIX)
+
+
+def classifies(path: str | Path) -> bool:
+    """Whether a model file is that of a classifier, from its settings alone.
+
+    False for a file that cannot be read; whoever opens it says what is wrong.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            settings = from_yaml(archive.read("config.yaml"))
+    except (OSError, KeyError, RuntimeError, zipfile.BadZipFile, yaml.YAMLError):
+        return False
+    return isinstance(settings, dict) and settings.get("task") == "classify"
 
 
 def read_model(path: str | Path) -> RecognitionModel:

@@ -301,18 +301,34 @@ def load(
     quantized: bool = False,
     **decoder: Any,
 ) -> Recognizer:
-    """Open a model file, by default the English model of the package.
-
-    device: auto, cpu, cuda or mps; lm: an n-gram or the file of one, used instead of the model's
-    own; grammar: the only sentences that may be said, used instead of the model's own (see
-    `asr.Grammar`); hotwords: phrases to favor, as a list (each gets a weight of 5.0, in natural
-    logs) or {phrase: weight}; quantized: int8 weights on a CPU (`asr.model.quantize`); decoder:
-    settings of `asr.config.DecoderConfig`, such as beam=100. With a language model or hotwords, the
-    beam is 50 unless it is set. Raises `UserError` if the file is missing or damaged, or if a
-    setting is invalid.
-    """
+    """`asr.load` for a model that transcribes; raises `UserError` if the model classifies."""
     path = path or english()
-    model = read_model(path)
+    return recognizer_of(
+        read_model(path),
+        path,
+        device,
+        lm=lm,
+        grammar=grammar,
+        hotwords=hotwords,
+        quantized=quantized,
+        **decoder,
+    )
+
+
+def recognizer_of(
+    model: RecognitionModel,
+    path: str | Path,
+    device: str = "auto",
+    *,
+    lm: str | Path | NGram | None = None,
+    grammar: Grammar | GrammarSource | None = None,
+    hotwords: Hotwords | None = None,
+    quantized: bool = False,
+    **decoder: Any,
+) -> Recognizer:
+    """The recognizer of a model with the settings of `asr.load`. path: its file, for messages."""
+    if model.config.task == "classify":
+        raise UserError(f"{path}: this model classifies recordings and writes no text")
     if lm is not None:
         model.ngram = lm if isinstance(lm, NGram) else NGram.load(lm)
     if grammar is not None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from asr.config import Config
+from asr.data.manifest import Utterance
 from asr.data.records import Rows, utterances_of
 from asr.recognition.recognizer import Recognizer
 from asr.recognition.transcribe import Failure, transcribe_many
 from asr.scoring.normalization import Normalization, normalizer_of
-from asr.scoring.wer import Pair, Score, score
+from asr.scoring.report import write_report
+from asr.scoring.wer import Pair, Score, score, write_results
+from asr.text.normalize import describe
 from asr.transcript import Word
 
 
@@ -34,6 +39,41 @@ class Evaluation:
     def cer(self) -> float:
         """The character error rate as a share."""
         return self.score.cer
+
+    @property
+    def rates(self) -> tuple[float, float]:
+        """WER and CER, by which training ranks weights."""
+        return self.score.wer, self.score.cer
+
+    @staticmethod
+    def describe(rates: Sequence[float]) -> str:
+        return f"WER {rates[0]:.2%}, CER {rates[1]:.2%}"
+
+    def figures(self) -> dict[str, float]:
+        """The figures of a validation, for the monitor."""
+        found = self.score.to_dict()
+        low, high = found["wer_interval_95"]
+        return {"wer": found["wer"], "wer_low": low, "wer_high": high, "cer": found["cer"]}
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether every hypothesis is empty, as at the beginning of CTC training."""
+        return not any(pair.hypothesis for pair in self.pairs)
+
+    @classmethod
+    def joined(cls, shares: Sequence[Evaluation], count: int) -> Evaluation:
+        """The evaluation of `count` utterances; share k of n has the numbers k, k + n, ..."""
+        pairs = [shares[i % len(shares)].pairs[i // len(shares)] for i in range(count)]
+        return cls(score(pairs), pairs, [f for share in shares for f in share.failures])
+
+    def save(
+        self, folder: Path, title: str, config: Config, utterances: Mapping[str, Utterance]
+    ) -> None:
+        """Write score.json, hypotheses.jsonl, report.json and report.html into `folder`."""
+        details = {"normalization": "recipe", "normalized": describe(config.text)}
+        write_results(folder, self.pairs, self.score, details, self.words, utterances)
+        figures = self.score.to_dict() | details
+        write_report(folder, title, self.pairs, figures, utterances, self.words)
 
     def __repr__(self) -> str:
         failures = f"; {len(self.failures)} recordings failed" if self.failures else ""

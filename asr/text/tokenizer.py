@@ -19,6 +19,7 @@ from typing import Protocol
 import sentencepiece
 
 from asr.errors import UserError
+from asr.text.labels import Labels
 
 log = logging.getLogger("asr")
 
@@ -176,6 +177,8 @@ def _train_sentencepiece(
 
 def train(texts: Iterable[str], kind: str, vocab_size: int) -> Tokenizer:
     """A tokenizer of a kind of `TokenizerConfig`, learned from normalized texts."""
+    if kind == Labels.kind:
+        return Labels.train(texts)
     if kind == CharacterTokenizer.kind:
         return CharacterTokenizer.train(texts)
     return SentencePieceTokenizer.train(texts, kind, vocab_size)
@@ -184,6 +187,8 @@ def train(texts: Iterable[str], kind: str, vocab_size: int) -> Tokenizer:
 def from_bytes(data: bytes, kind: str) -> Tokenizer:
     """Read the bytes that `to_bytes` wrote. Raises ValueError if `data` is not such a tokenizer."""
     try:
+        if kind == Labels.kind:
+            return Labels(json.loads(data)["labels"])
         if kind == CharacterTokenizer.kind:
             return CharacterTokenizer(json.loads(data)["characters"])
         if data:

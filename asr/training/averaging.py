@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from asr.config import TrainConfig
 from asr.data.manifest import Utterance
 from asr.model.model_file import Model
-from asr.recognition.recognizer import Recognizer
-from asr.scoring.evaluate import evaluate
 from asr.training.checkpoint import load_checkpoint, save_checkpoint
 from asr.training.schedule import TrainingState
+from asr.training.task import task_of
 
 log = logging.getLogger("asr")
 
@@ -44,10 +43,10 @@ def keep_best(checkpoints: Path, model: Model, state: TrainingState, c: TrainCon
 
     The file of the weights that they replace is deleted.
     """
-    wer, cer = state.validation
-    ranking = sorted([*state.kept, [wer, cer, state.step]], key=lambda v: (v[0], v[1], -v[2]))
+    validated = [*state.validation, state.step]
+    ranking = sorted([*state.kept, validated], key=lambda v: (v[0], v[1], -v[2]))
     state.kept, dropped = ranking[: c.average_best], ranking[c.average_best :]
-    if [wer, cer, state.step] in state.kept:
+    if validated in state.kept:
         save_checkpoint(best_file(checkpoints, state.step), model.modules, None, asdict(state))
     for _, _, step in dropped:
         best_file(checkpoints, step).unlink(missing_ok=True)
@@ -64,10 +63,11 @@ def take_best(
     paths = [best_file(checkpoints, step) for _, _, step in state.kept]
     if len(paths) > 1:
         average_checkpoints(paths, model.modules)
-        found = evaluate(Recognizer(model, device), dev_set).score
-        log.info("mean of the %d best: dev WER %.2f%%", len(paths), 100 * found.wer)
-        if (found.wer, found.cer) <= state.best:
-            state.best = (found.wer, found.cer)
+        task = task_of(model.config)
+        rates = task.evaluate(task.recognizer(model, device), dev_set).rates
+        log.info("mean of the %d best: dev %s", len(paths), task.describe(rates))
+        if rates <= state.best:
+            state.best = rates
             return
     load_checkpoint(paths[0], model.modules)
 

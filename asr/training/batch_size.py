@@ -59,7 +59,8 @@ def agree_on_batch_s(
     found_s = find_batch_s(
         objective,
         (durations_s(dataset.utterances) / slowest + added_s) / augment.tempo[0],
-        max(len(target) for target in dataset.targets),
+        # Of labels, the memory does not depend.
+        max(len(t) for t in dataset.targets) if config.task == "transcribe" else 0,
         config.features.rate_hz,
         accelerator.device,
         accelerator.num_processes * config.train.accumulate,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -17,9 +18,6 @@ from accelerate.utils import gather_object
 from torch import distributed
 
 from asr.data.manifest import Utterance
-from asr.recognition.recognizer import Recognizer
-from asr.scoring.evaluate import Evaluation, evaluate
-from asr.scoring.wer import score
 
 
 def rank() -> int:
@@ -46,16 +44,19 @@ def main_first(cpu: bool) -> Iterator[None]:
         yield
 
 
-def validate(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Evaluation:
-    """`evaluate` in all processes: each takes a share of the utterances, all return all results."""
+def in_shares(
+    evaluate: Callable[[Sequence[Utterance]], Any],
+    joined: Callable[[Sequence[Any], int], Any],
+    utterances: Sequence[Utterance],
+) -> Any:
+    """`evaluate` in all processes: each takes a share of the utterances, all return all results.
+
+    joined: makes one evaluation of the shares, in the order of ranks, and the number of utterances.
+    """
     if not distributed.is_initialized():
-        return evaluate(recognizer, utterances)
-    ranks = distributed.get_world_size()
-    share = evaluate(recognizer, utterances[rank() :: ranks])
-    shares = gather_object([share])  # one per process, in the order of ranks
-    pairs = [shares[i % ranks].pairs[i // ranks] for i in range(len(utterances))]
-    failures = [failure for share in shares for failure in share.failures]
-    return Evaluation(score(pairs), pairs, failures)
+        return evaluate(utterances)
+    share = evaluate(utterances[rank() :: distributed.get_world_size()])
+    return joined(gather_object([share]), len(utterances))
 
 
 def any_process(flag: bool, accelerator: Accelerator) -> bool:

@@ -131,7 +131,7 @@ def _depth(name: str, layers: int) -> int:
     part, _, rest = name.partition(".")
     if part == "layers":
         return layers - int(rest.partition(".")[0])
-    return 0 if part in ("norm", *HEAD) else layers + 1
+    return 0 if part in ("norm", "pool", *HEAD) else layers + 1
 
 
 def _layers(weights: Iterable[str]) -> dict[str, list[str]]:

@@ -14,9 +14,8 @@ from rich.console import Console
 
 from asr.config import Config
 from asr.data.manifest import Utterance
-from asr.recognition.recognizer import Recognizer
-from asr.scoring.evaluate import Evaluation
 from asr.training.metrics import StepMeans, StepMetrics
+from asr.training.task import DevEvaluation
 from asr.training.tensorboard import TensorBoard
 from asr.training.wandb import WeightsAndBiases
 from asr.training.writers import Curves, MetricsFile, ProgressLine, Row, Validation, Writer
@@ -92,18 +91,16 @@ class Monitor:
         self,
         step: int,
         epoch: int,
-        evaluation: Evaluation,
-        recognizer: Recognizer,
+        evaluation: DevEvaluation,
+        recognizer: Any,
         utterances: Sequence[Utterance],
         best: bool,
     ) -> None:
         """Record a validation on `utterances` after `step`; best: whether it is the best so far."""
         if not self._writers:
             return
-        found = evaluation.score.to_dict()
-        low, high = found["wer_interval_95"]
-        rates = {"wer": found["wer"], "wer_low": low, "wer_high": high, "cer": found["cer"]}
-        self._write(step, epoch, {f"dev/{name}": rate for name, rate in rates.items()})
+        figures = evaluation.figures().items()
+        self._write(step, epoch, {f"dev/{name}": rate for name, rate in figures})
         validation = Validation(step, epoch, evaluation, recognizer, utterances, best)
         for writer in self._writers:
             writer.validation(validation)

@@ -16,7 +16,25 @@ from asr.model.spec_augment import SpecAugment
 from asr.model.voices import Voices
 
 
-class Objective(nn.Module):
+class TrainingInputs(nn.Module):
+    """What the objectives of all tasks share: a batch -> the features that the model hears."""
+
+    def __init__(self, model: Model):
+        super().__init__()
+        self.features = model.features
+        self.voices = Voices(model.config.augment, model.features)
+        self.spec_augment = SpecAugment(model.config.spec_augment)
+        self.acoustic = model.acoustic
+
+    @torch.no_grad()
+    def inputs(self, batch: Batch, views: int = 1) -> tuple[Tensor, Tensor]:
+        """The features, (views * B, T, F), that the model hears, and their lengths in frames."""
+        with torch.autocast(batch.waveforms.device.type, enabled=False):
+            features, frames = self.voices(batch.waveforms, batch.lengths, batch.tempo, views)
+            return self.spec_augment(self.features.normalize(features, frames), frames), frames
+
+
+class Objective(TrainingInputs):
     """A batch -> its share of the step's loss, divided by the number of tokens of the step.
 
     loss = CTC on the last layer, then, for the settings that are not 0:
@@ -28,20 +46,9 @@ class Objective(nn.Module):
     """
 
     def __init__(self, model: Model):
-        super().__init__()
-        self.features = model.features
-        self.voices = Voices(model.config.augment, model.features)
-        self.spec_augment = SpecAugment(model.config.spec_augment)
-        self.acoustic = model.acoustic
+        super().__init__(model)
         self.config = model.config.train
         self.inner_weight = self.config.inter_ctc_weight if model.config.model.inter_ctc else 0.0
-
-    @torch.no_grad()
-    def inputs(self, batch: Batch, views: int) -> tuple[Tensor, Tensor]:
-        """The features, (views * B, T, F), that the model hears, and their lengths in frames."""
-        with torch.autocast(batch.waveforms.device.type, enabled=False):
-            features, frames = self.voices(batch.waveforms, batch.lengths, batch.tempo, views)
-            return self.spec_augment(self.features.normalize(features, frames), frames), frames
 
     def forward(self, batch: Batch) -> Tensor:
         targets, target_lengths = batch.targets, batch.target_lengths

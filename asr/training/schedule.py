@@ -21,10 +21,11 @@ class TrainingState:
     step: int = 0  # number of finished steps of the whole run
     batch_s: float = 0.0  # seconds of audio per step; 0 until it is known
     train_s: float = 0.0  # time spent on training and validation
-    best: tuple[float, float] = (math.inf, math.inf)  # WER and CER of the best validation
+    # The rates of the best validation: WER and CER, or error rate and cross-entropy of classes
+    best: tuple[float, float] = (math.inf, math.inf)
     best_epoch: int = 0
-    validation: tuple[float, float] = (math.inf, math.inf)  # WER and CER of the last validation
-    kept: list[list[float]] = field(default_factory=list)  # [WER, CER, step] of the kept weights
+    validation: tuple[float, float] = (math.inf, math.inf)  # those of the last validation
+    kept: list[list[float]] = field(default_factory=list)  # [*rates, step] of the kept weights
     rate_scale: float = 1.0  # plateau schedule: halved when validation stops improving
     epochs_without_gain: int = 0  # since the best validation, or since the rate was halved
     validations_without_gain: int = 0  # since the best validation
@@ -60,17 +61,20 @@ def learning_rate(step: int, total: int, config: TrainConfig, epoch: int = 0) ->
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def record_validation(state: TrainingState, wer: float, cer: float, config: TrainConfig) -> bool:
+def record_validation(
+    state: TrainingState, rates: tuple[float, float], config: TrainConfig
+) -> bool:
     """Record a validation; returns whether it is the best so far (ties count as best).
 
+    rates: the lower the better; the second one decides when the first ones are equal.
     The plateau schedule halves the rate after `patience` consecutive validations without a gain;
     training stops after `early_stopping` of them.
     """
-    state.validation = (wer, cer)
-    gained = (wer, cer) < state.best
-    best = (wer, cer) <= state.best
+    state.validation = rates
+    gained = rates < state.best
+    best = rates <= state.best
     if best:
-        state.best, state.best_epoch = (wer, cer), state.epoch + 1
+        state.best, state.best_epoch = rates, state.epoch + 1
     state.epochs_without_gain = 0 if gained else state.epochs_without_gain + 1
     state.validations_without_gain = 0 if gained else state.validations_without_gain + 1
     if config.schedule == "plateau" and state.epochs_without_gain >= config.patience:

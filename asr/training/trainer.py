@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,7 +22,6 @@ from asr.data.manifest import Utterance
 from asr.data.sampler import BatchSampler
 from asr.model.features import MEASURED
 from asr.model.model_file import Model
-from asr.recognition.recognizer import Recognizer
 from asr.training import distributed, finetune, plan
 from asr.training.averaging import warming_average
 from asr.training.bad_batches import BadBatches
@@ -30,9 +30,9 @@ from asr.training.batches import make_sampler, measure_cmvn, remaining_batches
 from asr.training.checkpoint import Checkpoints
 from asr.training.device import prepare_device
 from asr.training.monitor import Monitor
-from asr.training.objective import Objective
 from asr.training.optimizer import make_optimizer
 from asr.training.schedule import TrainingState
+from asr.training.task import Task, task_of
 
 log = logging.getLogger("asr")
 
@@ -62,7 +62,8 @@ class Trainer:
 
     def __post_init__(self):
         self.config: Config = self.model.config
-        self.recognizer = Recognizer(self.validated, self.accelerator.device)
+        self.task: Task = task_of(self.config)
+        self.recognizer = self.task.recognizer(self.validated, self.accelerator.device)
         self.started = time.monotonic() - self.state.train_s
 
     @property
@@ -105,7 +106,8 @@ def start_or_resume(
         averaged = AveragedModel(moved, avg_fn=warming_average(c.ema))
         modules["ema"] = averaged
         validated = replace(model, acoustic=averaged.module)
-    objective, optimizer = accelerator.prepare(Objective(model), optimizer)
+    make_objective = partial(task_of(config).objective, model, dataset)
+    objective, optimizer = accelerator.prepare(make_objective(), optimizer)
 
     checkpoints = Checkpoints(
         folder / "checkpoints", modules, optimizer, accelerator.scaler, c.keep_checkpoints
@@ -117,7 +119,7 @@ def start_or_resume(
     if c.batch_s != "auto":
         state.batch_s = c.batch_s
     elif not state.batch_s:
-        state.batch_s = agree_on_batch_s(accelerator, Objective(model), dataset, config)
+        state.batch_s = agree_on_batch_s(accelerator, make_objective(), dataset, config)
     sampler = make_sampler(train_set, state.batch_s, config)
     given, config = config, plan.resolve(config, state.batch_s, sampler.steps(0))
     model.config = validated.config = config

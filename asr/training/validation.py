@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 from asr.data.manifest import Utterance
 from asr.training import distributed
@@ -22,18 +23,19 @@ def validate_epoch(run: Trainer, dev_set: Sequence[Utterance], mean_loss: float)
     mean_loss: the mean loss of the steps of the epoch, for the messages.
     """
     state, epoch = run.state, run.state.epoch + 1
-    evaluation = distributed.validate(run.recognizer, dev_set)
-    score = evaluation.score
-    best = record_validation(state, score.wer, score.cer, run.config.train)
+    evaluation = distributed.in_shares(
+        partial(run.task.evaluate, run.recognizer), run.task.joined, dev_set
+    )
+    best = record_validation(state, evaluation.rates, run.config.train)
     run.monitor.validation(state.step, epoch, evaluation, run.recognizer, dev_set, best)
     if distributed.is_main():
         keep_best(run.checkpoints.folder, run.validated, state, run.config.train)
     run.console.print(
-        f"epoch {epoch}: loss {mean_loss:.3f}, dev WER {score.wer:.2%}, CER {score.cer:.2%}"
+        f"epoch {epoch}: loss {mean_loss:.3f}, dev {run.task.describe(evaluation.rates)}"
         f"{', the best so far' if best else ''}",
         highlight=False,
     )
-    if any(pair.hypothesis for pair in evaluation.pairs):
+    if not evaluation.says_nothing:
         state.blank_validations = 0
         return
     state.blank_validations += 1

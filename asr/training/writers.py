@@ -20,9 +20,8 @@ from asr import files
 from asr.data.manifest import Utterance
 from asr.errors import UserError
 from asr.plotting import figures
-from asr.recognition.recognizer import Recognizer
-from asr.scoring.evaluate import Evaluation
 from asr.training.metrics import StepMeans, StepMetrics
+from asr.training.task import DevEvaluation
 
 log = logging.getLogger("asr")
 
@@ -37,8 +36,8 @@ class Validation:
 
     step: int
     epoch: int
-    evaluation: Evaluation
-    recognizer: Recognizer
+    evaluation: DevEvaluation
+    recognizer: Any
     utterances: Sequence[Utterance]
     best: bool  # whether no earlier validation was better
 

@@ -67,10 +67,10 @@ def write_report(
     files.write(folder / JSON, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
     for row in rows:
         if row["id"] in utterances:
-            row["source"] = _link(utterances[row["id"]], folder)
+            row["source"] = link_to(utterances[row["id"]], folder)
     worst = sorted((r for r in rows if r["errors"]), key=lambda r: -r["errors"])[:EMBEDDED]
     for row in worst:
-        if row["id"] in utterances and (sound := _embed(utterances[row["id"]])) is not None:
+        if row["id"] in utterances and (sound := embedded_sound(utterances[row["id"]])) is not None:
             row["source"], row["source_start_s"] = sound, row["start_s"]
             row["source_end_s"] = row["start_s"] + EMBEDDED_S
     files.write(folder / HTML, page(title, data))
@@ -152,7 +152,7 @@ def calibration(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     return {"bins": bins, "expected_error": float(ece), "words": len(words)}
 
 
-def _link(utterance: Utterance, folder: Path) -> str | None:
+def link_to(utterance: Utterance, folder: Path) -> str | None:
     """The URL of the audio relative to the page; None if it is missing or in an archive."""
     if not isinstance(utterance.audio, str) or not os.path.exists(utterance.audio):
         return None
@@ -161,7 +161,7 @@ def _link(utterance: Utterance, folder: Path) -> str | None:
     return quote(path.replace(os.sep, "/"), errors="surrogateescape") + fragment
 
 
-def _embed(utterance: Utterance) -> str | None:
+def embedded_sound(utterance: Utterance) -> str | None:
     """The audio as a data URI; None if it cannot be read, which the caller reports."""
     duration_s = min(utterance.duration_s or EMBEDDED_S, EMBEDDED_S)
     try:

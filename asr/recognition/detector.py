@@ -1,0 +1,155 @@
+"""A detector of keywords in audio that is still coming in.
+
+A window moves over the stream; a keyword is detected when its probability, averaged over the last
+windows, reaches a threshold. After a detection the detector is deaf for a while, so that one word
+is not reported twice (debounce).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from asr.audio import StreamResampler
+from asr.audio.source import checked_rate
+from asr.errors import UserError
+from asr.recognition.classifier import Classifier
+
+SILENCE_DB = -70.0  # of full scale; a window below is silence and goes not through the model
+
+
+@dataclass(frozen=True)
+class DetectorSettings:
+    """How the probabilities of windows become detections; a default of None is the model's."""
+
+    window_s: float = 0.8
+    hop_s: float = 0.1
+    smooth: int = 2  # windows over which a probability is averaged
+    threshold: float | None = None  # None: `classify.reject` of the model, or 0.5 if that is 0
+    debounce_s: float = 0.7  # after a detection, nothing is detected for this time
+    near: float = 0.1  # how far below the threshold a near miss lies at most
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A keyword that was heard, or nearly."""
+
+    label: str
+    start_s: float  # of the window with the highest probability
+    end_s: float
+    probability: float
+    accepted: bool  # False: a near miss
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "label": self.label,
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "probability": round(self.probability, 4),
+            "accepted": self.accepted,
+        }
+
+
+class Detector:
+    """Samples in pieces of any size -> detections, the same whatever the sizes.
+
+    keywords: the classes that are reported; by default all but those of `ignored`.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        rate_hz: float,
+        settings: DetectorSettings | None = None,
+        ignored: Collection[str] = ("other",),
+    ):
+        self.settings = settings = settings or DetectorSettings()
+        if not 0 < settings.hop_s <= settings.window_s:
+            raise UserError(
+                f"windows of {settings.window_s:g} s every {settings.hop_s:g} s: "
+                "give 0 < hop <= window"
+            )
+        if missing := [name for name in ignored if name not in (*classifier.labels, "other")]:
+            raise UserError(f"{missing[0]!r} is not one of the classes of the model")
+        self.classifier = classifier
+        self.keywords = [
+            i for i, label in enumerate(classifier.labels) if label not in set(ignored)
+        ]
+        self.threshold = settings.threshold
+        if self.threshold is None:
+            self.threshold = classifier.config.classify.reject or 0.5
+        model_hz = classifier.rate_hz
+        self._window, self._hop = (round(s * model_hz) for s in (settings.window_s, settings.hop_s))
+        self._resampler = StreamResampler(checked_rate(rate_hz, "stream"), model_hz)
+        self._samples = np.zeros(self._window - self._hop, np.float32)  # silence before the stream
+        self._at = -len(self._samples)  # the sample of the stream at which `_samples` begins
+        self._recent: deque[np.ndarray] = deque(maxlen=settings.smooth)
+        self._deaf_until = 0
+        self._peak: Detection | None = None  # of the word under way, not yet reported
+
+    def feed(self, samples: np.ndarray) -> list[Detection]:
+        """(N,) float32 at the rate of the stream -> the words that are certain by now."""
+        return self._advance(self._resampler.feed(samples))
+
+    def finish(self) -> list[Detection]:
+        """The words at the end of the stream."""
+        found = self._advance(self._resampler.finish())
+        found += self._advance(np.zeros(self._window, np.float32))
+        return found + self._report()
+
+    def _advance(self, samples: np.ndarray) -> list[Detection]:
+        self._samples = np.concatenate([self._samples, samples])
+        windows, starts = [], []
+        while len(self._samples) >= self._window:
+            windows.append(self._samples[: self._window])
+            starts.append(self._at)
+            self._samples, self._at = self._samples[self._hop :], self._at + self._hop
+        found: list[Detection] = []
+        for start, probabilities in zip(starts, self._probabilities(windows), strict=True):
+            found += self._judge(start, probabilities)
+        return found
+
+    def _probabilities(self, windows: list[np.ndarray]) -> list[np.ndarray]:
+        """(C,) of each window; those of silence are 0."""
+        loud = [i for i, w in enumerate(windows) if np.abs(w).max() > 10 ** (SILENCE_DB / 20)]
+        found = [np.zeros(len(self.classifier.labels))] * len(windows)
+        for first in range(0, len(loud), 32):
+            batch = loud[first : first + 32]
+            emissions = self.classifier.emissions([windows[i] for i in batch])
+            for i, row in zip(batch, emissions.rows(), strict=True):
+                found[i] = np.exp(row[0])
+        return found
+
+    def _judge(self, start: int, probabilities: np.ndarray) -> list[Detection]:
+        """The word that ended with this window, if any."""
+        self._recent.append(probabilities)
+        mean = sum(self._recent) / self.settings.smooth
+        best = max(self.keywords, key=lambda i: mean[i])
+        value = float(mean[best])
+        found: list[Detection] = []
+        if start >= self._deaf_until and value >= self.threshold - self.settings.near:
+            rate_hz = self.classifier.rate_hz
+            start_s, end_s = max(0, start) / rate_hz, (start + self._window) / rate_hz
+            label = self.classifier.labels[best]
+            new = Detection(label, start_s, end_s, value, value >= self.threshold)
+            if self._peak is not None and new.label != self._peak.label and self._peak.accepted:
+                found = self._report()
+                if start < self._deaf_until:
+                    return found
+            if self._peak is None or value > self._peak.probability:
+                self._peak = new
+            return found
+        return self._report()
+
+    def _report(self) -> list[Detection]:
+        peak, self._peak = self._peak, None
+        if peak is None:
+            return []
+        if peak.accepted:
+            pause = round(self.settings.debounce_s * self.classifier.rate_hz)
+            self._deaf_until = round(peak.start_s * self.classifier.rate_hz) + pause
+        return [peak]
