@@ -1,9 +1,7 @@
 """Classification: the model, its losses, its settings, training and what a classifier returns."""
 
+import io
 import json
-import os
-import signal
-import subprocess
 
 import numpy as np
 import pytest
@@ -11,7 +9,8 @@ import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tones import RATE_HZ, TONES_HZ, asr, command, speak, weights
+from rich.console import Console
+from tones import RATE_HZ, TONES_HZ, speak, weights
 
 import asr as toolkit
 from asr.config import ClassifyConfig, ModelConfig, load, parse, to_yaml
@@ -22,10 +21,12 @@ from asr.errors import UserError
 from asr.model.classification import balanced_weights, class_loss, mixup, one_hot
 from asr.model.classifier import POOLINGS, ClassificationModel
 from asr.model.model_file import Model, load_model, save_model
+from asr.pipeline.run import Run, load_recipe
 from asr.recognition.classifier import Classifier
 from asr.recognition.recognizer import load as load_recognizer
 from asr.text.labels import Labels
-from asr.training.checkpoint import checkpoint_file, checkpoint_files
+from asr.training import loop
+from asr.training.checkpoint import checkpoint_files
 
 FEATURES = 12
 
@@ -80,8 +81,19 @@ train: {{epochs: 5, batch_s: 8, learning_rate: 5.0e-3, workers: 0, threads: 1, d
 @pytest.fixture(scope="module")
 def finished(tones):
     """The run that was never interrupted, with its output."""
-    output = asr("run", tones, "-o", tones / "straight")
-    return tones / "straight/tones", output
+    output = io.StringIO()
+    run = start(tones, tones / "straight", output)
+    run.train()
+    run.score()
+    return run.folder, output.getvalue()
+
+
+def start(recipe, runs, output=None, *changes):
+    """A run of the recipe whose messages go to `output`."""
+    console = Console(file=output or io.StringIO(), width=200)
+    run = Run(load_recipe(recipe, changes), runs, console)
+    run.prepare()
+    return run
 
 
 # ---- settings
@@ -258,32 +270,37 @@ def test_it_learns_and_the_recipe_scores_it(finished):
     assert any("dev/macro_f1" in row for row in rows)
 
 
-def test_a_killed_and_resumed_run_equals_a_straight_run_bit_for_bit(tones, finished, tmp_path):
-    arguments = command(
-        "train", tones, "train.checkpoint_minutes=0.00001", "-o", tmp_path, "train.ema=0.0"
-    )
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    folder = tmp_path / "tones/checkpoints"
-    while process.poll() is None:
-        newest = checkpoint_files(folder)[:1]
-        if newest and newest[0] >= checkpoint_file(folder, 4):
-            os.kill(process.pid, signal.SIGKILL)
-            break
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    assert "resuming at step" in asr(*arguments[3:])
+def test_a_killed_and_resumed_run_equals_a_straight_run_bit_for_bit(
+    tones, finished, tmp_path, monkeypatch
+):
+    """It ends without warning in the middle of an epoch; a checkpoint follows each step."""
+    each_step, step = "train.checkpoint_minutes=0.00001", loop.train_step
+
+    def killed(run, stop):
+        if run.state.step == 7:
+            raise RuntimeError("killed")
+        return step(run, stop)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            start(tones, tmp_path, None, each_step).train()
+    assert checkpoint_files(tmp_path / "tones/checkpoints")[0].stem == "step-00000007"
+    start(tones, tmp_path, None, each_step).train()
     assert torch.equal(weights(tmp_path / "tones"), weights(finished[0]))
 
 
 def test_a_row_without_a_label_is_named_before_training(tones, tmp_path):
     rows = manifest.read(tones / "train.jsonl")[:9]
+    for name in ("dev", "test"):
+        manifest.write(tmp_path / f"{name}.jsonl", rows)
     manifest.write(tmp_path / "train.jsonl", [*rows, Utterance("bare", rows[0].audio)])
-    manifest.write(tmp_path / "dev.jsonl", manifest.read(tones / "dev.jsonl"))
-    changes = (f"data.folder={tmp_path}", "train.epochs=1")
-    output = asr("train", tones, *changes, "-o", tmp_path)
-    assert "1 problems: 1 label" in output and "bare: no label in the column 'tone'" in output
-    output = asr("train", tones, *changes, "classify.label=genre", "-o", tmp_path / "b", status=2)
-    assert "no label in this column" in output
+    changes, output = (f"data.folder={tmp_path}", "train.epochs=1"), io.StringIO()
+    start(tones, tmp_path, output, *changes).train()
+    assert "1 problems: 1 label" in output.getvalue()
+    assert "bare: no label in the column 'tone'" in output.getvalue()
+    with pytest.raises(UserError, match="no label in this column"):
+        start(tones, tmp_path / "b", None, *changes, "classify.label=genre").train()
 
 
 def test_several_labels_for_an_utterance(tones):
