@@ -101,10 +101,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "large": {"layers": 6, "hidden": 640, "dropout": 0.2},  # 60 M
     # another design, for comparison (asr/model/deepspeech2.py): 86.6 M on 161 spectrogram bins
     "deepspeech2": {"layers": 5, "hidden": 1024, "dropout": 0.0, "subsampling": 2},
-    # more convolutions and no recurrent layers, for classification (asr/model/classifier.py)
-    "cnn": {"layers": 0, "hidden": 64, "dropout": 0.2, "subsampling": 8},  # 0.3 M on 40 mels
 }
+# Only for classification (asr/model/classifier.py): more convolutions and no recurrent layers;
+# 0.3 M parameters on 40 mels
 CLASSIFIER_PRESET = "cnn"
+CNN: dict[str, Any] = {"layers": 0, "hidden": 64, "dropout": 0.2, "subsampling": 8}
 
 
 BIDIRECTIONAL = Needs("bidirectional", bool, "bidirectional=true")
@@ -211,7 +212,8 @@ class ModelConfig(Section):
         if not isinstance(values, Mapping):
             return values
         name = values.get("preset", "small")
-        preset = PRESETS.get(name, {}) if isinstance(name, str) else {}
+        presets = PRESETS | {CLASSIFIER_PRESET: CNN}
+        preset = presets.get(name, {}) if isinstance(name, str) else {}
         if values.get("streaming") is True and preset and not values.get("bidirectional"):
             preset = {**preset, "hidden": 2 * preset["hidden"], **STREAMING}
         return {**values, **{k: v for k, v in preset.items() if values.get(k) is None}}
