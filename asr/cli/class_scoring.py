@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from asr.cli.console import list_failures, out, progress_bars, result
+from asr.cli.console import list_failures, note, out, progress_bars, result
 from asr.errors import UserError
 
 if TYPE_CHECKING:
@@ -78,8 +78,19 @@ def score_classifier(
         result(f"{analysis.target}: {_target_rate(found.rows, analysis.target)}")
     if output is not None:
         by_id = {u.id: u for u in utterances}
-        found.save(output, f"{model} on {reference}", classifier.config, by_id)
+        title = f"{model} on {reference}"
+        found.save(output, title, classifier.config, by_id)
+        _draw(output / "confusion.png", title, found.score)
     list_failures(found.failures)
+
+
+def _draw(path: Path, title: str, score: ClassScore) -> None:
+    from asr.plotting.confusion import confusion_matrix
+
+    try:
+        confusion_matrix(path, title, score)
+    except UserError as error:  # the results are complete without the picture
+        note(f"no picture: {error}")
 
 
 def _target_rate(rows: list[ClassRow], target: str):

@@ -12,9 +12,9 @@ from asr.cli.console import out, result
 from asr.cli.options import Device
 from asr.errors import UserError
 from asr.plotting import figures
-from asr.plotting.recording import IN_TERMINAL, OF_MODEL, OF_SOUND
+from asr.plotting.recording import IN_TERMINAL, OF_CLASSIFIER, OF_MODEL, OF_SOUND
 
-What = Enum("What", {name: name for name in (*OF_SOUND, *OF_MODEL)}, type=str)
+What = Enum("What", {name: name for name in (*OF_SOUND, *OF_MODEL, *OF_CLASSIFIER)}, type=str)
 
 
 def show(
@@ -36,7 +36,8 @@ def show(
         list[What] | None,
         typer.Option(
             metavar="PICTURE",
-            help=f"{', '.join(OF_SOUND)}; with --model also {', '.join(OF_MODEL)}. Repeatable.",
+            help=f"{', '.join(OF_SOUND)}; with --model also {', '.join(OF_MODEL)}; of a model that "
+            f"classifies {', '.join(OF_CLASSIFIER)}. Repeatable.",
         ),
     ] = None,
     start: Annotated[
@@ -51,10 +52,16 @@ def show(
     device: Device = "auto",
 ) -> None:
     """Draw pictures of a recording, from its waveform to the output of a model."""
-    names = [name.value for name in dict.fromkeys(what or ())] or _usual(model, output)
+    from asr.recognition.model import classifies
+
+    of_classes = model is not None and classifies(model)
+    names = [name.value for name in dict.fromkeys(what or ())] or _usual(model, output, of_classes)
     for name in names:
-        if name in OF_MODEL and model is None:
+        if name in (*OF_MODEL, *OF_CLASSIFIER) and model is None:
             raise UserError(f"--what {name}: this picture needs a model; add --model FILE")
+        if name in (OF_MODEL if of_classes else OF_CLASSIFIER):
+            kind = "transcribes" if of_classes else "classifies"
+            raise UserError(f"--what {name}: this picture needs a model that {kind}")
         if output is None and name not in IN_TERMINAL:
             raise UserError(f"--what {name}: cannot be drawn in a terminal; add -o {name}.png")
     paths = _paths(output, names)
@@ -62,7 +69,7 @@ def show(
     from asr.cli.terminal import view
     from asr.plotting.recording.excerpt import read
     from asr.plotting.recording.pictures import draw
-    from asr.recognition.recognizer import load
+    from asr.recognition.shortcuts import load
 
     recognizer = load(model, device) if model else None
     excerpt = read(file, recognizer.config if recognizer else None, start, duration)
@@ -75,7 +82,10 @@ def show(
         result(f"{paths[name]}: {picture.caption}")
 
 
-def _usual(model: Path | None, to: Path | None) -> list[str]:
+def _usual(model: Path | None, to: Path | None, of_classes: bool) -> list[str]:
+    if of_classes:
+        whole = [*OF_SOUND, *OF_CLASSIFIER] if to is not None and _is_folder(to) else OF_CLASSIFIER
+        return ["log-mel"] if to is None else list(whole)
     if to is None:
         return ["waveform", "spectrogram"] if model is None else ["log-mel", "emissions"]
     if _is_folder(to):

@@ -20,13 +20,15 @@ class Needs:
     condition does not hold and the value is not the default, validation fails.
     """
 
-    key: str  # the other setting: KEY in the same section, or SECTION.KEY
+    key: str  # the other setting: KEY in the same section, SECTION.KEY, or .KEY of no section
     holds: Callable[[Any], bool]  # whether a value of `key` fulfills the condition
     condition: str  # in words, for messages and help: "optimizer=sgd"
 
 
 def one_of(key: str, *values: str) -> Needs:
-    return Needs(key, lambda value: value in values, " or ".join(f"{key}={v}" for v in values))
+    return Needs(
+        key, lambda value: value in values, " or ".join(f"{key.lstrip('.')}={v}" for v in values)
+    )
 
 
 def above(key: str, least: int = 0) -> Needs:
@@ -81,7 +83,7 @@ def require_effect(section: Section, name: str, needs: Needs, other: Any, prefix
     if needs.holds(other) or value == type(section).model_fields[name].get_default():
         return
     problem = (
-        f"{_plain(value)} has no effect with {needs.key}={_plain(other)}; "
+        f"{_plain(value)} has no effect with {needs.key.lstrip('.')}={_plain(other)}; "
         f"leave it out or give {needs.condition}"
     )
     raise refuse(f"{prefix}{name}", problem)

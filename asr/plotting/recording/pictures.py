@@ -7,6 +7,7 @@ import importlib
 from asr.errors import UserError
 from asr.plotting.recording.drawing import Picture
 from asr.plotting.recording.excerpt import Excerpt
+from asr.recognition.classifier import Classifier
 from asr.recognition.recognizer import Recognizer
 
 # Each picture with its module and function; those of `augmentation` and `inside` need PyTorch.
@@ -24,11 +25,14 @@ _MODEL = {
     "cnn": ("inside", "cnn"),
     "emissions": ("model", "emissions"),
     "alignment": ("model", "alignment"),
+    "pooling": ("pooling", "pooling"),  # of a classifier
 }
 
 
-def draw(name: str, excerpt: Excerpt, recognizer: Recognizer | None = None) -> Picture:
-    """Draw a picture by its name in `OF_SOUND` or `OF_MODEL`; the latter need the recognizer.
+def draw(name: str, excerpt: Excerpt, recognizer: Recognizer | Classifier | None = None) -> Picture:
+    """Draw a picture by its name in `OF_SOUND`, `OF_MODEL` or `OF_CLASSIFIER`.
+
+    Those of `OF_MODEL` need a recognizer, those of `OF_CLASSIFIER` a classifier.
 
     Raises `UserError` when matplotlib is not installed, or PyTorch for a picture that needs it.
     """
