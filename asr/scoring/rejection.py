@@ -29,7 +29,7 @@ class Rejection:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class RejectCalibration:
     classifier: Classifier  # with the threshold
     before: Rejection
     chosen: Rejection
@@ -41,7 +41,7 @@ def calibrate_reject(
     dev: Sequence[Utterance],
     outside: Sequence[Utterance],
     false_accepts: float,
-) -> Calibration:
+) -> RejectCalibration:
     """Choose `classify.reject` so that at most a share `false_accepts` is wrongly accepted.
 
     The share is that of the recordings `outside`, and of those of `dev` without a known class.
@@ -66,7 +66,7 @@ def calibrate_reject(
     before, after = (
         _rejection(known, others, one.config.classify.reject) for one in (classifier, tuned)
     )
-    return Calibration(tuned, before, after, failures)
+    return RejectCalibration(tuned, before, after, failures)
 
 
 def _rejection(
