@@ -18,7 +18,7 @@ RECIPES = ("keywords", "speakers", "spoken_languages", "sounds")
 PAGES = [ROOT / "docs/classify.md", *(ROOT / f"recipes/{name}/README.md" for name in RECIPES)]
 SMALL = (
     "train.epochs=1 train.validate_every=1 model.channels=2 model.hidden=4 train.workers=0 "
-    "train.threads=1 train.device=cpu train.precision=no"
+    "train.threads=1 train.device=cpu"
 ).split()
 ELSEWHERE = (
     "asr run recipes/keywords",  # downloads
@@ -30,7 +30,8 @@ ELSEWHERE = (
 
 def commands(page):
     blocks = re.findall(r"^```\n(.*?)^```", page.read_text(), re.M | re.S)
-    return [line for block in blocks for line in block.splitlines()]
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith(("asr ", "python "))]
 
 
 @pytest.fixture(scope="module")
