@@ -66,7 +66,7 @@ def report(config: Config, resolved: Config, total_steps: int) -> None:
             c.batch_s,
             " and ".join(chosen),
         )
-    if total_steps < FEW_STEPS and not c.init_from:
+    if total_steps < FEW_STEPS and not c.init_from and config.task == "transcribe":
         log.warning(
             "%d steps are few: CTC needs hundreds to thousands before it writes more than blanks. "
             "Lower train.batch_s, raise train.epochs, or start from a trained model "
