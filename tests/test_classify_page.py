@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from accelerate.state import AcceleratorState
 from conftest import noise
 from test_classifier import classes
 from tones import RATE_HZ, speak
@@ -72,6 +73,14 @@ def folder(tmp_path_factory):
             lines.append(f"{name},{fold},{target},{category},{target == 0 or fold > 0},x,A")
     (folder / "ESC-50-master/meta/esc50.csv").write_text("\n".join(lines))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def forgotten_precision():
+    """Training in this process may use another precision than the training before."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def start(run, command):
