@@ -1,6 +1,7 @@
 """Every command of the page on classification and of its recipes, at a small scale."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,8 @@ ELSEWHERE = (
 
 
 def commands(page):
-    blocks = re.findall(r"^```\n(.*?)^```", page.read_text(), re.M | re.S)
-    lines = [line for block in blocks for line in block.splitlines()]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.M | re.S)
+    lines = [line for kind, block in blocks if not kind for line in block.splitlines()]
     return [line for line in lines if line.startswith(("asr ", "python "))]
 
 
@@ -104,6 +105,8 @@ def test_the_commands_of_a_recipe_work(page, folder, run, monkeypatch):
 
 def test_the_commands_of_the_guide_work(folder, run, monkeypatch, tmp_path):
     """On tones as sounds; the model of speakers is the same, with the tone as the speaker."""
+    shutil.copytree(folder / "recordings", folder / "guide/recordings")
+    folder = folder / "guide"
     monkeypatch.chdir(folder)
     classes(folder / "data/sounds", train=12, dev=6, test=6)
     for part in ("train", "dev", "test"):
@@ -127,7 +130,7 @@ def test_the_commands_of_the_guide_work(folder, run, monkeypatch, tmp_path):
 
 def test_the_python_of_the_guide_works(folder, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "sounds.asr").write_bytes((folder / "runs/sounds/model.asr").read_bytes())
+    (tmp_path / "sounds.asr").write_bytes((folder / "guide/runs/sounds/model.asr").read_bytes())
     for name in ("recording", "ann-1", "ann-2", "ann-3", "unknown"):
         soundfile.write(f"{name}.wav", noise(0.5), 16000)
     names: dict = {}
