@@ -37,7 +37,7 @@ PAGES = [
 ]
 SMALL = "train.epochs=1 model.hidden=16 model.layers=1 train.device=cpu"
 ONE_LAYER = f"model.inter_ctc=[] model.self_conditioned=false {SMALL}"
-DIGITS = f"data.prepare.hours=0.01 data.prepare.voices=8 {SMALL}"
+DIGITS = f"data.prepare.hours=0.01 data.prepare.voices=8 data.prepare.clips=0 {SMALL}"
 FIRST = "data/digits/audio/test-0000/test-0000-000.wav"
 
 BEGUN = (
@@ -62,8 +62,8 @@ RUN = {
         "asr pseudo-label model.asr recordings -o data/guessed --min-confidence 0 --min-agreement 0"
     ),
     "asr run recipes/digits": f"asr run recipes/digits {DIGITS}",
-    "asr run recipes/digits name=engines data.prepare.engines=hibari,espeak": (
-        f"asr run recipes/digits name=engines data.prepare.engines=hibari,espeak {DIGITS}"
+    "asr run recipes/digits name=hibari data.prepare.engines=hibari": (
+        f"asr run recipes/digits name=hibari data.prepare.engines=hibari {DIGITS}"
     ),
     "asr run recipes/digits name=digits-streaming model.streaming=true": (
         f"asr run recipes/digits name=digits-streaming model.streaming=true {DIGITS}"

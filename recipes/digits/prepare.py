@@ -1,12 +1,13 @@
 """Make the digits corpus: strings of 1 to 7 digits, spoken by synthetic voices.
 
 The voices are those of `asr.synthesis`: hibari, whose one network gives any number of voices by
-changes of pitch, vocal tract, spectrum, rate and accent, and with --engines others beside it, each
-with an equal share of the audio. The splits share no voice, and no voice of dev or test is similar
-to one of train.
+changes of pitch, vocal tract, spectrum, rate and accent, and eSpeak NG; with --engines others. Each
+engine has an equal share of the audio. The splits share no voice, and no voice of dev or test is
+similar to one of train. Training also has the recordings in clips/, by voices of Kokoro and flite,
+which are too slow, or not installed everywhere.
 
-    python recipes/digits/prepare.py OUT [--hours H] [--voices N] [--engines NAMES] [--seed S]
-        [--processes P]
+    python recipes/digits/prepare.py OUT [--hours H] [--voices N] [--engines NAMES] [--clips N]
+        [--seed S] [--processes P]
 
 writes OUT/{train,dev,test}.jsonl and 16 kHz, 16-bit WAV files in OUT/audio. The text is the
 intended word ("three"), even if an accent makes it sound like "tree". Complete voices in OUT are
@@ -22,7 +23,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -38,7 +39,7 @@ from voices import (
     set_sizes,
 )
 
-from asr.data.manifest import Utterance, write
+from asr.data.manifest import Utterance, read, write
 from asr.errors import UserError
 from asr.pipeline.prepare_cli import main
 from asr.synthesis.engine import VoiceEngine
@@ -47,6 +48,7 @@ from asr.synthesis.engines import engines_of, installed_engines
 RECIPE_VERSION = 2  # in the marker; increase it with every change of the generated audio
 SPLITS = ("train", "dev", "test")
 HELD_OUT_UTTERANCES = 10  # per voice of dev and test
+CLIPS = Path(__file__).parent / "clips" / "clips.jsonl"
 
 
 @dataclass(frozen=True)
@@ -155,13 +157,25 @@ def draw_parts(
     return parts
 
 
-def prepare(out: Path, hours: float, voices: int, engines: str, seed: int, processes: int) -> None:
+def recorded(copies: int) -> list[Utterance]:
+    """The recordings in clips/, each `copies` times."""
+    return [
+        replace(utterance, id=f"{utterance.id}-{copy}")
+        for copy in range(copies)
+        for utterance in read(CLIPS)
+    ]
+
+
+def prepare(
+    out: Path, hours: float, voices: int, engines: str, clips: int, seed: int, processes: int
+) -> None:
     """Write the corpus to `out`; raises `UserError` if `out` has audio of another origin."""
     for name, value in (("hours", hours), ("voices", voices), ("processes", processes)):
         if not 0 < value < float("inf"):
             raise UserError(f"--{name}: {value} is not a number above 0")
-    if seed < 0:
-        raise UserError(f"--seed: {seed} is below 0")
+    for name, number in (("seed", seed), ("clips", clips)):
+        if number < 0:
+            raise UserError(f"--{name}: {number} is below 0")
     chosen = chosen_engines(engines)  # reports what is missing before any file is changed
     options = {
         "recipe": f"digits {RECIPE_VERSION}",
@@ -195,6 +209,8 @@ def prepare(out: Path, hours: float, voices: int, engines: str, seed: int, proce
             if part.speaker.split == split
             for utterance in spoken
         ]
+        if split == "train":
+            utterances += recorded(clips)
         write(out / f"{split}.jsonl", utterances)
         spoken_h = sum(utterance.duration_s for utterance in utterances) / 3600
         print(f"{split}: {len(utterances)} utterances, {spoken_h:.2f} h")
@@ -205,11 +221,17 @@ if __name__ == "__main__":
         prepare,
         __doc__,
         {
-            "--hours": {"type": float, "default": 1.2, "help": "hours of training audio (1.2)"},
+            "--hours": {"type": float, "default": 0.8, "help": "hours of new training audio (0.8)"},
             "--voices": {"type": int, "default": 300, "help": "number of training voices (300)"},
             "--engines": {
-                "default": "hibari",
-                "help": "engines, separated by commas, or auto: all that are installed (hibari)",
+                "default": "hibari,espeak",
+                "help": "engines, separated by commas, or auto: all that are installed "
+                "(%(default)s)",
+            },
+            "--clips": {
+                "type": int,
+                "default": 1,
+                "help": "how often each recording of clips/ is in the training set (1)",
             },
             "--seed": {"type": int, "default": 0, "help": "random seed of the corpus (0)"},
             "--processes": {
