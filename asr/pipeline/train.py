@@ -50,7 +50,7 @@ def train(
     >>> recognizer.save("digits.asr")                                         # doctest: +SKIP
     """
     if isinstance(settings, (str, os.PathLike)):
-        c = recipe_config(config.read(settings), os.fspath(settings))
+        c = recipe_config(config.read(os.fspath(settings)), os.fspath(settings))
     elif isinstance(settings, Mapping):
         c = recipe_config(dict(settings), "settings")
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from asr.errors import UserError
 from asr.recognition.classification import Classification, classification
 from asr.recognition.emissions import Emissions
 from asr.recognition.model import RecognitionModel, read_model
+from asr.recognition.protocol import RecognizerProtocol
 from asr.recognition.transcribe import BATCH_S, Failure, emissions_of_many
 
 
@@ -88,7 +89,9 @@ class Classifier:
         self, utterances: Iterable[Utterance], batch_s: float = BATCH_S
     ) -> Iterator[tuple[Utterance, Classification | Failure]]:
         """Classify utterances, in order; one that cannot be read yields a `Failure`."""
-        for utterance, found in emissions_of_many(self, utterances, batch_s):
+        for utterance, found in emissions_of_many(
+            cast(RecognizerProtocol, self), utterances, batch_s
+        ):
             if isinstance(found, Failure):
                 yield utterance, found
                 continue
@@ -104,7 +107,8 @@ class Classifier:
         self, source: AudioInput | Sequence[AudioInput], rate_hz: float | None = None
     ) -> Emissions:
         """The log-probabilities of the classes, (B, 1, C), one frame for each recording."""
-        return Emissions(*self.emitter.emissions(self._waveforms(source, rate_hz)), self.frame_s)
+        log_probs, lengths = self.emitter.emissions(self._waveforms(source, rate_hz))
+        return Emissions(log_probs, lengths, self.frame_s)
 
     def embedding(self, source: AudioInput, rate_hz: float | None = None) -> np.ndarray:
         """(E,) float32: the vector of a recording that the last layer reads, of length 1.

@@ -79,9 +79,8 @@ class Detector:
         self.keywords = [
             i for i, label in enumerate(classifier.labels) if label not in set(ignored)
         ]
-        self.threshold = settings.threshold
-        if self.threshold is None:
-            self.threshold = classifier.config.classify.reject or 0.5
+        saved = classifier.config.classify.reject or 0.5
+        self.threshold = saved if settings.threshold is None else settings.threshold
         model_hz = classifier.rate_hz
         self._window, self._hop = (round(s * model_hz) for s in (settings.window_s, settings.hop_s))
         self._resampler = StreamResampler(checked_rate(rate_hz, "stream"), model_hz)
@@ -127,7 +126,7 @@ class Detector:
     def _judge(self, start: int, probabilities: np.ndarray) -> list[Detection]:
         """The word that ended with this window, if any."""
         self._recent.append(probabilities)
-        mean = sum(self._recent) / self.settings.smooth
+        mean = np.sum(self._recent, axis=0) / self.settings.smooth
         best = max(self.keywords, key=lambda i: mean[i])
         value = float(mean[best])
         found: list[Detection] = []
