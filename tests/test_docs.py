@@ -83,6 +83,7 @@ RUN = {
     "asr serve streaming.asr --corrections corrected": None,
     "asr serve streaming.asr --vosk-port 2700": None,
     "asr serve streaming.asr --wyoming-port 10300": None,
+    "asr serve commands.asr --wyoming-port 10300 --grammar my-home.yaml": None,
     "asr serve streaming.asr --host 0.0.0.0 --wyoming-port 10300 --announce kitchen": None,
     "python tools/docker_steps.py build/root --models models": None,  # test_tools.py
     "asr serve runs/mine/model.asr --engine ray --replicas 4 --address HEAD:6379": None,
