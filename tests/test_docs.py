@@ -75,6 +75,9 @@ RUN = {
     # test_tools.py runs it at a small scale
     "python tools/bench_serve.py load small-streaming.asr talks --streams 1 10 20 30 40 --seconds "
     "10": None,
+    "python tools/bench_serve.py files small.asr files --clients 16": None,
+    "python tools/bench_streaming.py streaming.asr data/digits/test.jsonl --chunkings 0 --paced "
+    "25": None,
     # servers run until they are ended: test_server*.py
     "asr serve runs/mine/model.asr": None,
     "asr serve english=runs/mine/model.asr digits=runs/digits/model.asr --port 9000": None,
