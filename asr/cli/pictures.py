@@ -82,7 +82,7 @@ def show(
         result(f"{paths[name]}: {picture.caption}")
 
 
-def _usual(model: Path | None, to: Path | None, of_classes: bool) -> list[str]:
+def _usual(model: Path | None, to: Path | None, of_classes: bool = False) -> list[str]:
     if of_classes:
         whole = [*OF_SOUND, *OF_CLASSIFIER] if to is not None and _is_folder(to) else OF_CLASSIFIER
         return ["log-mel"] if to is None else list(whole)
