@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,8 +36,19 @@ def export(
             "--check", metavar="MANIFEST", help="Compare texts and emissions with PyTorch's."
         ),
     ] = None,
+    browser: Annotated[
+        Path | None,
+        typer.Option(
+            "--browser",
+            metavar="FOLDER",
+            help="Write a folder of static files instead: a page that runs the model.",
+        ),
+    ] = None,
 ) -> None:
     """Write a model as one ONNX file, which runs without PyTorch."""
+    if browser is not None:
+        _write_page(model, browser, quantize, output, manifest)
+        return
     from asr.data import manifest as manifests
     from asr.export.check import check
     from asr.export.model import export as write
@@ -60,6 +72,29 @@ def export(
         say_failed("failed", failure.reason)
     if (parity.different and not quantize) or parity.failures:
         raise typer.Exit(1)
+
+
+def _write_page(
+    model: Path, folder: Path, quantize: bool, output: Path | None, manifest: Path | None
+) -> None:
+    from asr.export.browser import write_page
+
+    if output or manifest:
+        raise UserError(f"{folder}: a page is written without another file or a check")
+    with tempfile.TemporaryDirectory() as name:
+        if model.suffix == SUFFIX:
+            if quantize:
+                raise UserError(f"{model}: is exported already; give the model file NAME.asr")
+            exported = model
+        else:
+            from asr.export.model import export as write
+            from asr.model.model_file import load_model
+
+            exported = Path(name) / f"model{SUFFIX}"
+            write(exported, load_model(model), int8=quantize)
+        write_page(folder, exported)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    result(f"{folder}: {size / 2**20:.1f} MiB; any host of static files can serve it")
 
 
 def _print(parity: Parity, weights: str) -> None:
