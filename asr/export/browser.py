@@ -17,9 +17,7 @@ from pathlib import Path
 
 from asr import files
 from asr.errors import UserError
-from asr.runtime.emitter import KINDS, Framing
 from asr.runtime.model import OnnxModel, read_exported
-from asr.runtime.onnx_file import STATE
 from asr.text.tokenizer import WORD_START
 
 PACKAGE = "onnxruntime-web@1.30.0"  # the version that the tests use
@@ -35,9 +33,14 @@ def write_page(folder: str | Path, exported: str | Path) -> None:
     """Write the page for an exported model into `folder`, which is made if it is missing.
 
     The model is stored without its language model and grammar, which greedy decoding does not use.
-    Raises `UserError` if npm is missing or fails.
+    Raises `UserError` for a causal model, and if npm is missing or fails.
     """
     folder, model = Path(folder), read_exported(exported)
+    if not model.config.model.bidirectional:
+        raise UserError(
+            f"{exported}: a causal model reads audio in pieces, which the page cannot do; "
+            "give a bidirectional model"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     _copy_runtime(folder)
     page = resources.files("asr.export.page")
@@ -49,20 +52,11 @@ def write_page(folder: str | Path, exported: str | Path) -> None:
 
 def _facts(model: OnnxModel) -> dict:
     """What worker.js must know: the metadata of the graph are out of its reach."""
-    emitter = model.emitter("cpu", model.quantized)
-    states = [
-        {"name": one.name, "type": KINDS[one.type].__name__, "shape": [1, *one.shape[1:]]}
-        for one in emitter.session.get_inputs()
-        if one.name.startswith(STATE)
-    ]
     return {
         "name": model.config.name,
         "rate_hz": model.config.features.rate_hz,
         "pieces": model.tokenizer.pieces,
         "word_start": WORD_START,
-        "causal": emitter.causal,
-        "framing": vars(Framing.of(model.config)),
-        "states": states,
     }
 
 

@@ -43,28 +43,15 @@ const int64 = (value) => new ort.Tensor("int64", BigInt64Array.of(BigInt(value))
 
 // The inputs of the graph; see asr/runtime/emitter.py.
 function inputs(samples) {
-  const given = {}, { before, window, hop, subsampling, look_ahead } = model.framing;
-  for (const { name, type, shape } of model.states) {
-    const size = shape.reduce((a, b) => a * b, 1);
-    given[name] = new ort.Tensor(type, type === "float64" ? new Float64Array(size) : new Float32Array(size), shape);
-  }
-  if (!model.causal) {
-    given.samples = new ort.Tensor("float32", samples, [1, samples.length]);
-    return { ...given, lengths: int64(samples.length) };
-  }
-  const frames = Math.ceil((Math.floor(samples.length / hop) + 1) / subsampling);
-  const whole = new Float32Array(window + ((frames + look_ahead) * subsampling - 1) * hop);
-  whole.set(samples.subarray(0, whole.length - before), before);
-  given.samples = new ort.Tensor("float32", whole, [1, whole.length]);
-  return { ...given, frames: int64(frames) };
+  const waveform = new ort.Tensor("float32", samples, [1, samples.length]);
+  return { samples: waveform, lengths: int64(samples.length) };
 }
 
 async function text(samples) {
   const { log_probs } = await session.run(inputs(samples), ["log_probs"]);
   const [, frames, vocabulary] = log_probs.dims, values = log_probs.data;
-  const first = model.causal ? model.framing.look_ahead : 0;
   let spoken = "", last = BLANK;
-  for (let t = first; t < frames; t++) {
+  for (let t = 0; t < frames; t++) {
     let best = 0;
     for (let k = 1; k < vocabulary; k++) {
       if (values[t * vocabulary + k] > values[t * vocabulary + best]) best = k;
