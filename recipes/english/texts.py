@@ -1,6 +1,7 @@
 """Texts to speak: short sentences of novels, and everyday phrases from templates.
 
-    python recipes/english/texts.py BOOKS.txt.gz OUT [--sentences 24000] [--phrases 9000]
+    python recipes/english/texts.py OUT --books BOOKS.txt.gz [--sentences 24000] [--phrases 9000]
+        [--words 2,15] [--seed 0]
 
 writes OUT/sentences.txt and OUT/phrases.txt, each with a text on each line. BOOKS has a sentence on
 each line, plain or gzip.
@@ -19,7 +20,6 @@ from asr import files
 from asr.errors import UserError
 from asr.pipeline.prepare_cli import main
 
-MIN_WORDS, MAX_WORDS = 2, 15
 DIGITS = "zero one two three four five six seven eight nine".split()
 SMALL = [
     *DIGITS,
@@ -240,12 +240,12 @@ def phrases_of(seed: int) -> Iterator[str]:
         yield fill(draw.choice(templates), draw)
 
 
-def sentences_of(books: Path, seed: int) -> list[str]:
-    """The sentences of `books` with 2 to 15 words in a random order, each once."""
+def sentences_of(books: Path, words: range, seed: int) -> list[str]:
+    """The sentences of `books` with a number of `words` in a random order, each once."""
     opened = gzip.open if books.suffix == ".gz" else open
     try:
         with opened(books, "rt", encoding="utf-8") as file:
-            kept = {line.strip(): None for line in file if suits(line)}
+            kept = {line.strip(): None for line in file if suits(line, words)}
     except OSError as error:
         raise UserError(f"{books}: cannot be read: {error}") from None
     order = list(kept)
@@ -253,19 +253,23 @@ def sentences_of(books: Path, seed: int) -> list[str]:
     return order
 
 
-def suits(line: str) -> bool:
+def suits(line: str, lengths: range) -> bool:
     """Whether a line is a sentence to speak; abbreviations and odd characters are not."""
     words = line.split()
     plain = re.fullmatch(r"""[A-Za-z ,.;:!?'"“”‘’—-]+""", line.strip())
     whole = not words or words[-1] not in ("Mr.", "Mrs.", "Dr.")
-    return bool(plain) and whole and MIN_WORDS <= len(words) <= MAX_WORDS
+    return bool(plain) and whole and len(words) in lengths
 
 
-def prepare(out: Path, books: Path, sentences: int, phrases: int) -> None:
-    """Write OUT/sentences.txt and OUT/phrases.txt."""
-    chosen = sentences_of(books, 0)[:sentences]
+def prepare(out: Path, books: Path, sentences: int, phrases: int, words: str, seed: int) -> None:
+    """Write OUT/sentences.txt and OUT/phrases.txt; raises `UserError` for a wrong `words`."""
+    limits = re.fullmatch(r"(\d+),(\d+)", words)
+    if limits is None or int(limits[1]) > int(limits[2]):
+        raise UserError(f"--words: {words!r} is not FEWEST,MOST, such as 2,15")
+    lengths = range(int(limits[1]), int(limits[2]) + 1)
+    chosen = sentences_of(books, lengths, seed)[:sentences]
     files.write(out / "sentences.txt", "\n".join(chosen) + "\n")
-    spoken = list(islice(phrases_of(0), phrases))
+    spoken = list(islice(phrases_of(seed), phrases))
     files.write(out / "phrases.txt", "\n".join(spoken) + "\n")
     print(f"{len(chosen)} sentences, {len(spoken)} phrases")
 
@@ -278,5 +282,7 @@ if __name__ == "__main__":
             "--books": {"type": Path, "required": True, "help": "a sentence on each line"},
             "--sentences": {"type": int, "default": 24000, "help": "how many of the novels"},
             "--phrases": {"type": int, "default": 9000, "help": "how many everyday phrases"},
+            "--words": {"default": "2,15", "help": "FEWEST,MOST words of a sentence (%(default)s)"},
+            "--seed": {"type": int, "default": 0, "help": "another one gives others (0)"},
         },
     )
