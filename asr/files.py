@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from asr.errors import UserError
@@ -19,18 +19,20 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.touch()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}: {error.filename}") from None
-    try:
+    try:  # from the first moment on, so that Ctrl-C leaves nothing behind
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside.touch()
+        except OSError as error:
+            reason = f"{error.strerror}: {error.filename}"
+            raise UserError(f"{path}: cannot be written: {reason}") from None
         yield beside
         with beside.open("rb+") as file:
             os.fsync(file.fileno())  # or the rename may reach the disk before the data
         os.replace(beside, path)
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that could not be made
+            beside.unlink()
 
 
 def write(path: str | Path, data: str | bytes) -> None:

@@ -364,7 +364,8 @@ def test_wrong_usage_is_status_2_and_suggests_a_fix(run, arguments, needle):
     assert f"asr {arguments[0]} -h" in shown or "asr -h" in shown
 
 
-SCREEN = {"": 58, "serve": 50}  # lines: all commands, and the one with a panel for each protocol
+# lines: all commands, one that scores two kinds of models, and one with a panel for each protocol
+SCREEN = {"": 58, "score": 46, "serve": 50}
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])

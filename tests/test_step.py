@@ -97,7 +97,8 @@ def test_bad_steps_are_named_counted_and_end_the_run(rows, tmp_path, caplog):
         for _ in range(len(bad) + 2):  # four bad ones and a good one do not end it
             train_step(run, StopRequest())
     run.monitor.__exit__(None)
-    warnings = [record.getMessage() for record in caplog.records]
+    messages = [record.getMessage() for record in caplog.records]
+    warnings = [line for line in messages if "steps are few" not in line]  # of the short plan
     assert len(warnings) == len(bad) and run.state.step == 9
     for step, line in zip(sorted(bad), warnings, strict=True):
         folder = tmp_path / f"bad-batches/step-{step}-rank-0"

@@ -35,6 +35,7 @@ RUN = {
     "ablation": ("variants.yaml", "against the first"),
     "bench_align": ("--frames 4000 --tokens 800", "100.00%"),
     "bench_augment": ("--rounds 2 --seconds 1", "SpecAugment"),
+    "bench_browser": ("tiny.asr audio/0.wav", "times real time"),
     "bench_check": ("200", "200 rows"),
     "bench_decoder": ("--text text.txt --sentences 2 --beams 4 --budget 0.01", "ours"),
     "bench_export": ("set.jsonl --preset tiny --part one --rounds 1", "ONNX int8"),
@@ -57,6 +58,7 @@ RUN = {
     "bench_transcribers": ("tiny.asr set.jsonl --files 2 --rounds 1 --threads 1", "asr"),
     "compare_english": ("tiny.asr set.jsonl", "times real time"),
     "docker_steps": ("root --models models --packages", "stopped with status 0"),
+    "join_clips": ("clips spoken", "3 recordings"),
     "stranger_corpus": ("corpora/fsdd stranger", "14 rows"),
     "calibration": ("tiny.asr set.jsonl set.jsonl", "ECE"),
 }
@@ -91,6 +93,8 @@ def folder(tmp_path_factory, model_file):
         word = ("bad", "cab", "ace", "fig", "bee", "dad")[i // 2]
         digits.append(f"{i}\t{path}\t{word}\t{('ann', 'ben')[i % 2]}")
     manifest.write(folder / "set.jsonl", rows)
+    (folder / "spoken").mkdir()
+    manifest.write(folder / "spoken/manifest.jsonl", rows[:3])
     (folder / "corpora/fsdd/manifest.tsv").write_text("\n".join(digits))
     lines = [
         f"the {a} {b} and the {b} {a}" for a in "bad fig ace".split() for b in "cab egg".split()
@@ -113,7 +117,11 @@ def folder(tmp_path_factory, model_file):
 @pytest.mark.parametrize("name", RUN)
 def test_the_program_runs(name, folder):
     arguments, printed = RUN[name]
-    if name == "bench_report" and not (shutil.which("chromium") and shutil.which("chromedriver")):
+    if name == "bench_browser" and shutil.which("npm") is None:
+        pytest.skip("no npm: apt-get install npm")
+    if name in ("bench_browser", "bench_report") and not (
+        shutil.which("chromium") and shutil.which("chromedriver")
+    ):
         pytest.skip("no browser: apt-get install chromium chromium-driver")
     if name == "bench_ngram":
         pytest.importorskip("kenlm", reason="kenlm-ex is not installed: pip install 'asr[bench]'")

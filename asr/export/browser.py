@@ -68,7 +68,7 @@ def _copy_runtime(folder: Path) -> None:
             "https://nodejs.org"
         )
     with tempfile.TemporaryDirectory() as name:
-        command = [npm, "pack", PACKAGE, "--silent", "--pack-destination", name]
+        command = [npm, "pack", PACKAGE, "-s"]  # into the working directory
         done = subprocess.run(command, cwd=name, capture_output=True, text=True)
         packed = sorted(Path(name).glob("*.tgz"))
         if done.returncode or not packed:
