@@ -704,8 +704,12 @@ def test_english_texts_are_filled_templates_and_short_sentences(tmp_path, monkey
     books.write_text(
         "Call me Ishmael.\nHe met Mr.\nYes.\n" + "very " * 16 + "long.\nIn 1850 it was.\n"
     )
-    recipe.prepare(tmp_path, books, 10, 2000)
+    recipe.prepare(tmp_path, books, 10, 2000, "2,15", 0)
     assert (tmp_path / "sentences.txt").read_text() == "Call me Ishmael.\n"
     phrases = (tmp_path / "phrases.txt").read_text().splitlines()
     assert len(phrases) == 2000 and len(set(phrases)) > 1000
     assert not any(c in phrase for phrase in phrases for c in "{}0123456789")
+    recipe.prepare(tmp_path, books, 10, 1, "16,20", 0)
+    assert (tmp_path / "sentences.txt").read_text().startswith("very very")
+    with pytest.raises(UserError, match=r"--words: '9' is not FEWEST,MOST"):
+        recipe.prepare(tmp_path, books, 10, 1, "9", 0)
