@@ -56,22 +56,22 @@ def whole_loop(config, utterances, tokens) -> tuple[float, float]:
             started.append(time.monotonic())
             return super().steps(epoch)
 
-    original = batches.BatchSampler, distributed.evaluate
+    original = batches.BatchSampler, distributed.in_shares
     ended = []
-    validate = distributed.evaluate
+    validate = distributed.in_shares
 
     def watched_validation(*arguments):
         ended.append(time.monotonic())
         return validate(*arguments)
 
-    batches.BatchSampler, distributed.evaluate = Watched, watched_validation
+    batches.BatchSampler, distributed.in_shares = Watched, watched_validation
     try:
         with tempfile.TemporaryDirectory() as folder:
             model = Model.build(config, tokens)
             train(model, utterances, utterances[:1], Path(folder), Console(quiet=True))
             rows = read_metrics(Path(folder) / "metrics.jsonl")
     finally:
-        batches.BatchSampler, distributed.evaluate = original
+        batches.BatchSampler, distributed.in_shares = original
     # The first call of steps() counts the steps; the last one starts the epoch.
     waits = [row["train/data_wait_share"] for row in rows[1:] if "train/data_wait_share" in row]
     speed = sum(u.duration_s for u in utterances) / (ended[-1] - started[-1])

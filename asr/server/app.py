@@ -80,9 +80,13 @@ def application(service: Service, listeners: Sequence[Listener] = ()) -> Starlet
 
 
 async def warm_up(service: Service) -> None:
-    """Compute a second of silence with each model: the first call of each kernel is slow."""
+    """Compute a second of silence with each model: the first call of each kernel is slow.
+
+    The beam search is compiled too, because a request with hotwords may be the first that uses it.
+    """
     engine = service.engine
     for name, recognizer in engine.recognizers.items():
+        await asyncio.to_thread(recognizer.with_decoder, beam=2)
         silence = np.zeros(recognizer.rate_hz, np.float32)
         stream = await engine.open_stream(name, recognizer.rate_hz)
         await asyncio.gather(
