@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from contextlib import suppress
 from itertools import pairwise
 
@@ -180,6 +181,10 @@ def test_a_client_that_goes_away_or_stalls_leaves_nothing_behind(recognizer, tmp
             with connect(address) as second:
                 assert "limit" in json.loads(second.recv())["message"]
             websocket.socket.close()  # without a closing frame
+        end = time.monotonic() + 30
+        while server.service.admission.connections:  # until the server has noticed
+            assert time.monotonic() < end
+            time.sleep(0.01)
         with connect(address) as third:
             third.send('{"type": "start", "rate_hz": 8000}')
             messages = [json.loads(message) for message in third]
