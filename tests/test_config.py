@@ -175,6 +175,8 @@ IDLE = [
     ("decoder", {"beam": 1}, {"word_bonus": 1.0}, "beam above 1"),
     ("decoder", {"beam": 1}, {"unknown_score": -9.0}, "beam above 1"),
     ("decoder", {"beam": 1}, {"n_best": 5}, "beam above 1"),
+    ("decoder", {"beam": 1}, {"prior_weight": 0.3}, "beam above 1"),
+    ("decoder", {"beam": 1}, {"log_prior": [-0.1, -2.0]}, "beam above 1"),
     ("decoder", {"beam": 1}, {"lexicon": ["a"]}, "beam above 1"),
     ("decoder", {"beam": 1}, {"token_min_logp": -3.0}, "beam above 1"),
     ("decoder", {"beam": 1}, {"tokens_per_frame": 4}, "beam above 1"),

@@ -7,14 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from asr.cli import app
 from asr.config import DecoderConfig
 from asr.data import manifest
 from asr.data.manifest import Utterance
+from asr.decoder.beam import BeamDecoder
 from asr.decoder.confidence import calibration, logit
+from asr.decoder.emissions import divided_by_prior
 from asr.errors import UserError
 from asr.lm.ngram import NGram
 from asr.model.model_file import Model, load_model, save_model
@@ -87,9 +89,9 @@ def test_the_best_trial_with_the_smallest_beam_is_chosen(tuned):
     assert best.words.errors == min(
         t.words.errors for t in tuned.trials if t.decoder.beam >= best.decoder.beam
     )
-    settings = [(trial.decoder, trial.prior_weight) for trial in tuned.trials]
+    settings = [trial.decoder for trial in tuned.trials]
     assert len(set(settings)) == len(settings)
-    assert {16, 50, 100} <= {c.beam for c, _ in settings}
+    assert {16, 50, 100} <= {c.beam for c in settings}
     weights, bonuses, _ = zip(*tuned.surface, strict=True)
     assert len(set(weights)) > 5 and len(set(bonuses)) > 4
 
@@ -116,16 +118,40 @@ def test_confidences_are_calibrated_on_the_dev_set(tuned, with_lm, made, dev):
     assert np.mean(found) == pytest.approx(np.mean(right), abs=0.05)
 
 
-def test_the_prior_in_the_head_gives_the_emissions_that_were_tuned(with_lm, made, dev):
-    unchanged = with_lm.acoustic.head.bias.clone()
-    biased = with_lm.biased(made.bias(0.3))
-    again = DevSet(Recognizer(biased, "cpu"), dev)
-    before = made.decode(with_lm, DecoderConfig(beam=16), 0.3)
-    after = again.decode(biased, DecoderConfig(beam=16))
-    assert [h.text for h in before] == [h.text for h in after]
-    assert [h.score for h in before] == pytest.approx([h.score for h in after], abs=1e-2)
-    assert any(np.abs(a - b).max() > 0.1 for a, b in zip(again.rows, made.rows, strict=True))
-    assert torch.equal(with_lm.acoustic.head.bias, unchanged)
+def test_a_model_file_keeps_the_prior_and_greedy_decoding_ignores_it(with_lm, made, dev, tmp_path):
+    settings = DecoderConfig(beam=16, prior_weight=0.3, log_prior=made.log_prior)
+    with_prior = replace(with_lm, config=with_lm.config.model_copy(update={"decoder": settings}))
+    with_prior.save(tmp_path / "prior.asr")
+    read = load_model(tmp_path / "prior.asr")
+    assert read.config.decoder == settings
+    recognizer = Recognizer(read, "cpu")
+    found = [recognizer.transcribe(u.audio).text for u in dev]
+    assert found == [h.text for h in made.decode(with_lm, settings)]
+    greedy = made.decode(with_lm, settings.model_copy(update={"beam": 1}))
+    assert [h.text for h in greedy] == [h.text for h in made.decode(with_lm, GREEDY)]
+
+
+def test_the_prior_divides_the_probabilities_of_each_frame(with_lm, made):
+    weight = 0.3
+    row = max(made.rows, key=len)
+    divided = np.exp(row) / np.exp(made.log_prior) ** weight
+    expected = np.log(divided / divided.sum(axis=1, keepdims=True))
+    bias = -weight * np.asarray(made.log_prior, np.float32)
+    assert np.allclose(divided_by_prior(row, bias), expected, atol=1e-4)
+    pieces = with_lm.tokenizer.pieces
+    plain = BeamDecoder(pieces, beam=16)
+    decoder = BeamDecoder(pieces, beam=16, prior_weight=weight, log_prior=made.log_prior)
+    (one,), (other,) = decoder.decode(row, 0.02), plain.decode(expected.astype(np.float32), 0.02)
+    assert one.text == other.text
+    assert one.score == pytest.approx(other.score, abs=1e-3)
+    assert one.score != pytest.approx(plain.decode(row, 0.02)[0].score, abs=1e-2)
+
+
+def test_a_prior_that_cannot_be_used_is_refused(with_lm):
+    with pytest.raises(ValidationError, match="needs log_prior"):
+        DecoderConfig(beam=16, prior_weight=0.3)
+    with pytest.raises(UserError, match=r"log_prior: 2; give one value per token"):
+        BeamDecoder(with_lm.tokenizer.pieces, prior_weight=0.3, log_prior=[-1.0, -2.0])
 
 
 def test_a_prior_is_found_where_blanks_hide_the_words(model):
@@ -135,10 +161,10 @@ def test_a_prior_is_found_where_blanks_hide_the_words(model):
         last = row[-2]  # the frame of the last letter
         last[last.argmax()], last[0] = np.log(0.45), np.log(0.55)
     found = tune(model, dev)
-    assert found.chosen.prior_weight > 0 and found.chosen.words.errors == 0
+    assert found.decoder.prior_weight > 0 and found.chosen.words.errors == 0
     assert found.scores[0].wer == 1.0
     assert "prior_weight" in found.summary
-    assert np.argmin(found.bias) == 0
+    assert np.argmax(found.decoder.log_prior) == 0  # the blank
 
 
 def hostile(model: Model, texts: list[str]) -> DevSet:

@@ -190,7 +190,7 @@ def _trials(found) -> Table:
     best = sorted(found.trials[1:], key=lambda trial: trial.rank)[:SHOWN_TRIALS]
     for trial in dict.fromkeys([found.trials[0], found.chosen, *best]):
         c = trial.decoder
-        numbers = (c.beam, c.lm_weight, c.word_bonus, c.unknown_score, trial.prior_weight)
+        numbers = (c.beam, c.lm_weight, c.word_bonus, c.unknown_score, c.prior_weight)
         settings = [f"{number:g}" for number in numbers] if c.beam > 1 else ["greedy", *4 * [""]]
         style = "bold" if trial is found.chosen else None
         table.add_row(*settings, f"{trial.wer:.2%}", f"{trial.cer:.2%}", style=style)

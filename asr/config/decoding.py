@@ -28,6 +28,17 @@ class DecoderConfig(Section):
     unknown_score: Annotated[float, above("beam", 1)] = Field(
         -15.0, le=0, description="The ln P of a word that the language model does not know."
     )
+    prior_weight: Annotated[float, above("beam", 1)] = Field(
+        0.0,
+        ge=0,
+        description="The power of the prior by which the probability of each token is divided; 0 "
+        "turns it off.",
+    )
+    log_prior: Annotated[tuple[float, ...] | None, above("beam", 1)] = Field(
+        None,
+        description="The ln P of each token, the blank first, over all frames of a dev set; tuning "
+        "writes it. prior_weight needs it.",
+    )
     n_best: Annotated[int, above("beam", 1)] = Field(
         1, ge=1, description="The number of alternative texts returned."
     )
@@ -87,6 +98,8 @@ class DecoderConfig(Section):
     def _fits(self) -> DecoderConfig:
         if self.n_best > self.beam:
             raise refuse("n_best", f"{self.n_best} is more than the beam, {self.beam}")
+        if self.prior_weight and self.log_prior is None:
+            raise refuse("prior_weight", "needs log_prior; `asr tune` finds both")
         if isinstance(self.lexicon, tuple) and any(len(w.split()) != 1 for w in self.lexicon):
             odd = next(w for w in self.lexicon if len(w.split()) != 1)
             raise refuse("lexicon", f"has {odd!r}, which is not one word; list single words")

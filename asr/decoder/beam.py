@@ -11,7 +11,7 @@ import numpy as np
 from asr.decoder import fusion as fuse
 from asr.decoder import prefixes, search
 from asr.decoder.compilation import Compilation
-from asr.decoder.emissions import checked
+from asr.decoder.emissions import checked, divided_by_prior
 from asr.decoder.hotwords import build_hotwords
 from asr.decoder.lexicon import Spelling, spellable
 from asr.decoder.words import words_of
@@ -33,13 +33,16 @@ class BeamDecoder:
         ln sum of P(path) over all paths of the text
         + lm_weight * ln P(text) + word_bonus * number of words + weights of its hotwords
 
-    where a word that the language model does not know has `unknown_score` in place of its ln P.
+    where a word that the language model does not know has `unknown_score` in place of its ln P, and
+    P(path) is of probabilities that are divided by the prior of their tokens to the power of
+    `prior_weight` and normalized in each frame, if `log_prior` is given.
 
     beam: number of prefixes kept after each frame. token_min_logp: tokens with a lower ln P are not
     tried in a frame, except the blank and the likeliest token. tokens_per_frame: at most this many
     tokens are tried in a frame. beam_margin: a prefix is dropped if its score is below the best
     score - beam_margin. hotwords: {phrase: weight}. lexicon: the only words that may occur in a
-    text. n_best: at most this many texts are returned. Raises `UserError` for invalid values.
+    text. log_prior: ln P of each token (V,) over all frames. n_best: at most this many texts are
+    returned. Raises `UserError` for invalid values.
 
     Decoding does not change a decoder, so threads may share it.
     """
@@ -58,6 +61,8 @@ class BeamDecoder:
         unknown_score: float = -15.0,
         hotwords: Mapping[str, float] | None = None,
         lexicon: Iterable[str] | None = None,
+        prior_weight: float = 0.0,
+        log_prior: Sequence[float] | None = None,
         n_best: int = 1,
     ):
         _require("beam", beam, beam >= 1, "at least 1")
@@ -67,8 +72,14 @@ class BeamDecoder:
         _require("lm_weight", lm_weight, 0 <= lm_weight < np.inf, "a number from 0 up")
         _require("word_bonus", word_bonus, np.isfinite(word_bonus), "a finite number")
         _require("unknown_score", unknown_score, -np.inf < unknown_score <= 0, "at most 0")
+        _require("prior_weight", prior_weight, 0 <= prior_weight < np.inf, "a number from 0 up")
         self.pieces = list(pieces)
         self.n_best = n_best
+        self.bias: np.ndarray | None = None  # (V,), added to the emissions
+        if prior_weight and log_prior is not None:
+            count, needed = len(log_prior), len(self.pieces)
+            _require("log_prior", count, count == needed, f"one value per token, {needed}")
+            self.bias = -prior_weight * np.asarray(log_prior, np.float32)
         self.limits = search.Limits(
             int(beam), float(token_min_logp), int(tokens_per_frame), float(beam_margin)
         )
@@ -134,6 +145,8 @@ class Stream:
         """Search the next frames. log_probs: (T, V) natural logs, T from 0 up."""
         decoder = self._decoder
         log_probs = checked(log_probs, len(decoder.pieces))
+        if decoder.bias is not None:
+            log_probs = divided_by_prior(log_probs, decoder.bias)
         log_probs = log_probs.view()
         log_probs.flags.writeable = False  # numba compiles read-only and writable arrays separately
         done = search.advance(log_probs, decoder.limits, decoder.fusion, self._arrays)

@@ -6,15 +6,13 @@ pickle: tensors are safetensors, the rest is JSON, YAML and text, and reading it
 
 from __future__ import annotations
 
-import copy
 import io
 import json
 import logging
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -102,19 +100,6 @@ class Model:
         if isinstance(device, str):
             device = pick_device(device)
         return TorchEmitter(self.features, self.acoustic, device, quantized)
-
-    def biased(self, bias: np.ndarray) -> Model | None:
-        """A copy with `bias` (V,) added to the bias of the head.
-
-        None if the head has no bias, or if inner layers read what the head writes.
-        """
-        head = self.acoustic.head
-        if head.bias is None or self.config.model.self_conditioned:
-            return None
-        acoustic = copy.deepcopy(self.acoustic)
-        with torch.no_grad():
-            acoustic.head.bias += torch.from_numpy(bias).to(head.bias)
-        return replace(self, acoustic=acoustic)
 
     def save(self, path: str | Path) -> None:
         save_model(path, self)

@@ -76,6 +76,8 @@ def build_free_decoder(
         unknown_score=c.unknown_score,
         hotwords=hotword_weights(hotwords, model),
         lexicon=lexicon_words(c.lexicon, model.config.text),
+        prior_weight=c.prior_weight,
+        log_prior=c.log_prior,
         n_best=c.n_best,
         token_min_logp=c.token_min_logp,
         tokens_per_frame=c.tokens_per_frame,

@@ -7,7 +7,6 @@ import zipfile
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import yaml
 
 from asr.config import Config, from_yaml
@@ -30,12 +29,6 @@ class RecognitionModel(Protocol):
 
     def emitter(self, device: Any, quantized: bool, /) -> Emitter:
         """What computes the emissions, on a device, perhaps with int8 weights."""
-
-    def biased(self, bias: np.ndarray, /) -> RecognitionModel | None:
-        """A copy whose scores of the tokens, before the softmax, have `bias` (V,) added.
-
-        None if the scores of this kind of model cannot be changed.
-        """
 
     def save(self, path: str | Path, /) -> None: ...
 

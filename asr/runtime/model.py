@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from asr import __version__
@@ -71,9 +70,6 @@ class OnnxModel:
         if self.grammar is not None:
             entries["grammar"] = self.grammar.text
         return {f"{PREFIX}{key}": value for key, value in entries.items()}
-
-    def biased(self, bias: np.ndarray) -> None:
-        """None: the scores are computed inside the graph."""
 
     def save(self, path: str | Path) -> None:
         """Write the graph with the settings, the language model and the grammar in use."""

@@ -83,29 +83,18 @@ class DevSet:
         self.rows = np.split(whole, np.cumsum(frames)[:-1])  # [(T_i, V)]
 
     @cached_property
-    def log_prior(self) -> np.ndarray:
+    def log_prior(self) -> tuple[float, ...]:
         """ln of the mean probability of each token (V,), over all frames, at least PRIOR_FLOOR."""
         total = sum(np.exp(row, dtype=np.float64).sum(axis=0) for row in self.rows)
-        return np.log(np.maximum(total / sum(map(len, self.rows)), PRIOR_FLOOR))
+        prior = np.maximum(total / sum(map(len, self.rows)), PRIOR_FLOOR)
+        return tuple(np.log(prior).round(3).tolist())
 
-    def bias(self, prior_weight: float) -> np.ndarray:
-        """What is added to the score of each token (V,) to divide it by prior ** prior_weight."""
-        return (-prior_weight * self.log_prior).astype(np.float32)
-
-    def decode(
-        self, model: RecognitionModel, settings: DecoderConfig, prior_weight: float = 0.0
-    ) -> list[Hypothesis]:
+    def decode(self, model: RecognitionModel, settings: DecoderConfig) -> list[Hypothesis]:
         """The best hypothesis of every utterance with these settings; all cores are used."""
         config = model.config.model_copy(update={"decoder": settings})
         decoder = build_decoder(replace(model, config=config, grammar=None))
-        bias = self.bias(prior_weight) if prior_weight else None
-
-        def decoded(row: np.ndarray) -> Hypothesis:
-            row = row if bias is None else _normalized(row + bias)
-            return decoder.decode(row, self.frame_s)[0]
-
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return list(pool.map(decoded, self.rows))
+            return list(pool.map(lambda row: decoder.decode(row, self.frame_s)[0], self.rows))
 
     def normalized(self, hypotheses: Iterable[Hypothesis]) -> list[str]:
         """The texts of the hypotheses, normalized as the references are."""
@@ -129,7 +118,6 @@ class Trial:
     """Decoder settings and their errors on the dev set."""
 
     decoder: DecoderConfig
-    prior_weight: float
     words: EditCounts
     characters: EditCounts
     hypotheses: tuple[str, ...]
@@ -157,7 +145,6 @@ class Tuning:
     scores: tuple[Score, Score]  # on the dev set: greedy, chosen
     unknown: int  # words of the dev texts that are outside the language model's vocabulary
     confidence: tuple[float, float]  # scale and shift that calibrate the word confidences
-    bias: np.ndarray | None  # added to the token scores of the model (V,); None: nothing is added
 
     @property
     def decoder(self) -> DecoderConfig:
@@ -189,8 +176,8 @@ class Tuning:
         if c.beam == 1:
             return f"greedy decoding, no beam search was better: dev WER {before.wer:.2%}"
         weights = f"lm_weight {c.lm_weight:g}, word_bonus {c.word_bonus:g}"
-        if self.chosen.prior_weight:
-            weights += f", prior_weight {self.chosen.prior_weight:g}"
+        if c.prior_weight:
+            weights += f", prior_weight {c.prior_weight:g}"
         return f"beam {c.beam}, {weights}: dev WER {before.wer:.2%} -> {after.wer:.2%}"
 
 
@@ -226,22 +213,20 @@ def tune(
             for steps in STEPS:
                 better = search.hill_climb(better, *steps)
             best = better
-    if model.biased(np.zeros(len(dev.log_prior), np.float32)) is not None:
-        best = search.prior(best)
+    best = search.prior(best)
     n_best = best.decoder.n_best
     settings = [best.decoder.model_copy(update={"beam": max(b, n_best)}) for b in BEAMS]
-    beams = [search.trial(s, best.prior_weight) for s in settings]
+    beams = [search.trial(s) for s in settings]
     fewest = min(trial.words.errors for trial in beams)
     best = next(trial for trial in beams if trial.words.errors == fewest)
     closed = model.config.decoder.lexicon is not None  # greedy decoding could write other words
     if best.words.errors >= greedy.words.errors and not closed:
         best = greedy
     scores = tuple(score(dev.pairs(trial.hypotheses)) for trial in (greedy, best))
-    hypotheses = dev.decode(model, best.decoder, best.prior_weight)
+    hypotheses = dev.decode(model, best.decoder)
     scale, shift = fit_logit(*dev.outcomes(hypotheses))
     confidence = round(scale, 4), round(shift, 4)
-    bias = dev.bias(best.prior_weight) if best.prior_weight else None
-    return Tuning(best, list(search.tried.values()), scores, unknown, confidence, bias)
+    return Tuning(best, list(search.tried.values()), scores, unknown, confidence)
 
 
 class _Search:
@@ -249,29 +234,26 @@ class _Search:
 
     def __init__(self, model: RecognitionModel, dev: DevSet, on_trial: Callable[[Trial], None]):
         self.model, self.dev, self.on_trial = model, dev, on_trial
-        self.tried: dict[tuple[DecoderConfig, float], Trial] = {}
+        self.tried: dict[DecoderConfig, Trial] = {}
         given = model.config.decoder
         kept = {name: getattr(given, name) for name in KEPT}
         self.start = DecoderConfig(beam=max(DEFAULT_BEAM, given.n_best), **kept)
 
-    def trial(self, settings: DecoderConfig, prior_weight: float = 0.0) -> Trial:
-        key = settings, prior_weight
-        if key not in self.tried:
-            texts = self.dev.normalized(self.dev.decode(self.model, settings, prior_weight))
+    def trial(self, settings: DecoderConfig) -> Trial:
+        if settings not in self.tried:
+            texts = self.dev.normalized(self.dev.decode(self.model, settings))
             pairs = list(zip(self.dev.references, texts, strict=True))
             words, characters = (
                 sum((count(reference, text) for reference, text in pairs), NO_EDITS)
                 for count in (word_counts, character_counts)
             )
-            self.tried[key] = Trial(*key, words, characters, tuple(texts))
-            self.on_trial(self.tried[key])
-        return self.tried[key]
+            self.tried[settings] = Trial(settings, words, characters, tuple(texts))
+            self.on_trial(self.tried[settings])
+        return self.tried[settings]
 
-    def best_of(
-        self, points: Iterable[tuple[float, float]], at: DecoderConfig, prior_weight: float = 0.0
-    ) -> Trial:
+    def best_of(self, points: Iterable[tuple[float, float]], at: DecoderConfig) -> Trial:
         changes = [{"lm_weight": weight, "word_bonus": bonus} for weight, bonus in points]
-        trials = [self.trial(at.model_copy(update=change), prior_weight) for change in changes]
+        trials = [self.trial(at.model_copy(update=change)) for change in changes]
         return min(trials, key=lambda trial: trial.rank)
 
     def grid(self) -> Trial:
@@ -288,7 +270,7 @@ class _Search:
             if self.model.ngram is not None:
                 weights = [max(0.0, round(c.lm_weight + i * weight_step, 3)) for i in moves]
             points = itertools.product(weights, bonuses)
-            best = self.best_of(points, c, current.prior_weight)
+            best = self.best_of(points, c)
             if best.rank >= current.rank:
                 return current
             current = best
@@ -296,7 +278,9 @@ class _Search:
     def prior(self, best: Trial) -> Trial:
         """The best trial with a weight of the prior, each with other weights around its best."""
         for weight in PRIOR_WEIGHTS:
-            found = self.hill_climb(self.trial(best.decoder, weight), *STEPS[0])
+            divided = {"prior_weight": weight, "log_prior": self.dev.log_prior}
+            found = self.trial(best.decoder.model_copy(update=divided))
+            found = self.hill_climb(found, *STEPS[0])
             if found.rank < best.rank:
                 best = found
             elif weight == PRIOR_WEIGHTS[0]:
@@ -312,12 +296,6 @@ def unknown_words(ngram: NGram | None, texts: Iterable[str]) -> int:
     return int(((labels < 0) | (labels == ngram.unknown_label)).sum())
 
 
-def _normalized(scores: np.ndarray) -> np.ndarray:
-    """Scores (T, V) of tokens as log-probabilities."""
-    scores = scores - scores.max(axis=1, keepdims=True)
-    return scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
-
-
 CARD_LINE = "- Decoder tuned on "
 
 
@@ -327,8 +305,6 @@ def apply(model: RecognitionModel, tuning: Tuning, dev_name: str) -> Recognition
     Its n-gram is removed when greedy decoding was chosen.
     """
     settings = tuning.decoder
-    if tuning.bias is not None:
-        model = model.biased(tuning.bias)
     line = f"{CARD_LINE}{dev_name} ({tuning.scores[0].utterances} utterances): {tuning.summary}."
     return replace(
         model,
