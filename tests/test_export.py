@@ -94,6 +94,44 @@ def test_a_stream_gives_the_emissions_of_the_whole_recording(values, tmp_path):
     assert len(load(tmp_path / "made.onnx").emission_stream().finish()) == 0
 
 
+@pytest.mark.parametrize("values", CAUSAL, ids=str)
+def test_streams_together_give_what_each_gives_alone(values, tmp_path):
+    made = model_of(*values)
+    export(tmp_path / "made.onnx", made)
+    recognizer = load(tmp_path / "made.onnx")
+    waveforms = spoken(recognizer.rate_hz)
+    streams = [recognizer.emission_stream() for _ in waveforms]
+    rng, rows, at = np.random.default_rng(5), [[] for _ in waveforms], [0] * len(waveforms)
+    while any(end < len(waveform) for end, waveform in zip(at, waveforms, strict=True)):
+        joined = rng.permutation(len(waveforms))[: rng.integers(1, len(waveforms) + 1)]
+        sizes = {i: int(rng.integers(0, 3 * recognizer.rate_hz)) for i in joined}
+        pieces = [waveforms[i][at[i] : at[i] + size] for i, size in sizes.items()]
+        found = recognizer.emitter.feed_together([streams[i] for i in sizes], pieces)
+        for (i, size), row in zip(sizes.items(), found, strict=True):
+            rows[i].append(row)
+            at[i] += size
+    for waveform, stream, row in zip(waveforms, streams, rows, strict=True):
+        (expected,) = recognizer.emissions([waveform]).rows()
+        np.testing.assert_allclose(np.concatenate([*row, stream.finish()]), expected, atol=1e-4)
+
+
+def test_a_batch_has_a_frame_of_each_stream_that_has_one(tmp_path, monkeypatch):
+    made = model_of(*CAUSAL[0])
+    export(tmp_path / "made.onnx", made)
+    emitter = load(tmp_path / "made.onnx").emitter
+    streams, sizes = [emitter.stream() for _ in range(3)], []
+    advance = emitter.advance
+
+    def counted(samples, frames, states):
+        sizes.append((len(samples), int(frames[0])))
+        return advance(samples, frames, states)
+
+    monkeypatch.setattr(emitter, "advance", counted)
+    step, first = emitter.framing.step, emitter.framing.samples(1)
+    emitter.feed_together(streams, [noise(4.0)[: first + more * step] for more in (1, 4, 4)])
+    assert sizes == [(3, 2), (2, 3)]
+
+
 def test_a_stream_gives_the_transcript_of_the_file(tmp_path):
     save_streaming_model(tmp_path / "made.asr")
     export(tmp_path / "made.onnx", load_model(tmp_path / "made.asr"))

@@ -1,7 +1,8 @@
 """Audio of any source (`asr.audio.source`) -> mono float32 samples at one rate.
 
-soundfile decodes WAV, FLAC and Ogg (Vorbis, Opus); PyAV decodes the other formats (MP3, M4A, MP4,
-WebM, AAC, video). Audio that cannot be read raises `UserError` with one line that names the source.
+soundfile decodes WAV, FLAC and Ogg (Vorbis, Opus); PyAV, which is optional, decodes the other
+formats (MP3, M4A, MP4, WebM, AAC, video). Audio that cannot be read raises `UserError` with one
+line that names the source.
 """
 
 from __future__ import annotations
@@ -153,8 +154,8 @@ def _open(source: Source) -> Iterator[_SoundFile | _Container | _Memory | _Spher
             if raw.read(len(SPHERE_MAGIC)) == SPHERE_MAGIC:
                 yield _Sphere(source, raw)
                 return
-    # libsndfile drops most of an MP3 that has a variable bit rate and no header with its length,
-    # and its decoder writes to stderr.
+    # libsndfile 1.2.2 drops most of an MP3 that has a variable bit rate and no header with its
+    # length, and single frames of others; its decoder writes to stderr.
     mpeg = suffix.lower() == ".mp3" or head == b"ID" or head >= b"\xff\xe0"
     file = None if mpeg else _open_soundfile(source, data)
     if file is None:
@@ -197,7 +198,7 @@ def _head(path: Path) -> bytes:
 
 
 def _av_open(path: Source, data: bytes | None) -> av.container.InputContainer:
-    import av  # takes long to load, and WAV, FLAC, Ogg and MP3 do not need it
+    import av
 
     # Without "file:", FFmpeg takes a name such as 12:30.m4a for a URL.
     file = f"file:{path}" if data is None else io.BytesIO(data)
@@ -206,8 +207,13 @@ def _av_open(path: Source, data: bytes | None) -> av.container.InputContainer:
 
 @contextmanager
 def _open_container(path: Source, data: bytes | None) -> Iterator[_Container]:
-    import av
-
+    try:
+        import av  # takes long to load, and WAV, FLAC and Ogg do not need it
+    except ModuleNotFoundError:
+        raise UserError(
+            f"{path}: not WAV, FLAC or Ogg audio; MP3, M4A, MP4, WebM and other formats need PyAV, "
+            "which is not installed: pip install 'asr[media]'"
+        ) from None
     try:
         container = _av_open(path, data)
     except (av.FFmpegError, ValueError):

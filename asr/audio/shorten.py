@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
+
+from asr.jit import allocating
 
 MAGIC = b"ajkg"
 # Sample types by their number in the stream: (name, (zero level, full scale)).
@@ -113,7 +114,7 @@ def _header(data: bytes) -> _Header:
     return _Header(version, kind, channels, block, lpc, means, at)
 
 
-@numba.njit(cache=True, nogil=True)
+@allocating
 def _unsigned(data, at, bits):
     """Decode a Rice code: a run of zeros, a one, then `bits` bits.
 
@@ -143,19 +144,19 @@ def _unsigned(data, at, bits):
     return high << bits | low, at + bits
 
 
-@numba.njit(cache=True, nogil=True)
+@allocating
 def _signed(data, at, bits):
     value, at = _unsigned(data, at, bits + 1)
     return (~(value >> 1) if value & 1 else value >> 1), at
 
 
-@numba.njit(cache=True, nogil=True)
+@allocating
 def _quotient(a, b):
     """Division as in C: rounded towards zero."""
     return a // b if a >= 0 else -((-a) // b)
 
 
-@numba.njit(cache=True, nogil=True)
+@allocating
 def _mean(means, n_means, version, shift):
     """The predicted mean of a block: the average of the means of the previous blocks."""
     if n_means == 0:
@@ -165,7 +166,7 @@ def _mean(means, n_means, version, shift):
     return mean >> shift if version >= 2 else mean
 
 
-@numba.njit(cache=True, nogil=True)
+@allocating
 def _remember(means, block, version, shift):
     """Append the mean of a block to `means` and drop the oldest one."""
     count = len(block)
@@ -174,7 +175,7 @@ def _remember(means, block, version, shift):
     means[-1] = mean << shift if version >= 2 else mean
 
 
-@numba.njit(cache=True, nogil=True)
+@allocating
 def _block(data, at, command, version, most_lpc, x, first, block, mean):
     """Decode a block into x[first : first + block]; returns the next bit's position, or -1."""
     if command == ZERO:
@@ -195,7 +196,7 @@ def _block(data, at, command, version, most_lpc, x, first, block, mean):
     return _predict(data, at, command, bits, x, first, block, coefficients[:order], mean, version)
 
 
-@numba.njit(cache=True, nogil=True)
+@allocating
 def _predict(data, at, command, bits, x, first, block, coefficients, mean, version):
     order, end = len(coefficients), first + block
     if command == QLPC:
@@ -225,7 +226,7 @@ def _predict(data, at, command, bits, x, first, block, coefficients, mean, versi
     return at
 
 
-@numba.njit(cache=True, nogil=True)
+@allocating
 def _change(data, at, command, version, block, shift):
     """Run a command that has no samples; returns (next bit's position or -1, block, shift)."""
     if command == BLOCKSIZE:
@@ -244,7 +245,7 @@ def _change(data, at, command, version, block, shift):
     return at, block, shift
 
 
-@numba.njit(cache=True, nogil=True)
+@allocating
 def _decode(data, at, version, block, most_lpc, n_means, zero, limits, out):
     """Fill `out` (channels, frames).
 

@@ -12,18 +12,15 @@ from __future__ import annotations
 import heapq
 import math
 
-import numba
 import numpy as np
 
-from asr.jit import log_add
+from asr.jit import allocating, log_add
 from asr.text.tokenizer import BLANK
 
 NONE = -1
 
-compiled = numba.njit(cache=True, nogil=True)  # these functions create arrays
 
-
-@compiled
+@allocating
 def _by_arc(automaton, history, frames):
     """The entries of `history.arc` sorted by arc: (A + 1,) starts, frames and values."""
     entries = history.after[frames]
@@ -42,7 +39,7 @@ def _by_arc(automaton, history, frames):
     return first, frame, value
 
 
-@compiled
+@allocating
 def _prepend(log_probs, token, weight, next_token, enters, leaves, new_enters, new_leaves):
     """The backward probabilities of an ending with one more token before it.
 
@@ -61,7 +58,7 @@ def _prepend(log_probs, token, weight, next_token, enters, leaves, new_enters, n
         here = log_add(left, spoken + here)
 
 
-@compiled
+@allocating
 def _gains(log_probs, history, leaves, linear):
     """Write what an arc gains from an ending: exp(ending + scale of the arc's frame - peak).
 
@@ -83,14 +80,14 @@ def _gains(log_probs, history, leaves, linear):
     return peak
 
 
-@compiled
+@allocating
 def _larger(array):
     grown = np.empty((2 * array.shape[0], array.shape[1]), array.dtype)
     grown[: array.shape[0]] = array
     return grown
 
 
-@compiled
+@allocating
 def _open(automaton, log_probs, enters, leaves, links, number, parent, arc, whole):
     """Compute ending `number`: `arc` before the ending `parent`; returns the state before it.
 
@@ -122,7 +119,7 @@ def _open(automaton, log_probs, enters, leaves, links, number, parent, arc, whol
     return state
 
 
-@compiled
+@allocating
 def _push_ends(automaton, forward, scale, whole, heap):
     """Put the empty ending of each final state on the heap; if not `whole`, of the likeliest state.
 
@@ -141,7 +138,7 @@ def _push_ends(automaton, forward, scale, whole, heap):
         heap.append((0.0, -2 - likeliest, NONE))
 
 
-@compiled
+@allocating
 def _insert(tokens, lengths, scores, found, links, ending, score):
     """Put a sentence into the list of the best ones, which is sorted; returns their number."""
     at = min(found, len(scores) - 1)
@@ -158,7 +155,7 @@ def _insert(tokens, lengths, scores, found, links, ending, score):
     return min(found + 1, len(scores))
 
 
-@compiled
+@allocating
 def best_sentences(automaton, forward, history, log_probs, wanted, most, whole, lost):
     """The sentences with the highest probabilities, best first.
 

@@ -10,12 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numba
 import numpy as np
 
 from asr.config import TextConfig
 from asr.errors import UserError
-from asr.jit import inlined
+from asr.jit import allocating, inlined
 from asr.text.normalize import normalize
 from asr.text.tokenizer import BLANK, WORD_START
 
@@ -118,7 +117,7 @@ def spell_words(
     return trie[: _build(ids, lengths, labels[order], scores[order], trie)].copy()
 
 
-@numba.njit(cache=True, nogil=True)
+@allocating
 def _build(ids, lengths, labels, scores, trie):
     """Write the trie of sorted words; returns the number of its nodes."""
     parent, char = np.zeros(len(ids) + 1, np.int32), np.zeros(len(ids) + 1, np.int32)

@@ -12,11 +12,10 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from asr.decoder import fusion as fuse
-from asr.jit import compiled, inlined
+from asr.jit import allocating, compiled, inlined
 from asr.text.tokenizer import BLANK
 
 NONE = -1
@@ -171,7 +170,7 @@ def release(head, nodes, number):
         number = parent
 
 
-@numba.njit(cache=True, nogil=True)
+@allocating
 def compact_times(arrays):
     """Drop the TIME records that no prefix of the beam needs, and keep the others in order."""
     head, times = arrays.head[0], arrays.times
@@ -200,7 +199,7 @@ def compact_times(arrays):
             entry.time_token = moved[entry.time_token]
 
 
-@numba.njit(cache=True, nogil=True)
+@allocating
 def count_settled(arrays):
     """The number of leading tokens that all prefixes of the beam share.
 
@@ -218,7 +217,7 @@ def count_settled(arrays):
     return count
 
 
-@numba.njit(cache=True, nogil=True)
+@allocating
 def trace(arrays, rank):
     """The tokens of a prefix of the beam, with their times on its best path.
 

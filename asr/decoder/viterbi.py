@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
+from asr.jit import allocating
 from asr.text.tokenizer import BLANK
 
 
@@ -47,7 +47,7 @@ def best_path(
     return _backward(*given, *_forward(*given))
 
 
-@numba.njit(cache=True, nogil=True)
+@allocating
 def _step(before, after, tokens, row, first, last):
     """Scores of one frame for the pairs n in [first, last].
 
@@ -67,7 +67,7 @@ def _step(before, after, tokens, row, first, last):
         next_labels[i] = (best if best > skip else skip) + row[token[i]]
 
 
-@numba.njit(cache=True, nogil=True)
+@allocating
 def _step_wild(before, after, wild_gaps, offset, wild_score, first, last):
     """Replace the scores of the wild gaps of one frame.
 
@@ -80,13 +80,13 @@ def _step_wild(before, after, wild_gaps, offset, wild_score, first, last):
         at += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@allocating
 def _lowest(frame, frames, count):
     """The first pair from which a path can still reach the last token in the remaining frames."""
     return max(0, count - frames + frame)
 
 
-@numba.njit(cache=True, nogil=True)
+@allocating
 def _forward(log_probs, tokens, wild_gaps, wild_scores, block):
     """The forward pass.
 
@@ -113,7 +113,7 @@ def _forward(log_probs, tokens, wild_gaps, wild_scores, block):
     return kept, 2 * count if gaps[end, count] >= labels[end, count] else 2 * count - 1
 
 
-@numba.njit(cache=True, nogil=True)
+@allocating
 def _backward(log_probs, tokens, wild_gaps, wild_scores, block, kept, state):
     """The best path that ends in `state`, recomputed block by block from the last one."""
     frames, count = len(log_probs), len(tokens) - 2
@@ -147,7 +147,7 @@ def _backward(log_probs, tokens, wild_gaps, wild_scores, block, kept, state):
     return path
 
 
-@numba.njit(cache=True, nogil=True)
+@allocating
 def _previous(state, gap, label, passed, skips):
     """The state that precedes `state`, of pair n, on the best path.
 

@@ -19,6 +19,8 @@ from asr.synthesis.engines import ENGINES
 
 TRAINING = "trains and exports models; pip install 'asr[train]'"
 EXTRAS = {  # optional package: its purpose
+    "numba": "beam search, language models, grammars, alignment; pip install 'asr[decode]'",
+    "av": "reads MP3, M4A, MP4, WebM and other formats; pip install 'asr[media]'",
     "matplotlib": "draws learning curves and other pictures",
     "pytest": "runs the tests",
     "silero-vad": "finds the pauses of long recordings, with onnxruntime",
@@ -55,7 +57,8 @@ def check_installation() -> list[CheckResult]:
         training = [one for one in requirements if str(one.marker) == 'extra == "train"']
         results += [_requirement(one) for one in training]
         results.append(_torch_pair())
-    results += [_extra(name, purpose) for name, purpose in EXTRAS.items()]
+    listed = {result.name for result in results}
+    results += [_extra(name, EXTRAS[name]) for name in EXTRAS if name not in listed]
     results += [_voice_engine(engine) for engine in ENGINES.values()]
     results += _portaudio()
     results.append(_device())

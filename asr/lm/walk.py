@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from asr.jit import allocating
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def find_arc(arc_start, arc_label, state, label):
     """Number of the arc of `state` with `label`, or -1."""
     low, after = arc_start[state], arc_start[state + 1]
@@ -26,7 +27,7 @@ def find_arc(arc_start, arc_label, state, label):
     return low if low < after and arc_label[low] == label else -1
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def step(
     arc_start, arc_label, arc_score, arc_next, backoff_score, backoff_state, state, label
 ):  # -> (float64, int64)
@@ -43,7 +44,7 @@ def step(
     return total + arc_score[label], np.int64(arc_next[label])
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def score_text(
     arc_start,
     arc_label,
@@ -71,7 +72,7 @@ def score_text(
             state = np.int64(start)
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def find_contexts(lower, words):
     """For each row of `words` (N, K + 1), the row of `lower` (M, K) that it begins with, or -1.
 
@@ -94,7 +95,7 @@ def find_contexts(lower, words):
     return found
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def suffixes(arc_start, arc_label, arc_parent):
     """The longest proper suffix of each trie node that is a node itself, (nodes,) int32."""
     suffix = np.zeros(len(arc_label) + 1, np.int32)
@@ -112,7 +113,7 @@ def suffixes(arc_start, arc_label, arc_parent):
     return suffix
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def merge(kept, suffix):
     """The state of each trie node: its own if it is kept, otherwise that of its longest suffix."""
     state = np.zeros(len(kept), np.int32)

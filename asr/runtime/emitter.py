@@ -31,6 +31,7 @@ class OnnxEmitter:
         self.quantized, self.parameter_count = quantized, parameters
         self.framing, self.rate_hz = Framing.of(config), config.features.rate_hz
         self.causal = not config.model.bidirectional
+        self.block_frames = max(1, round(BLOCK_S * self.rate_hz / self.framing.step))
         self.threads = threads
         options = onnxruntime.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
@@ -60,6 +61,26 @@ class OnnxEmitter:
     def stream(self) -> OnnxEmissionStream:
         """Computes the emissions of samples in pieces; only for a causal model in float32."""
         return OnnxEmissionStream(self)
+
+    def feed_together(
+        self, streams: Sequence[OnnxEmissionStream], pieces: Sequence[np.ndarray]
+    ) -> list[np.ndarray]:
+        """`OnnxEmissionStream.feed` for streams of this model: [(N_i,)] float32 -> [(T_i, V)].
+
+        Streams that have as many frames as the shortest of them are one batch; the rest of the
+        others follows in further batches. A stream occurs once at most.
+        """
+        rows = []
+        for stream, piece in zip(streams, pieces, strict=True):
+            stream.receive(piece)
+            rows.append([stream.nothing()])
+        while waiting := [i for i, stream in enumerate(streams) if stream.ready]:
+            count = min(self.block_frames, *(streams[i].ready for i in waiting))
+            for i, found in zip(
+                waiting, _advance([streams[i] for i in waiting], count), strict=True
+            ):
+                rows[i].append(found)
+        return [np.concatenate(row) for row in rows]
 
     def _whole(self, waveforms: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         lengths = np.array([len(waveform) for waveform in waveforms], np.int64)
@@ -105,6 +126,7 @@ class Framing:
         self.window, self.hop = window, hop  # samples
         self.subsampling, self.look_ahead = subsampling, look_ahead  # feature, model frames
         self.before = n_fft // 2 - (n_fft - window) // 2  # samples of a window before its time
+        self.step = subsampling * hop  # samples of a model frame
 
     @classmethod
     def of(cls, config: Config) -> Framing:
@@ -130,8 +152,8 @@ class OnnxEmissionStream:
     """Samples in pieces of any size -> emissions, those of the whole recording (to rounding)."""
 
     def __init__(self, emitter: OnnxEmitter):
-        self._emitter = emitter
-        self._states = emitter.first_states(1)
+        self.emitter = emitter
+        self.states = emitter.first_states(1)
         self._samples = np.zeros(emitter.framing.before, np.float32)  # of the next frame on
         self._received = 0  # samples
         self._computed = 0  # model frames
@@ -140,44 +162,64 @@ class OnnxEmissionStream:
 
     def feed(self, samples: np.ndarray) -> np.ndarray:
         """(N,) float32 -> (T, V) float32 natural logs of the frames that are certain by now."""
-        self._received += len(samples)
-        self._samples = np.concatenate([self._samples, samples])
-        return np.concatenate([self._nothing(), *self._whole_blocks()])
+        return self.emitter.feed_together([self], [samples])[0]
 
     def finish(self) -> np.ndarray:
         """(T, V): the emissions of the frames at the end, which waited for later audio."""
         if not self._received:
-            return self._nothing()
-        framing = self._emitter.framing
+            return self.nothing()
+        framing = self.emitter.framing
         due = framing.model_frames(framing.frames(self._received)) - self._computed
         count = due + framing.look_ahead
         if count == 0:
-            return self._nothing()
+            return self.nothing()
         rest = np.zeros(framing.samples(count), np.float32)
         rest[: len(self._samples)] = self._samples[: len(rest)]
-        return self._advance(rest, due, count)
+        log_probs, states = self.emitter.advance(rest[None], np.array([due], np.int64), self.states)
+        return self.accept(log_probs[0], states)
 
-    def _nothing(self) -> np.ndarray:
+    def receive(self, samples: np.ndarray) -> None:
+        """The next samples (N,), which `take` returns when they make whole frames."""
+        self._received += len(samples)
+        self._samples = np.concatenate([self._samples, samples])
+
+    @property
+    def ready(self) -> int:
+        """The number of model frames whose samples have all come in."""
+        framing = self.emitter.framing
+        return max(0, (len(self._samples) - framing.samples(1)) // framing.step + 1)
+
+    def take(self, count: int) -> np.ndarray:
+        """(N,): the windows of the next `count` model frames, at most `ready`."""
+        framing = self.emitter.framing
+        found = self._samples[: framing.samples(count)]
+        self._samples = self._samples[count * framing.step :]
+        return found
+
+    def accept(self, log_probs: np.ndarray, states: dict[str, np.ndarray]) -> np.ndarray:
+        """The outputs (T', V) for the frames of `take` -> those of them that are emissions."""
+        self.states = states
+        rows = log_probs[self._skip :]
+        self._computed += len(log_probs)
+        self._skip = max(0, self._skip - len(log_probs))
+        return rows
+
+    def nothing(self) -> np.ndarray:
+        """The emissions of no frame."""
         return np.zeros((0, self._vocabulary), np.float32)
 
-    def _whole_blocks(self) -> list[np.ndarray]:
-        framing, rows = self._emitter.framing, []
-        step = framing.subsampling * framing.hop  # samples of a model frame
-        most = max(1, round(BLOCK_S * self._emitter.rate_hz / step))
-        while len(self._samples) >= framing.samples(1):
-            count = min(most, (len(self._samples) - framing.samples(1)) // step + 1)
-            rows.append(self._advance(self._samples[: framing.samples(count)], count, count))
-            self._samples = self._samples[count * step :]
-        return rows
 
-    def _advance(self, samples: np.ndarray, real: int, count: int) -> np.ndarray:
-        """Compute `count` model frames, of which the first `real` belong to the recording."""
-        frames = np.array([real], np.int64)
-        log_probs, self._states = self._emitter.advance(samples[None], frames, self._states)
-        self._computed += count
-        rows = log_probs[0, self._skip :]
-        self._skip = max(0, self._skip - count)
-        return rows
+def _advance(streams: Sequence[OnnxEmissionStream], count: int) -> list[np.ndarray]:
+    """Compute the next `count` model frames of each stream as one batch: [(T_i, V)]."""
+    samples = np.stack([stream.take(count) for stream in streams])  # (B, N)
+    frames = np.full(len(streams), count, np.int64)
+    names = streams[0].states
+    states = {name: np.concatenate([s.states[name] for s in streams]) for name in names}
+    log_probs, after = streams[0].emitter.advance(samples, frames, states)
+    return [
+        stream.accept(row, {name: state[i : i + 1] for name, state in after.items()})
+        for i, (stream, row) in enumerate(zip(streams, log_probs, strict=True))
+    ]
 
 
 def padded(rows: Sequence[np.ndarray]) -> np.ndarray:
