@@ -7,7 +7,7 @@ FROM python:3.12-slim
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 COPY . /src
-RUN pip install --no-cache-dir --extra-index-url $TORCH_INDEX '/src[serve]'
+RUN pip install --no-cache-dir --extra-index-url $TORCH_INDEX '/src[serve,train]'
 
 # Compiled kernels and uploads go to /tmp, so that the rest can be read-only.
 ENV HOME=/tmp NUMBA_CACHE_DIR=/tmp/numba

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from asr.cli.console import messages, set_messages
+from asr.cli.memory import share_one_arena
 from asr.errors import UserError
+from asr.runtime.onnx_file import is_exported
 from asr.transcript.writers import FORMATS
 
 if TYPE_CHECKING:
@@ -104,6 +106,8 @@ class Decoding:
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
         from asr.recognition.recognizer import load
 
+        if is_exported(model):
+            share_one_arena()
         started = time.perf_counter()
         recognizer = load(
             model,
