@@ -9,6 +9,7 @@ import torch
 from conftest import noise
 from test_stream import save_streaming_model
 
+import asr as toolkit
 from asr.config import parse
 from asr.data import manifest
 from asr.data.manifest import Utterance
@@ -21,6 +22,7 @@ from asr.model.features import MEASURED
 from asr.model.model_file import Model, load_model, save_model
 from asr.recognition.recognizer import Recognizer, load
 from asr.runtime.onnx_file import read_metadata, write_metadata
+from asr.text.labels import Labels
 from asr.text.tokenizer import CharacterTokenizer
 
 SMALL = {"preset": "tiny", "layers": 2, "hidden": 16, "channels": 4}
@@ -53,6 +55,11 @@ def model_of(model: dict, features: dict) -> Model:
         if config.features.cmvn in MEASURED:
             speech = torch.from_numpy(noise(2.0, rate_hz=rate_hz))[None]
             made.features.measure([(speech, torch.tensor([speech.shape[1]]))])
+    return shaken(made)
+
+
+def shaken(made: Model) -> Model:
+    """The model with statistics of batches and outputs that are not those of an untrained one."""
     with torch.no_grad():
         made.acoustic.head.weight.mul_(5)
         for module in made.acoustic.modules():
@@ -79,6 +86,43 @@ def test_emissions_are_those_of_pytorch_alone_and_in_mixed_batches(values, tmp_p
         assert ours.dtype == np.float32 and np.ptp(theirs) > 0.1
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
         np.testing.assert_allclose(alone, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("model", "classify"),
+    [
+        ({"preset": "cnn", "edge": 2}, {}),
+        ({"preset": "cnn", "subsampling": 4, "layers": 1}, {"pooling": "mean"}),
+        ({"preset": "tiny", "layers": 1}, {"multi_label": True}),
+    ],
+    ids=str,
+)
+def test_a_classifier_gives_the_probabilities_and_embeddings_of_pytorch(model, classify, tmp_path):
+    model = {"hidden": 8, "channels": 4} | model
+    features = {"cmvn": "level", "floor_db": 80, "n_mels": 20}
+    config = parse(
+        {"name": "made", "task": "classify", "classify": classify, "model": model}
+        | {"features": features},
+        "test",
+    )
+    made = shaken(Model.build(config, Labels(["one", "two", "three"])))
+    export(tmp_path / "made.onnx", made)
+    save_model(tmp_path / "made.asr", made)
+    ours, theirs = toolkit.load(tmp_path / "made.onnx"), toolkit.load(tmp_path / "made.asr", "cpu")
+    waveforms = spoken(16000)
+    np.testing.assert_allclose(
+        ours.emissions(waveforms).log_probs, theirs.emissions(waveforms).log_probs, atol=1e-4
+    )
+    for waveform in waveforms:
+        found, expected = (one.classify(waveform, 16000) for one in (ours, theirs))
+        assert found.labels == expected.labels and found.probabilities == pytest.approx(
+            expected.probabilities, abs=1e-5
+        )
+        vectors = [one.embedding(waveform, 16000) for one in (ours, theirs)]
+        np.testing.assert_allclose(*vectors, atol=1e-5)
+    strict = ours.with_reject(1.0)
+    strict.save(tmp_path / "strict.onnx")
+    assert toolkit.load(tmp_path / "strict.onnx").config.classify.reject == 1.0
 
 
 @pytest.mark.parametrize("values", CAUSAL, ids=str)
@@ -239,7 +283,7 @@ def test_the_command_compares_with_pytorch(run, model_file, recordings, tmp_path
     manifest.write(tmp_path / "set.jsonl", rows)
     target = tmp_path / "made.onnx"
     status, out, _ = run("export", model_file, "--to", target, "--check", tmp_path / "set.jsonl")
-    assert status == 0 and "0 of 8 texts differ" in out and "PyTorch, float32" in out
+    assert status == 0 and "0 of 8 results differ" in out and "PyTorch, float32" in out
     status, out, _ = run("export", model_file, "-o", tmp_path / "q.onnx", "--quantize")
     assert status == 0 and "int8 weights" in out
     status, _, err = run("export", model_file, "--to", tmp_path / "made.asr")
@@ -247,7 +291,7 @@ def test_the_command_compares_with_pytorch(run, model_file, recordings, tmp_path
     rows.append(Utterance("none", str(tmp_path / "none.wav"), text="a"))
     manifest.write(tmp_path / "set.jsonl", rows)
     status, out, _ = run("export", model_file, "--to", target, "--check", tmp_path / "set.jsonl")
-    assert status == 1 and "0 of 8 texts differ" in out
+    assert status == 1 and "0 of 8 results differ" in out
 
 
 def test_tuning_writes_an_exported_model(run, tmp_path, tiny_model, recordings):

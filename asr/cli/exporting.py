@@ -14,7 +14,7 @@ from asr.errors import UserError
 from asr.runtime.onnx_file import SUFFIX
 
 if TYPE_CHECKING:
-    from asr.export.check import Parity, Run
+    from asr.export.check import ModelResult, Parity
 
 SHOWN = 5  # differing texts
 
@@ -33,7 +33,7 @@ def export(
     manifest: Annotated[
         Path | None,
         typer.Option(
-            "--check", metavar="MANIFEST", help="Compare texts and emissions with PyTorch's."
+            "--check", metavar="MANIFEST", help="Compare results and emissions with PyTorch's."
         ),
     ] = None,
     browser: Annotated[
@@ -53,7 +53,8 @@ def export(
     from asr.export.check import check
     from asr.export.model import export as write
     from asr.model.model_file import load_model
-    from asr.recognition.recognizer import load
+    from asr.recognition.model import classifies
+    from asr.recognition.shortcuts import load
 
     output = output or model.with_suffix(SUFFIX)
     if output.suffix != SUFFIX:
@@ -67,7 +68,7 @@ def export(
     with progress_bars() as bars:
         task = bars.add_task("comparing", total=3 * len(utterances))
         parity = check(load(model, "cpu"), load(output), utterances, lambda: bars.advance(task))
-    _print(parity, weights)
+    _print(parity, weights, "error" if classifies(model) else "WER")
     for failure in parity.failures:
         say_failed("failed", failure.reason)
     if (parity.different and not quantize) or parity.failures:
@@ -97,14 +98,14 @@ def _write_page(
     result(f"{folder}: {size / 2**20:.1f} MiB; any host of static files can serve it")
 
 
-def _print(parity: Parity, weights: str) -> None:
-    table = Table("", "WER", "times real time", box=None)
+def _print(parity: Parity, weights: str, measure: str) -> None:
+    table = Table("", measure, "times real time", box=None)
     for name, run in (("PyTorch, float32", parity.original), (f"ONNX, {weights}", parity.exported)):
         table.add_row(name, _error_rate(run), f"{parity.audio_s / run.seconds:.0f}")
     out.print(table)
     result(
-        f"{len(parity.different)} of {parity.utterances} texts differ; log-probabilities differ by "
-        f"at most {parity.max_difference:.2g}, on average {parity.mean_difference:.2g}"
+        f"{len(parity.different)} of {parity.utterances} results differ; log-probabilities differ "
+        f"by at most {parity.max_difference:.2g}, on average {parity.mean_difference:.2g}"
     )
     for name, ours, theirs in parity.different[:SHOWN]:
         result(f"  {name}: {ours!r}, exported {theirs!r}")
@@ -116,5 +117,9 @@ def _print(parity: Parity, weights: str) -> None:
         )
 
 
-def _error_rate(run: Run) -> str:
-    return "no texts" if run.score is None else f"{run.score.wer:.2%}"
+def _error_rate(run: ModelResult) -> str:
+    from asr.scoring.wer import Score
+
+    if run.score is None:
+        return "no references"
+    return f"{run.score.wer if isinstance(run.score, Score) else run.score.error:.2%}"

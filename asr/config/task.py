@@ -34,7 +34,6 @@ def require_classifier(config: Config) -> None:
     if config.classify.multi_label and config.classify.class_weights != "none":
         raise refuse("classify.class_weights", "needs one class for each utterance; leave it out")
     idle = {
-        "model.edge": model.edge,
         "model.blank_bias": model.blank_bias,
         "model.inter_ctc": model.inter_ctc,
         "model.lookahead_ms": model.lookahead_ms,

@@ -6,7 +6,7 @@ import numpy as np
 
 from asr.export.graph import FLOAT, INT32, Graph
 from asr.export.layers import Layers
-from asr.model.acoustic import AcousticModel, LookAhead
+from asr.model.acoustic import AcousticModel, ConvSubsampling, LookAhead, RecurrentLayer
 from asr.model.deepspeech2 import CLIP, DeepSpeech2, FrameNorm
 
 
@@ -36,26 +36,37 @@ def whole(graph: Graph, model: AcousticModel, features: str, frames: str, int8: 
     layers, edge = Layers(graph, int8), model.config.edge
     if edge:
         features, frames = add_quiet(graph, features, frames, edge * model.config.subsampling)
-    x = graph.op("Unsqueeze", features, graph.ints(1))  # (B, 1, T, F)
-    front_end = model.front_end
-    for convolution, (stride, _) in zip(front_end.convolutions, front_end.strides, strict=True):
-        x = graph.op("Relu", layers.convolution(x, convolution, (1, 1, 1, 1)))
-        frames = frames_after(graph, frames, stride)
-        mask = graph.floats(graph.mask(frames, graph.size(x, 2)))
-        x = graph.op("Mul", x, graph.op("Unsqueeze", mask, graph.ints(1, 3)))
-    x = layers.linear(_time_first(graph, x), front_end.project)  # (T', B, W)
+    x, frames = subsample(layers, model.front_end, features, frames)
     lengths = graph.floats(frames, INT32)
     for number, layer in enumerate(model.layers, 1):
-        directions = [layer.forward_rnn, layer.backward_rnn]
-        y = layers.recurrence(layers.norm(x, layer.norm), directions, lengths)
-        y = graph.op("Transpose", y, perm=[0, 2, 1, 3])  # (T', B, 2, H)
-        x = graph.op("Add", x, graph.op("Reshape", y, graph.ints(0, 0, -1)))
-        x = _conditioned(layers, model, x, number)
+        x = _conditioned(layers, model, bidirectional(layers, layer, x, lengths), number)
     log_probs = graph.op("Transpose", _read(layers, model, x), perm=[1, 0, 2])
     if edge:
         log_probs = graph.slice(log_probs, edge, -edge, axis=1)
         frames = graph.op("Sub", frames, graph.weight(2 * edge, np.int64))
     return log_probs, frames
+
+
+def subsample(
+    layers: Layers, front_end: ConvSubsampling, features: str, frames: str
+) -> tuple[str, str]:
+    """`ConvSubsampling`: (B, T, F) features, (B,) -> (T', B, W), (B,) frames."""
+    graph = layers.graph
+    x = graph.op("Unsqueeze", features, graph.ints(1))  # (B, 1, T, F)
+    for convolution, (stride, _) in zip(front_end.convolutions, front_end.strides, strict=True):
+        x = graph.op("Relu", layers.convolution(x, convolution, (1, 1, 1, 1)))
+        frames = frames_after(graph, frames, stride)
+        mask = graph.floats(graph.mask(frames, graph.size(x, 2)))
+        x = graph.op("Mul", x, graph.op("Unsqueeze", mask, graph.ints(1, 3)))
+    return layers.linear(time_first(graph, x), front_end.project), frames
+
+
+def bidirectional(layers: Layers, layer: RecurrentLayer, x: str, lengths: str) -> str:
+    """`RecurrentLayer` with both directions: (T, B, W), (B,) int32 -> (T, B, W)."""
+    graph, directions = layers.graph, [layer.forward_rnn, layer.backward_rnn]
+    y = layers.recurrence(layers.norm(x, layer.norm), directions, lengths)
+    y = graph.op("Transpose", y, perm=[0, 2, 1, 3])  # (T, B, 2, H)
+    return graph.op("Add", x, graph.op("Reshape", y, graph.ints(0, 0, -1)))
 
 
 def causal(
@@ -77,7 +88,7 @@ def causal(
         x = graph.op("Concat", state, x, axis=2)
         graph.next_state(state, graph.slice(x, -past, None, axis=2))
         x = graph.op("Relu", layers.convolution(x, convolution, (0, 1, 0, 1)))
-    x = layers.linear(_time_first(graph, x), front_end.project)  # (T', B, W)
+    x = layers.linear(time_first(graph, x), front_end.project)  # (T', B, W)
     for number, layer in enumerate(model.layers, 1):
         inputs = layers.norm(x, layer.norm)
         y = layers.stateful_recurrence(inputs, layer.forward_rnn, f"layer_{number}")
@@ -116,21 +127,21 @@ def deepspeech2(graph: Graph, model: DeepSpeech2, features: str, frames: str, in
         x = layers.convolution(x, convolution, (*convolution.padding, *convolution.padding))
         mask = mask or graph.floats(graph.mask(frames, graph.size(x, 2)))  # (B, T')
         around = graph.op("Unsqueeze", mask, graph.ints(1, 3))
-        x = _frame_norm(graph, x, norm, around, (1, -1, 1, 1))
+        x = frame_norm(graph, x, norm, around, (1, -1, 1, 1))
         x = graph.op("Clip", x, graph.weight(0.0), graph.weight(CLIP))
-    x, lengths = _time_first(graph, x), graph.floats(frames, INT32)
+    x, lengths = time_first(graph, x), graph.floats(frames, INT32)
     mask = graph.op("Unsqueeze", graph.op("Transpose", mask, perm=[1, 0]), graph.ints(2))
     for layer in model.layers:
         if layer.norm is not None:
-            x = _frame_norm(graph, x, layer.norm, mask, (1, 1, -1))
+            x = frame_norm(graph, x, layer.norm, mask, (1, 1, -1))
         y = layers.recurrence(x, [layer.forward_rnn, layer.backward_rnn], lengths)
         x = graph.op("ReduceSum", y, graph.ints(1), keepdims=0)
-    x = layers.linear(_frame_norm(graph, x, model.norm, mask, (1, 1, -1)), model.head)
+    x = layers.linear(frame_norm(graph, x, model.norm, mask, (1, 1, -1)), model.head)
     log_probs = graph.op("LogSoftmax", x, axis=-1)
     return graph.op("Transpose", log_probs, perm=[1, 0, 2]), frames
 
 
-def _frame_norm(graph: Graph, x: str, layer: FrameNorm, mask: str, shape: tuple) -> str:
+def frame_norm(graph: Graph, x: str, layer: FrameNorm, mask: str, shape: tuple) -> str:
     """Batch normalization with the statistics of training; zero outside the mask."""
     norm = layer.norm
     scale = (norm.weight / (norm.running_var + norm.eps).sqrt()).detach().cpu().numpy()
@@ -139,7 +150,7 @@ def _frame_norm(graph: Graph, x: str, layer: FrameNorm, mask: str, shape: tuple)
     return graph.op("Mul", graph.op("Add", x, graph.weight(shift.reshape(shape))), mask)
 
 
-def _time_first(graph: Graph, x: str) -> str:
+def time_first(graph: Graph, x: str) -> str:
     """(B, C, T, F) -> (T, B, C * F)"""
     x = graph.op("Transpose", x, perm=[2, 0, 1, 3])
     return graph.op("Reshape", x, graph.ints(0, 0, -1))

@@ -33,9 +33,11 @@ def write_page(folder: str | Path, exported: str | Path) -> None:
     """Write the page for an exported model into `folder`, which is made if it is missing.
 
     The model is stored without its language model and grammar, which greedy decoding does not use.
-    Raises `UserError` for a causal model, and if npm is missing or fails.
+    Raises `UserError` for a causal model or a classifier, and if npm is missing or fails.
     """
     folder, model = Path(folder), read_exported(exported)
+    if model.config.task == "classify":
+        raise UserError(f"{exported}: a model that classifies; the page transcribes")
     if not model.config.model.bidirectional:
         raise UserError(
             f"{exported}: a causal model reads audio in pieces, which the page cannot do; "

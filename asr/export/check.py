@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
 from asr import audio
 from asr.data.manifest import Utterance
 from asr.errors import UserError
+from asr.recognition.classifier import Classifier
 from asr.recognition.recognizer import Recognizer
 from asr.recognition.transcribe import Failure, transcribe_many
+from asr.scoring.classes import ClassScore
+from asr.scoring.classify import evaluate_classes
 from asr.scoring.compare import Comparison, compare
 from asr.scoring.normalization import normalizer_of
 from asr.scoring.wer import Pair, Score, score
@@ -24,9 +28,9 @@ TOGETHER = 8  # utterances in a batch, in the order of the manifest, so that len
 class ModelResult:
     """What one of the two models wrote."""
 
-    texts: list[str]
+    texts: list[str]  # or classes
     seconds: float  # of computation, reading included
-    score: Score | None  # if the manifest has texts
+    score: Score | ClassScore | None  # if the manifest has texts or classes
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Parity:
     different: list[tuple[str, str, str]]  # (id, text of the original, exported text)
     max_difference: float  # of two log-probabilities
     mean_difference: float
-    comparison: Comparison | None  # of the error rates
+    comparison: Comparison | None  # of the word error rates
     failures: list[Failure]
 
     @property
@@ -48,43 +52,71 @@ class Parity:
 
 
 def check(
-    original: Recognizer,
-    exported: Recognizer,
+    original: Recognizer | Classifier,
+    exported: Recognizer | Classifier,
     utterances: Sequence[Utterance],
     progress: Callable[[], None] = lambda: None,
 ) -> Parity:
-    """Transcribe with both models and compare texts and emissions.
+    """Transcribe or classify with both models, and compare the results and the emissions.
 
     The emissions are computed in batches of `TOGETHER` utterances of mixed lengths. progress: it is
     called three times for each utterance. Raises `UserError` if no recording can be read.
     """
-    runs, kept = [], [utterance.id for utterance in utterances]
-    failures: list[Failure] = []
-    pairs: list[list[Pair]] = []
-    for recognizer in (original, exported):
-        started, texts = perf_counter(), {}
-        for utterance, result in transcribe_many(recognizer, utterances):
-            progress()
-            if isinstance(result, Failure):
-                failures += [result] if recognizer is original else []
-            else:
-                texts[utterance.id] = result.text
-        seconds = perf_counter() - started
-        kept = [name for name in kept if name in texts]
-        pairs.append(_pairs(recognizer, utterances, texts))
-        found = score(pairs[-1]) if pairs[-1] else None
-        runs.append(ModelResult([texts[name] for name in kept], seconds, found))
+    write = _classes if isinstance(original, Classifier) else _texts
+    found = [write(recognizer, utterances, progress) for recognizer in (original, exported)]
+    failures = found[0].failures
+    kept = [u for u in utterances if all(u.id in one.texts for one in found)]
     if not kept:
         raise UserError(f"no recording can be read: {failures[0].reason}")
-    readable = [utterance for utterance in utterances if utterance.id in set(kept)]
+    texts = [[one.texts[u.id] for u in kept] for one in found]
     different = [
-        (name, a, b)
-        for name, a, b in zip(kept, *(run.texts for run in runs), strict=True)
-        if a != b
+        (u.id, ours, theirs) for u, ours, theirs in zip(kept, *texts, strict=True) if ours != theirs
     ]
-    audio_s, largest, mean = _emissions(original, exported, readable, progress)
+    results = [
+        ModelResult(of_model, one.seconds, one.score)
+        for of_model, one in zip(texts, found, strict=True)
+    ]
+    audio_s, largest, mean = _emissions(original, exported, kept, progress)
+    pairs = [one.pairs for one in found]
     comparison = compare(*pairs) if pairs[0] else None
-    return Parity(audio_s, *runs, different, largest, mean, comparison, failures)
+    return Parity(audio_s, *results, different, largest, mean, comparison, failures)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What one model says about the readable utterances."""
+
+    texts: dict[str, str]  # by utterance id
+    pairs: list[Pair]  # beside the reference texts, if all utterances have one
+    score: Score | ClassScore | None
+    failures: list[Failure]
+    seconds: float
+
+
+def _texts(
+    recognizer: Any, utterances: Sequence[Utterance], progress: Callable[[], None]
+) -> _Written:
+    started, texts, failures = perf_counter(), {}, []
+    for utterance, result in transcribe_many(recognizer, utterances):
+        progress()
+        if isinstance(result, Failure):
+            failures.append(result)
+        else:
+            texts[utterance.id] = result.text
+    seconds = perf_counter() - started
+    pairs = _pairs(recognizer, utterances, texts)
+    return _Written(texts, pairs, score(pairs) if pairs else None, failures, seconds)
+
+
+def _classes(
+    classifier: Any, utterances: Sequence[Utterance], progress: Callable[[], None]
+) -> _Written:
+    started = perf_counter()
+    found = evaluate_classes(classifier, utterances, progress)
+    seconds = perf_counter() - started
+    texts = {row.id: "; ".join(row.hypothesis) for row in found.rows if row.probabilities}
+    labeled = any(row.reference for row in found.rows)
+    return _Written(texts, [], found.score if labeled else None, found.failures, seconds)
 
 
 def _pairs(
@@ -99,8 +131,8 @@ def _pairs(
 
 
 def _emissions(
-    original: Recognizer,
-    exported: Recognizer,
+    original: Recognizer | Classifier,
+    exported: Recognizer | Classifier,
     utterances: Sequence[Utterance],
     progress: Callable[[], None],
 ) -> tuple[float, float, float]:

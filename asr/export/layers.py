@@ -46,7 +46,8 @@ class Layers:
 
     def convolution(self, x: str, layer: nn.Conv2d, pads: Sequence[int]) -> str:
         """pads: before and after, (time, frequency, time, frequency)."""
-        weights = [self.graph.weight(_array(p)) for p in (layer.weight, layer.bias)]
+        parameters = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
+        weights = [self.graph.weight(_array(p)) for p in parameters]
         return self.graph.op("Conv", x, *weights, strides=list(layer.stride), pads=list(pads))
 
     def recurrence(self, x: str, directions: Sequence[nn.RNNBase], lengths: str) -> str:

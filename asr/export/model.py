@@ -6,7 +6,9 @@ from pathlib import Path
 
 from asr import files
 from asr.export import acoustic, features
+from asr.export.classifier import classifier
 from asr.export.graph import FLOAT, INT64, Graph
+from asr.model.classifier import ClassificationModel
 from asr.model.deepspeech2 import DeepSpeech2
 from asr.model.model_file import Model, self_contained
 from asr.runtime.model import OnnxModel
@@ -55,10 +57,25 @@ def _whole(model: Model, int8: bool) -> Graph:
     across, along = (graph.op("Unsqueeze", mask, graph.ints(axis)) for axis in (1, 2))
     values = features.log_features(graph, model.features, power, across)
     values = features.normalize(graph, model.features, values, along)
+    if isinstance(model.acoustic, ClassificationModel):
+        return _classes(graph, model.acoustic, values, frames, int8)
     build = acoustic.deepspeech2 if isinstance(model.acoustic, DeepSpeech2) else acoustic.whole
     log_probs, frames = build(graph, model.acoustic, values, frames, int8)
     graph.output("log_probs", log_probs, FLOAT, ["B", "T", vocabulary])
     graph.output("frames", frames, INT64, ["B"])
+    return graph
+
+
+def _classes(
+    graph: Graph, model: ClassificationModel, features: str, frames: str, int8: bool
+) -> Graph:
+    """Whole recordings: one frame of log_probs (B, 1, C) for each, and embeddings (B, E)."""
+    log_probs, embeddings = classifier(graph, model, features, frames, int8)
+    log_probs = graph.op("Unsqueeze", log_probs, graph.ints(1))
+    graph.output("log_probs", log_probs, FLOAT, ["B", 1, model.head.out_features])
+    ones = graph.op("Sub", graph.op("Add", frames, graph.weight(1, "int64")), frames)
+    graph.output("frames", ones, INT64, ["B"])
+    graph.output("embeddings", embeddings, FLOAT, ["B", model.head.in_features])
     return graph
 
 

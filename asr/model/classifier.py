@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from asr.config import ClassifyConfig, ModelConfig
 from asr.config.model import CLASSIFIER_PRESET
-from asr.model.acoustic import AcousticModel, ConvSubsampling, RecurrentLayer, reversal_of
+from asr.model.acoustic import (
+    AcousticModel,
+    ConvSubsampling,
+    RecurrentLayer,
+    add_quiet,
+    reversal_of,
+)
 from asr.model.deepspeech2 import FrameNorm
 from asr.model.features import length_mask
 
@@ -140,6 +146,9 @@ class ClassificationModel(nn.Module):
 
     def encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, F), (B,) frames -> (B, T', W), (B,) frames: what is pooled."""
+        if self.config.edge:
+            count = self.config.edge * self.config.subsampling
+            features, lengths = add_quiet(features, lengths, count)
         x, lengths = self.front_end(features, lengths)
         x = self.dropout(x)
         reversal = reversal_of(lengths, x.shape[1])

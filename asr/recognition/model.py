@@ -14,7 +14,7 @@ from asr.errors import UserError
 from asr.lm.grammar import Grammar
 from asr.lm.ngram import NGram
 from asr.recognition.emissions import Emitter
-from asr.runtime.onnx_file import SUFFIX, is_exported
+from asr.runtime.onnx_file import SETTINGS, SUFFIX, is_exported, read_metadata
 from asr.text.tokenizer import Tokenizer
 
 
@@ -39,14 +39,17 @@ def is_model(path: str | Path) -> bool:
 
 
 def classifies(path: str | Path) -> bool:
-    """Whether a model file is that of a classifier, from its settings alone.
+    """Whether a model file or an exported model is a classifier, from its settings alone.
 
     False for a file that cannot be read; whoever opens it says what is wrong.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            settings = from_yaml(archive.read("config.yaml"))
-    except (OSError, KeyError, RuntimeError, zipfile.BadZipFile, yaml.YAMLError):
+        if is_exported(path):
+            settings = from_yaml(read_metadata(path).get(SETTINGS, ""))
+        else:
+            with zipfile.ZipFile(path) as archive:
+                settings = from_yaml(archive.read("config.yaml"))
+    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, yaml.YAMLError):
         return False
     return isinstance(settings, dict) and settings.get("task") == "classify"
 

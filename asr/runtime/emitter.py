@@ -58,6 +58,13 @@ class OnnxEmitter:
         rows = [log_probs[0] for log_probs, _ in found]
         return padded(rows), np.concatenate([lengths for _, lengths in found])
 
+    def embeddings(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
+        """[(N_i,)] float32 -> (B, E): the vectors that the head of a classifier reads."""
+        batches = [[waveform] for waveform in waveforms] if self.quantized else [waveforms]
+        return np.concatenate(
+            [self.session.run(["embeddings"], _inputs(batch))[0] for batch in batches]
+        )
+
     def stream(self) -> OnnxEmissionStream:
         """Computes the emissions of samples in pieces; only for a causal model in float32."""
         return OnnxEmissionStream(self)
@@ -83,9 +90,7 @@ class OnnxEmitter:
         return [np.concatenate(row) for row in rows]
 
     def _whole(self, waveforms: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        lengths = np.array([len(waveform) for waveform in waveforms], np.int64)
-        given = {"samples": padded(waveforms), "lengths": lengths}
-        given |= self.first_states(len(waveforms))  # of running normalization
+        given = _inputs(waveforms) | self.first_states(len(waveforms))  # of running normalization
         log_probs, frames = self.session.run(["log_probs", "frames"], given)
         return log_probs, frames
 
@@ -220,6 +225,12 @@ def _advance(streams: Sequence[OnnxEmissionStream], count: int) -> list[np.ndarr
         stream.accept(row, {name: state[i : i + 1] for name, state in after.items()})
         for i, (stream, row) in enumerate(zip(streams, log_probs, strict=True))
     ]
+
+
+def _inputs(waveforms: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """The inputs of a graph that reads whole recordings."""
+    lengths = np.array([len(waveform) for waveform in waveforms], np.int64)
+    return {"samples": padded(waveforms), "lengths": lengths}
 
 
 def padded(rows: Sequence[np.ndarray]) -> np.ndarray:

@@ -17,12 +17,11 @@ from asr.errors import UserError
 from asr.lm.grammar import Grammar
 from asr.lm.ngram import NGram
 from asr.runtime.emitter import OnnxEmitter
-from asr.runtime.onnx_file import read_metadata, write_metadata
+from asr.runtime.onnx_file import PREFIX, SETTINGS, read_metadata, write_metadata
 from asr.text import tokenizer
 from asr.text.tokenizer import Tokenizer
 
 FORMAT = 1  # of the metadata; a reader refuses a newer one
-PREFIX = "asr."  # of the keys of the metadata
 
 
 @dataclass
@@ -87,7 +86,7 @@ def read_exported(path: str | Path) -> OnnxModel:
         raise UserError(f"{path}: not an ONNX file, or damaged: {error}") from None
     found = {key.removeprefix(PREFIX): value for key, value in entries.items()}
     if "config" not in found:
-        raise UserError(f"{path}: not a model of asr: its metadata lack {PREFIX}config")
+        raise UserError(f"{path}: not a model of asr: its metadata lack {SETTINGS}")
     try:
         if int(found["format"]) > FORMAT:
             raise UserError(

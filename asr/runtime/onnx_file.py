@@ -17,6 +17,8 @@ from typing import BinaryIO
 from asr.files import replacing
 
 SUFFIX = ".onnx"
+PREFIX = "asr."  # of the keys of the metadata that this package writes
+SETTINGS = f"{PREFIX}config"  # the key of the configuration
 # The names of inputs and outputs that carry a stream from one piece to the next.
 STATE, NEXT_STATE = "state.", "next."
 _METADATA = 14
