@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from test_stream import save_streaming_model
 
+from asr.recognition.classifier import Classifier
 from asr.recognition.recognizer import Recognizer, load
 from asr.server.app import Listener, make_service
 from asr.server.auth import EVERYBODY, Tokens
@@ -57,9 +58,10 @@ def served(
     limits: ServerLimits = DEFAULTS,
     tokens: Tokens = EVERYBODY,
     listeners: Sequence[Listener] = (),
+    classifiers: Mapping[str, Classifier] | None = None,
 ) -> Iterator[Served]:
     """A server of these models; spool: a folder, which is empty again at the end."""
-    service = make_service(recognizers, limits, tokens)
+    service = make_service(recognizers, limits, tokens, classifiers)
     service.spool = spool
     server = server_of(service, Address(port=0), listeners)
     thread = threading.Thread(target=server.run)

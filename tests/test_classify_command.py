@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,10 +19,11 @@ from asr.errors import UserError
 from asr.model.model_file import Model, save_model
 from asr.recognition.classification import Classification
 from asr.recognition.classifier import Classifier
-from asr.recognition.detector import Detector, DetectorSettings
+from asr.recognition.detector import Detection, Detector, DetectorSettings
 from asr.recognition.windows import classify_windows, cut, events
 from asr.scoring.classes import ClassRow, calibration, score_classes
 from asr.scoring.detection import equal_error_rate, threshold_for
+from asr.scoring.keywords import RATES, StreamWord, _match, score_keywords
 from asr.scoring.rejection import calibrate_reject
 from asr.scoring.verification import verification_trials
 from asr.text.labels import Labels
@@ -40,6 +42,12 @@ def tone_model(c) -> Model:
             one = 0.1 * draw.standard_normal(3000)
         else:
             one = speak([word], draw)
+            if number % 8 < 4:  # in noise, as in a window over a street
+                street = 0.02 * draw.standard_normal(6400)
+                at = int(draw.integers(500, 5900 - len(one)))
+                street[at : at + len(one)] += one
+                start = int(draw.integers(max(0, at + len(one) - 3200), at))
+                one = street[start : start + 3200]
         samples.append(torch.from_numpy(one.astype(np.float32)))
         ids.append(number % 4)
     optimizer = torch.optim.Adam(model.acoustic.parameters(), 0.01)
@@ -190,9 +198,9 @@ def test_debounce_and_near_misses(classifier, monkeypatch):
         s = DetectorSettings(0.2, 0.1, smooth=1, threshold=0.5, **{"debounce_s": 0.5} | changes)
         detector = Detector(classifier, RATE_HZ, s)
         rows = [np.array([0.0, value, 0.0, 1 - value]) for value in values]
-        monkeypatch.setattr(detector, "_probabilities", lambda w: [rows.pop(0) for _ in w])
+        monkeypatch.setattr(detector.windows, "_probabilities", lambda w: [rows.pop(0) for _ in w])
         found = detector.feed(np.full(round(0.1 * len(values) * RATE_HZ), 0.1, np.float32))
-        return [(one.probability, one.accepted) for one in [*found, *detector._report()]]
+        return [(one.probability, one.accepted) for one in [*found, *detector._events.report()]]
 
     assert classifier.labels[1] == "low"
     assert detections([0, 0.6, 0.9, 0.7, 0, 0]) == [(0.9, True)]
@@ -200,6 +208,58 @@ def test_debounce_and_near_misses(classifier, monkeypatch):
     assert detections([0, 0.9, 0, 0.8, 0, 0], debounce_s=0.1) == [(0.9, True), (0.8, True)]
     assert detections([0, 0.45, 0, 0.3, 0]) == [(0.45, False)]
     assert detections([0, 0.45, 0, 0.3, 0], near=0.0) == []
+
+
+def test_the_rate_of_false_accepts_and_the_recall_of_a_stream(classifier, folder, tmp_path, run):
+    words = manifest.read(folder / "test.jsonl")
+    draw, speech = np.random.default_rng(1), []
+    for number, parts in enumerate((["low", "high"], [])):  # the tones are falsely accepted
+        quiet = 0.01 * draw.standard_normal(3 * RATE_HZ).astype(np.float32)
+        tones = speak(parts, draw) if parts else np.zeros(0, np.float32)
+        soundfile.write(tmp_path / f"{number}.wav", np.concatenate([quiet, tones]), RATE_HZ)
+        speech.append(Utterance(str(number), str(tmp_path / f"{number}.wav")))
+    s = DetectorSettings(window_s=0.4, hop_s=0.05)
+    found = score_keywords(classifier, words, speech[1:], 0.5, s)
+    assert found.words == len(words) and found.recall(found.chosen) > 0.8
+    assert found.chosen.false_accepts == 0 and not found.accepted
+    rates = [found.curve[rate].false_accepts for rate in RATES]
+    assert rates == sorted(rates)
+    loose = score_keywords(classifier, words, speech, 1e6, s)
+    assert loose.chosen.false_accepts >= 1 and loose.chosen.found >= found.chosen.found
+    assert {name for name, _ in loose.accepted} >= {"0"}
+    # The same detections as those of the detector at that threshold.
+    samples = soundfile.read(tmp_path / "0.wav", dtype="float32")[0]
+    settings = replace(s, threshold=loose.chosen.threshold, near=0.0)
+    detector = Detector(classifier, RATE_HZ, settings)
+    wanted = [*detector.feed(samples), *detector.finish()]
+    ours = sorted((one for name, one in loose.accepted if name == "0"), key=lambda o: o.start_s)
+    assert [(o.label, o.start_s) for o in ours] == [(o.label, o.start_s) for o in wanted]
+
+
+def test_the_command_scores_a_detector(run, model, folder, tmp_path):
+    noise = 0.01 * np.random.default_rng(1).standard_normal(2 * RATE_HZ)
+    soundfile.write(tmp_path / "noise.wav", noise, RATE_HZ)
+    options = ("--outside", tmp_path / "noise.wav", "--window", "0.4", "--per-hour", "1")
+    status, out, err = run("score", model, folder / "test.jsonl", *options, "-o", tmp_path / "s")
+    assert status == 0, err
+    assert "0 false accepts in 0.00 h" in out and "of 18)" in out
+    saved = json.loads((tmp_path / "s/keywords.json").read_text())
+    assert saved["words"] == 18 and len(saved["curve"]) == len(RATES)
+    status, _, err = run("score", model, folder / "test.jsonl", "--window", "0.4")
+    assert status == 2 and "--outside" in err[-1]
+
+
+def test_words_are_matched_with_detections_that_overlap_them():
+    def word(label, start_s):
+        return StreamWord(Utterance(label, "a.wav"), label, start_s, start_s + 0.5)
+
+    def heard(label, start_s):
+        return Detection(label, start_s, start_s + 0.8, 0.9, True)
+
+    words = [word("a", 1.0), word("b", 2.0), word("b", 3.0)]
+    assert _match(words, [heard("a", 0.9), heard("b", 2.9)]) == ([True, False, True], 0)
+    assert _match(words, [heard("a", 0.5), heard("a", 1.2)]) == ([True, False, False], 1)
+    assert _match(words, [heard("b", 1.0), heard("a", 5.0)]) == ([False, False, False], 2)
 
 
 def test_stream_prints_detections(run, model, street):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,10 +17,16 @@ from asr.cli.console import list_failures, note, out, progress_bars, result
 from asr.errors import UserError
 
 if TYPE_CHECKING:
+    from asr.data.manifest import Utterance
+    from asr.recognition.classifier import Classifier
+    from asr.recognition.detector import Detection
     from asr.scoring.classes import ClassRow, ClassScore
+    from asr.scoring.keywords import KeywordScore
 
 TABLE_WIDTH, MATRIX = 140, 12  # a larger confusion matrix is a list of its most frequent errors
 FALSE_ACCEPTS = 0.01
+PER_HOUR = 0.5  # false accepts of a detector
+SHOWN = 10  # false accepts and near misses
 
 
 @dataclass(frozen=True)
@@ -40,9 +47,45 @@ class ClassAnalysis:
         int, typer.Option(metavar="N", help="With --verify: recordings to enrol a speaker.", min=1)
     ] = 3
 
+    outside: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="Of a classifier: detect the words of the manifest in a stream; these recordings "
+            "are speech without them. Repeatable.",
+        ),
+    ] = None
+    per_hour: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N", help="With --outside: at most N false accepts an hour (0.5).", min=0
+        ),
+    ] = None
+    window: Annotated[
+        float | None,
+        typer.Option(metavar="S", help="With --outside: the length of a window (0.8)."),
+    ] = None
+    debounce: Annotated[
+        float | None,
+        typer.Option(metavar="S", help="With --outside: deaf for S seconds after a word (0.7)."),
+    ] = None
+
     @property
     def given(self) -> bool:
-        return self.target is not None or self.verify is not None
+        return any(one is not None for one in (self.target, self.verify, *self._of_stream))
+
+    @property
+    def _of_stream(self) -> tuple[object, ...]:
+        return self.outside, self.per_hour, self.window, self.debounce
+
+    def check(self) -> None:
+        """Raise `UserError` for options that would have no effect."""
+        if self.outside is None and any(one is not None for one in self._of_stream):
+            raise UserError(
+                "--per-hour, --window and --debounce: name speech without the words, --outside PATH"
+            )
+        if sum(one is not None for one in (self.target, self.verify, self.outside)) > 1:
+            raise UserError("--target, --verify and --outside: give one of them")
 
 
 NO_ANALYSIS = ClassAnalysis()
@@ -57,8 +100,11 @@ def score_classifier(
     from asr.scoring.classify import evaluate_classes
     from asr.scoring.verification import verification_trials
 
+    analysis.check()
     classifier = Classifier.load(model, device)
     utterances = manifest.read(reference)
+    if analysis.outside is not None:
+        return _score_detector(classifier, utterances, output, analysis)
     if analysis.target is not None and analysis.target not in classifier.labels:
         named = ", ".join(classifier.labels[:10])
         raise UserError(f"--target {analysis.target}: not one of the classes: {named}")
@@ -82,6 +128,57 @@ def score_classifier(
         found.save(output, title, classifier.config, by_id)
         _draw(output / "confusion.png", title, found.score)
     list_failures(found.failures)
+
+
+def _score_detector(
+    classifier: Classifier, words: Sequence[Utterance], output: Path | None, analysis: ClassAnalysis
+) -> None:
+    from asr import files
+    from asr.data.sources import sources
+    from asr.recognition.detector import DetectorSettings
+    from asr.scoring.keywords import score_keywords
+
+    outside = sources(analysis.outside or [])
+    settings = DetectorSettings()
+    if analysis.window is not None:
+        settings = replace(settings, window_s=analysis.window)
+    if analysis.debounce is not None:
+        settings = replace(settings, debounce_s=analysis.debounce)
+    rate = PER_HOUR if analysis.per_hour is None else analysis.per_hour
+    with progress_bars() as bars:
+        task = bars.add_task("recordings", total=len(words) + len(outside))
+        found = score_keywords(
+            classifier, words, outside, rate, settings, lambda: bars.advance(task)
+        )
+    result(str(found))
+    _print(_rates(found))
+    for title, rows in (("false accepts", found.accepted), ("near misses", found.near)):
+        if rows:
+            _print(_heard(title, rows))
+    if output is not None:
+        text = json.dumps(found.to_dict(), ensure_ascii=False, indent=1)
+        files.write(output / "keywords.json", text + "\n")
+
+
+def _rates(found: KeywordScore) -> Table:
+    table = Table(box=None)
+    for name in ("at most an hour", "threshold", "false accepts", "recall", "wrong words"):
+        table.add_column(name, justify="right")
+    for rate, point in found.curve.items():
+        recall = f"{found.recall(point):.1%}"
+        counts = [str(point.false_accepts), recall, str(point.wrong)]
+        table.add_row(f"{rate:g}", f"{point.threshold:.4f}", *counts)
+    return table
+
+
+def _heard(title: str, rows: Sequence[tuple[str, Detection]]) -> Table:
+    table = Table(box=None)
+    for name in (title, "from", "to", "word", "probability"):
+        table.add_column(name)
+    for recording, one in rows[:SHOWN]:
+        times = [f"{one.start_s:.2f}", f"{one.end_s:.2f}"]
+        table.add_row(Text(recording), *times, one.label, f"{one.probability:.4f}")
+    return table
 
 
 def _draw(path: Path, title: str, score: ClassScore) -> None:

@@ -106,7 +106,9 @@ def score(
         refuse_text_options(given | {"the options of decoding": decoding.given})
         return score_classifier(reference, hypothesis, output, classes, decoding.device)
     if classes.given:
-        raise UserError(f"{reference}: --target and --verify are for a model that classifies")
+        raise UserError(
+            f"{reference}: --target, --verify and --outside are for a model that classifies"
+        )
     system, references = hypothesis or reference, reference
     if is_model(reference):
         system, references = reference, hypothesis

@@ -201,6 +201,8 @@ def serve(
 ) -> None:
     """Serve models to browsers and to the clients of OpenAI's API, Vosk and Wyoming."""
     _require_extra()
+    from asr.recognition.classifier import Classifier
+    from asr.recognition.model import classifies
     from asr.server.app import make_service
     from asr.server.auth import Tokens
     from asr.server.logs import log_as_json
@@ -219,11 +221,20 @@ def serve(
         note("Wyoming has neither encryption nor tokens: its port is open to all who reach it")
     scheme = "http" if tls.cert is None else "https"
     note(f"serving {', '.join(files)} on {scheme}://{host}:{port}; Ctrl-C ends it")
+    of_classes = {name: path for name, path in files.items() if classifies(path)}
     if cluster.is_ray:
+        if of_classes:
+            raise UserError(f"{next(iter(of_classes.values()))}: --engine ray has no /detect")
         return _serve_on_ray(files, decoding, limits, accepted, address, cluster, level)
-    recognizers = {name: decoding.load(path) for name, path in files.items()}
+    classifiers = {n: Classifier.load(path, decoding.device) for n, path in of_classes.items()}
+    recognizers = {n: decoding.load(path) for n, path in files.items() if n not in classifiers}
+    if not recognizers and (decoding.given or listeners or corrections is not None):
+        raise UserError(
+            "options of decoding, --vosk-port, --wyoming-port and --corrections need a model that "
+            "transcribes"
+        )
     log_as_json(level)
-    service = make_service(recognizers, limits, accepted)
+    service = make_service(recognizers, limits, accepted, classifiers)
     if corrections is not None:
         from asr.server.page.corrections import CorrectionFolder
 

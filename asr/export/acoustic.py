@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from torch import nn
 
 from asr.export.graph import FLOAT, INT32, Graph
 from asr.export.layers import Layers
 from asr.model.acoustic import AcousticModel, ConvSubsampling, LookAhead, RecurrentLayer
-from asr.model.deepspeech2 import CLIP, DeepSpeech2, FrameNorm
+from asr.model.deepspeech2 import CLIP, DeepSpeech2
 
 
 def frames_after(graph: Graph, frames: str, stride: int) -> str:
@@ -127,23 +128,22 @@ def deepspeech2(graph: Graph, model: DeepSpeech2, features: str, frames: str, in
         x = layers.convolution(x, convolution, (*convolution.padding, *convolution.padding))
         mask = mask or graph.floats(graph.mask(frames, graph.size(x, 2)))  # (B, T')
         around = graph.op("Unsqueeze", mask, graph.ints(1, 3))
-        x = frame_norm(graph, x, norm, around, (1, -1, 1, 1))
+        x = frame_norm(graph, x, norm.norm, around, (1, -1, 1, 1))
         x = graph.op("Clip", x, graph.weight(0.0), graph.weight(CLIP))
     x, lengths = time_first(graph, x), graph.floats(frames, INT32)
     mask = graph.op("Unsqueeze", graph.op("Transpose", mask, perm=[1, 0]), graph.ints(2))
     for layer in model.layers:
         if layer.norm is not None:
-            x = frame_norm(graph, x, layer.norm, mask, (1, 1, -1))
+            x = frame_norm(graph, x, layer.norm.norm, mask, (1, 1, -1))
         y = layers.recurrence(x, [layer.forward_rnn, layer.backward_rnn], lengths)
         x = graph.op("ReduceSum", y, graph.ints(1), keepdims=0)
-    x = layers.linear(frame_norm(graph, x, model.norm, mask, (1, 1, -1)), model.head)
+    x = layers.linear(frame_norm(graph, x, model.norm.norm, mask, (1, 1, -1)), model.head)
     log_probs = graph.op("LogSoftmax", x, axis=-1)
     return graph.op("Transpose", log_probs, perm=[1, 0, 2]), frames
 
 
-def frame_norm(graph: Graph, x: str, layer: FrameNorm, mask: str, shape: tuple) -> str:
+def frame_norm(graph: Graph, x: str, norm: nn.BatchNorm1d, mask: str, shape: tuple) -> str:
     """Batch normalization with the statistics of training; zero outside the mask."""
-    norm = layer.norm
     scale = (norm.weight / (norm.running_var + norm.eps).sqrt()).detach().cpu().numpy()
     shift = norm.bias.detach().cpu().numpy() - norm.running_mean.cpu().numpy() * scale
     x = graph.op("Mul", x, graph.weight(scale.reshape(shape)))

@@ -54,6 +54,123 @@ class Detection:
         }
 
 
+def keywords_of(classifier: Classifier, ignored: Collection[str]) -> list[int]:
+    """The numbers of the classes that a detector reports; raises `UserError` for unknown names."""
+    if missing := [name for name in ignored if name not in (*classifier.labels, "other")]:
+        raise UserError(f"{missing[0]!r} is not one of the classes of the model")
+    return [i for i, label in enumerate(classifier.labels) if label not in set(ignored)]
+
+
+class KeywordEvents:
+    """The likeliest keyword of each window, in order of time -> detections and near misses.
+
+    window: samples; rate_hz: of the model.
+    """
+
+    def __init__(self, settings: DetectorSettings, threshold: float, window: int, rate_hz: int):
+        self.settings, self.threshold = settings, threshold
+        self.window, self.rate_hz = window, rate_hz
+        self._deaf_until = 0
+        self._peak: Detection | None = None  # of the word under way, not yet reported
+
+    def judge(self, start: int, label: str, value: float) -> list[Detection]:
+        """The word that ended with the window from sample `start`, if any.
+
+        value: the mean probability of the last windows.
+        """
+        found: list[Detection] = []
+        if start >= self._deaf_until and value >= self.threshold - self.settings.near:
+            start_s, end_s = max(0, start) / self.rate_hz, (start + self.window) / self.rate_hz
+            new = Detection(label, start_s, end_s, value, value >= self.threshold)
+            if self._peak is not None and new.label != self._peak.label and self._peak.accepted:
+                found = self.report()
+                if start < self._deaf_until:
+                    return found
+            if self._peak is None or value > self._peak.probability:
+                self._peak = new
+            return found
+        return self.report()
+
+    def report(self) -> list[Detection]:
+        """The word under way, which is finished."""
+        peak, self._peak = self._peak, None
+        if peak is None:
+            return []
+        if peak.accepted:
+            pause = round(self.settings.debounce_s * self.rate_hz)
+            self._deaf_until = round(peak.start_s * self.rate_hz) + pause
+        return [peak]
+
+
+@dataclass(frozen=True)
+class ScoredWindow:
+    """The likeliest keyword of a window, with its mean probability over the last windows."""
+
+    start: int  # the sample of the stream at which it begins
+    label: str
+    value: float
+
+
+class KeywordWindows:
+    """Samples in pieces of any size -> the windows that are complete, with their keywords."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        rate_hz: float,
+        settings: DetectorSettings,
+        ignored: Collection[str] = ("other",),
+    ):
+        if not 0 < settings.hop_s <= settings.window_s:
+            raise UserError(
+                f"windows of {settings.window_s:g} s every {settings.hop_s:g} s: "
+                "give 0 < hop <= window"
+            )
+        self.classifier, self.smooth = classifier, settings.smooth
+        self.keywords = keywords_of(classifier, ignored)
+        model_hz = classifier.rate_hz
+        self.window, self._hop = (round(s * model_hz) for s in (settings.window_s, settings.hop_s))
+        self._resampler = StreamResampler(checked_rate(rate_hz, "stream"), model_hz)
+        self._samples = np.zeros(self.window - self._hop, np.float32)  # silence before the stream
+        self._at = -len(self._samples)  # the sample of the stream at which `_samples` begins
+        self._recent: deque[np.ndarray] = deque(maxlen=settings.smooth)
+
+    def feed(self, samples: np.ndarray) -> list[ScoredWindow]:
+        """(N,) float32 at the rate of the stream"""
+        return self._advance(self._resampler.feed(samples))
+
+    def finish(self) -> list[ScoredWindow]:
+        """The windows at the end of the stream, with silence after it."""
+        found = self._advance(self._resampler.finish())
+        return found + self._advance(np.zeros(self.window, np.float32))
+
+    def _advance(self, samples: np.ndarray) -> list[ScoredWindow]:
+        self._samples = np.concatenate([self._samples, samples])
+        windows, starts = [], []
+        while len(self._samples) >= self.window:
+            windows.append(self._samples[: self.window])
+            starts.append(self._at)
+            self._samples, self._at = self._samples[self._hop :], self._at + self._hop
+        return [self._score(*one) for one in zip(starts, self._probabilities(windows), strict=True)]
+
+    def _probabilities(self, windows: list[np.ndarray]) -> list[np.ndarray]:
+        """(C,) of each window; those of silence are 0."""
+        loud = [i for i, w in enumerate(windows) if np.abs(w).max() > 10 ** (SILENCE_DB / 20)]
+        found = [np.zeros(len(self.classifier.labels))] * len(windows)
+        for first in range(0, len(loud), 32):
+            batch = loud[first : first + 32]
+            emissions = self.classifier.emissions([windows[i] for i in batch])
+            for i, row in zip(batch, emissions.rows(), strict=True):
+                found[i] = np.exp(row[0])
+        return found
+
+    def _score(self, start: int, probabilities: np.ndarray) -> ScoredWindow:
+        self._recent.append(probabilities)
+        mean = np.sum(self._recent, axis=0) / self.smooth
+        best = max(self.keywords, key=lambda i: mean[i])
+        return ScoredWindow(start, self.classifier.labels[best], float(mean[best]))
+
+
 class Detector:
     """Samples in pieces of any size -> detections, the same whatever the sizes.
 
@@ -68,87 +185,23 @@ class Detector:
         ignored: Collection[str] = ("other",),
     ):
         self.settings = settings = settings or DetectorSettings()
-        if not 0 < settings.hop_s <= settings.window_s:
-            raise UserError(
-                f"windows of {settings.window_s:g} s every {settings.hop_s:g} s: "
-                "give 0 < hop <= window"
-            )
-        if missing := [name for name in ignored if name not in (*classifier.labels, "other")]:
-            raise UserError(f"{missing[0]!r} is not one of the classes of the model")
-        self.classifier = classifier
-        self.keywords = [
-            i for i, label in enumerate(classifier.labels) if label not in set(ignored)
-        ]
+        self.windows = KeywordWindows(classifier, rate_hz, settings, ignored)
+        self.keywords = [classifier.labels[i] for i in self.windows.keywords]
         saved = classifier.config.classify.reject or 0.5
         self.threshold = saved if settings.threshold is None else settings.threshold
-        model_hz = classifier.rate_hz
-        self._window, self._hop = (round(s * model_hz) for s in (settings.window_s, settings.hop_s))
-        self._resampler = StreamResampler(checked_rate(rate_hz, "stream"), model_hz)
-        self._samples = np.zeros(self._window - self._hop, np.float32)  # silence before the stream
-        self._at = -len(self._samples)  # the sample of the stream at which `_samples` begins
-        self._recent: deque[np.ndarray] = deque(maxlen=settings.smooth)
-        self._deaf_until = 0
-        self._peak: Detection | None = None  # of the word under way, not yet reported
+        self._events = KeywordEvents(
+            settings, self.threshold, self.windows.window, classifier.rate_hz
+        )
 
     def feed(self, samples: np.ndarray) -> list[Detection]:
         """(N,) float32 at the rate of the stream -> the words that are certain by now."""
-        return self._advance(self._resampler.feed(samples))
+        return self._judge(self.windows.feed(samples))
 
     def finish(self) -> list[Detection]:
         """The words at the end of the stream."""
-        found = self._advance(self._resampler.finish())
-        found += self._advance(np.zeros(self._window, np.float32))
-        return found + self._report()
+        return self._judge(self.windows.finish()) + self._events.report()
 
-    def _advance(self, samples: np.ndarray) -> list[Detection]:
-        self._samples = np.concatenate([self._samples, samples])
-        windows, starts = [], []
-        while len(self._samples) >= self._window:
-            windows.append(self._samples[: self._window])
-            starts.append(self._at)
-            self._samples, self._at = self._samples[self._hop :], self._at + self._hop
-        found: list[Detection] = []
-        for start, probabilities in zip(starts, self._probabilities(windows), strict=True):
-            found += self._judge(start, probabilities)
-        return found
-
-    def _probabilities(self, windows: list[np.ndarray]) -> list[np.ndarray]:
-        """(C,) of each window; those of silence are 0."""
-        loud = [i for i, w in enumerate(windows) if np.abs(w).max() > 10 ** (SILENCE_DB / 20)]
-        found = [np.zeros(len(self.classifier.labels))] * len(windows)
-        for first in range(0, len(loud), 32):
-            batch = loud[first : first + 32]
-            emissions = self.classifier.emissions([windows[i] for i in batch])
-            for i, row in zip(batch, emissions.rows(), strict=True):
-                found[i] = np.exp(row[0])
-        return found
-
-    def _judge(self, start: int, probabilities: np.ndarray) -> list[Detection]:
-        """The word that ended with this window, if any."""
-        self._recent.append(probabilities)
-        mean = np.sum(self._recent, axis=0) / self.settings.smooth
-        best = max(self.keywords, key=lambda i: mean[i])
-        value = float(mean[best])
-        found: list[Detection] = []
-        if start >= self._deaf_until and value >= self.threshold - self.settings.near:
-            rate_hz = self.classifier.rate_hz
-            start_s, end_s = max(0, start) / rate_hz, (start + self._window) / rate_hz
-            label = self.classifier.labels[best]
-            new = Detection(label, start_s, end_s, value, value >= self.threshold)
-            if self._peak is not None and new.label != self._peak.label and self._peak.accepted:
-                found = self._report()
-                if start < self._deaf_until:
-                    return found
-            if self._peak is None or value > self._peak.probability:
-                self._peak = new
-            return found
-        return self._report()
-
-    def _report(self) -> list[Detection]:
-        peak, self._peak = self._peak, None
-        if peak is None:
-            return []
-        if peak.accepted:
-            pause = round(self.settings.debounce_s * self.classifier.rate_hz)
-            self._deaf_until = round(peak.start_s * self.classifier.rate_hz) + pause
-        return [peak]
+    def _judge(self, windows: list[ScoredWindow]) -> list[Detection]:
+        return [
+            word for one in windows for word in self._events.judge(one.start, one.label, one.value)
+        ]

@@ -12,9 +12,10 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from asr.audio.source import Samples
-from asr.errors import AsrError
+from asr.errors import AsrError, UserError
+from asr.recognition.classifier import Classifier
 from asr.recognition.recognizer import Recognizer
-from asr.server import openai, openapi, operation
+from asr.server import detection, openai, openapi, operation
 from asr.server.auth import EVERYBODY, RequireToken, Tokens
 from asr.server.engine import Engine
 from asr.server.errors import answer_error
@@ -25,7 +26,7 @@ from asr.server.page import routes as page
 from asr.server.service import Service
 
 # Each returns its routes; the first that matches a path answers.
-MODULES = (operation.routes, openapi.routes, openai.routes, page.routes)
+MODULES = (operation.routes, openapi.routes, openai.routes, detection.routes, page.routes)
 # A protocol on a port of its own: open while the context is.
 Listener = Callable[[Service], AbstractAsyncContextManager[object]]
 
@@ -34,8 +35,14 @@ def make_service(
     recognizers: Mapping[str, Recognizer],
     limits: ServerLimits = DEFAULTS,
     tokens: Tokens = EVERYBODY,
+    classifiers: Mapping[str, Classifier] | None = None,
 ) -> Service:
-    """The service of these models, whose threads run until `service.engine.close()`."""
+    """The service of these models, whose threads run until `service.engine.close()`.
+
+    classifiers: models that detect keywords. Raises `UserError` without any model.
+    """
+    if not recognizers and not classifiers:
+        raise UserError("server: give at least one model")
     metrics = Metrics()
     engine = Engine(recognizers, metrics.observe)
     admission = Admission(limits)
@@ -47,7 +54,7 @@ def make_service(
     }
     for name, (help, value) in gauges.items():
         metrics.follow(name, help, value)
-    return Service(engine, admission, metrics, tokens)
+    return Service(engine, admission, metrics, tokens, classifiers=classifiers or {})
 
 
 def application(service: Service, listeners: Sequence[Listener] = ()) -> Starlette:
@@ -93,4 +100,7 @@ async def warm_up(service: Service) -> None:
             engine.transcribe(name, Samples(silence, recognizer.rate_hz)), stream.feed(silence)
         )
         await stream.finish()
+    for classifier in service.classifiers.values():
+        silence = np.zeros(classifier.rate_hz, np.float32)
+        await engine.in_thread(classifier.emissions, [silence])
     service.ready = True

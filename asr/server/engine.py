@@ -7,11 +7,11 @@ import math
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from asr import audio
 from asr.audio.source import ResolvedSource
@@ -25,6 +25,7 @@ from asr.server.live_batching import LiveBatches
 from asr.server.threads import set_threads
 from asr.transcript import Transcript
 
+T = TypeVar("T")
 # What clients of other services ask for when nobody has told them the name of a model.
 ALIASES = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "default", "")
 VARIANTS = 16  # recognizers with hotwords of a request that are kept
@@ -48,7 +49,7 @@ class UnknownModel(UserError):
 
 
 class Engine:
-    """Recognizers by name; the first is the default.
+    """Recognizers by name; the first is the default. There may be none.
 
     A short recording waits for the batch under way and not for long ones (`asr.server.batching`).
     Packets of live connections are computed together (`asr.server.live_batching`). Its
@@ -60,8 +61,6 @@ class Engine:
         recognizers: Mapping[str, Recognizer],
         observe: Observe = lambda stage, seconds: None,
     ):
-        if not recognizers:
-            raise UserError("server: give at least one model")
         self.recognizers = dict(recognizers)
         self._queue = BatchQueue(observe)
         self._pool = ThreadPoolExecutor(
@@ -80,9 +79,10 @@ class Engine:
         """The name of the model that a client means; raises `UnknownModel`."""
         if model in self.recognizers:
             return model
-        if model in ALIASES:
+        if model in ALIASES and self.recognizers:
             return next(iter(self.recognizers))
-        raise UnknownModel(f"model {model!r}: there is {', '.join(self.recognizers)}")
+        known = ", ".join(self.recognizers) or "none that transcribes"
+        raise UnknownModel(f"model {model!r}: there is {known}")
 
     async def transcribe(
         self,
@@ -126,6 +126,11 @@ class Engine:
         if options == AS_LOADED:
             return self.recognizers[name]
         return await asyncio.to_thread(self._variant, name, options)
+
+    async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call a function in one of the threads of the live connections."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, function, *arguments)
 
     def _variant(self, name: str, options: DecodingOptions) -> Recognizer:
         key = (name, options)

@@ -22,7 +22,8 @@ def routes(service: Service) -> list[BaseRoute]:
             return JSONResponse({"status": "shutting down"}, 503, _RETRY)
         if not service.ready:
             return JSONResponse({"status": "starting"}, 503, _RETRY)
-        return JSONResponse({"status": "ready", "models": list(service.engine.recognizers)})
+        models = [*service.engine.recognizers, *service.classifiers]
+        return JSONResponse({"status": "ready", "models": models})
 
     async def metrics(request: Request) -> Response:
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)

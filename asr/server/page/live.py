@@ -8,32 +8,21 @@ each end point, and `done` after the last one; or `error` with a message, and cl
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from asr.audio.source import checked_rate
 from asr.errors import UserError
 from asr.recognition.stream import Partial
-from asr.server.connection import (
-    ConnectionRecord,
-    ShuttingDown,
-    close_code,
-    close_reason,
-    conversation,
-    deliver,
-    next_message,
-)
+from asr.server.connection import ConnectionRecord, ShuttingDown, deliver, next_message
 from asr.server.engine import DecodingOptions
 from asr.server.grammars import templates_of
-from asr.server.live import LiveStream
-from asr.server.page.origin import require_same_origin
 from asr.server.service import Service
+from asr.server.websocket import endpoint, frame_of, hear, start_of
 
 MAX_PHRASES = 500
 
@@ -51,9 +40,7 @@ class LiveRequest:
     @classmethod
     def parse(cls, frame: str | bytes) -> LiveRequest:
         """Raises `UserError` for a message that does not start a connection."""
-        fields = _fields(frame)
-        if fields.get("type") != "start":
-            raise UserError('send {"type": "start", "rate_hz": ...} first')
+        fields = start_of(frame)
         model, token = fields.get("model") or "", fields.get("token")
         keywords, grammar = fields.get("keywords") or [], fields.get("grammar") or ""
         texts = isinstance(model, str) and isinstance(grammar, str)
@@ -70,31 +57,12 @@ class LiveRequest:
 
 def live_endpoint(service: Service) -> Callable[[WebSocket], Awaitable[None]]:
     """The endpoint of `/live`."""
-
-    async def live(websocket: WebSocket) -> None:
-        await websocket.accept()
-
-        async def talk(record: ConnectionRecord) -> None:
-            require_same_origin(websocket.headers)
-            await _converse(websocket, service, record)
-            await websocket.close()
-
-        async def tell(error: Exception) -> None:
-            if not isinstance(error, ShuttingDown):
-                message = {"type": "error", "message": close_reason(error)}
-                await deliver(websocket.send_json(message), service.admission)
-            with suppress(RuntimeError):  # it is closed already
-                await websocket.close(close_code(error), close_reason(error))
-
-        client = websocket.client.host if websocket.client else ""
-        await conversation(service, "live", client, talk, tell, (WebSocketDisconnect,))
-
-    return live
+    return endpoint(service, "live", _converse)
 
 
 async def _converse(websocket: WebSocket, service: Service, record: ConnectionRecord) -> None:
     admission = service.admission
-    asked = LiveRequest.parse(await next_message(_frame(websocket), admission))
+    asked = LiveRequest.parse(await next_message(frame_of(websocket), admission))
     if not service.tokens.accept(asked.token):
         raise UserError("start: a valid token is missing")
     stream = await service.engine.open_stream(
@@ -103,36 +71,18 @@ async def _converse(websocket: WebSocket, service: Service, record: ConnectionRe
     ready = {"type": "ready", "streaming": not stream.at_pauses}
     await deliver(websocket.send_json(ready), admission)
     captions = _Captions(websocket, service)
+
+    async def feed(samples: np.ndarray) -> None:
+        await captions.show(await stream.feed(samples))
+
     try:
-        await _hear(websocket, service, stream, captions, record, asked.rate_hz)
+        await hear(websocket, service, record, asked.rate_hz, feed)
     except ShuttingDown:
         await captions.show(await stream.finish())
         await captions.send({"type": "done"})
         raise
     await captions.show(await stream.finish())
     await captions.send({"type": "done"})
-
-
-async def _hear(
-    websocket: WebSocket,
-    service: Service,
-    stream: LiveStream,
-    captions: _Captions,
-    record: ConnectionRecord,
-    rate_hz: int,
-) -> None:
-    """Feed the stream until the client ends it."""
-    while True:
-        frame = await next_message(_frame(websocket), service.admission)
-        if isinstance(frame, str):
-            if _fields(frame).get("type") == "end":
-                return
-            raise UserError('send samples, or {"type": "end"}')
-        if len(frame) % 2:
-            raise UserError(f"{len(frame)} bytes are not a whole number of 16-bit samples")
-        samples = np.frombuffer(frame, "<i2")
-        record.audio_s += len(samples) / rate_hz
-        await captions.show(await stream.feed(samples))
 
 
 class _Captions:
@@ -157,21 +107,3 @@ class _Captions:
 
     async def send(self, message: dict[str, Any]) -> None:
         await deliver(self._websocket.send_json(message), self._admission)
-
-
-async def _frame(websocket: WebSocket) -> str | bytes:
-    message = await websocket.receive()
-    if message["type"] == "websocket.disconnect":
-        raise WebSocketDisconnect(message.get("code", 1005))
-    data = message.get("bytes")
-    return message["text"] if data is None else data
-
-
-def _fields(frame: str | bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(frame) if isinstance(frame, str) else None
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise UserError("the message is not a JSON object")
-    return found

@@ -47,7 +47,9 @@ _corrections = TypeAdapter(list[CorrectedUtterance])
 
 
 def routes(service: Service) -> list[BaseRoute]:
-    """`/`, `/live`, and what the page asks for below `/page/`."""
+    """`/`, `/live`, and what the page asks for below `/page/`; nothing without a model for it."""
+    if not service.engine.recognizers:
+        return []
 
     async def settings(request: Request) -> Response:
         models = [
