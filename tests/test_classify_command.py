@@ -21,6 +21,7 @@ from asr.recognition.classification import Classification
 from asr.recognition.classifier import Classifier
 from asr.recognition.detector import Detection, Detector, DetectorSettings
 from asr.recognition.windows import classify_windows, cut, events
+from asr.scoring.class_comparison import compare_classes
 from asr.scoring.classes import ClassRow, calibration, score_classes
 from asr.scoring.detection import equal_error_rate, threshold_for
 from asr.scoring.keywords import RATES, StreamWord, _match, score_keywords
@@ -401,3 +402,31 @@ def test_verification_enrols_speakers_and_scores_trials(classifier, folder, run,
     assert status == 0 and "verification by tone: EER" in out
     with pytest.raises(UserError, match="speakers have more than 9"):
         verification_trials(classifier, rows, enrol=9)
+
+
+def test_two_classifiers_are_compared_on_the_same_recordings():
+    first = [row(str(i), "a", "a" if i < 6 else "b", speaker=f"s{i % 5}") for i in range(20)]
+    second = [row(str(i), "a", "a" if 2 <= i < 18 else "b", speaker=f"s{i % 5}") for i in range(20)]
+    found = compare_classes(first, second)
+    assert (found.only_first, found.only_second) == (2, 12)
+    assert found.accuracy == (0.3, 0.8) and found.difference == pytest.approx(0.5)
+    assert found.interval[0] <= 0.5 <= found.interval[1] and found.resampled == "speakers"
+    assert found.p == pytest.approx(2 * (1 + 14 + 91) / 2**14)  # binomial, by hand
+    assert "second classifier is significantly better" in found.verdict
+    same = compare_classes(first, first)
+    assert (same.interval, same.p) == ((0.0, 0.0), 1.0) and "No significant" in same.verdict
+    with pytest.raises(UserError, match="same references"):
+        compare_classes(first, [row(str(i), "b", "b") for i in range(20)])
+
+
+def test_score_by_a_column_and_against_another_classifier(run, model, folder, tmp_path):
+    options = ("--by", "speaker", "--against", model, "-o", tmp_path / "s")
+    status, out, err = run("score", model, folder / "test.jsonl", *options)
+    assert status == 0, err
+    assert "only the first is right: 0, only the second: 0" in out
+    saved = json.loads((tmp_path / "s/score.json").read_text())
+    assert sorted(saved["by"]["speaker"]) == [f"s{n}" for n in range(7)]
+    assert sum(one["recordings"] for one in saved["by"]["speaker"].values()) == 18
+    assert saved["against"]["difference"] == 0
+    status, _, err = run("score", model, folder / "test.jsonl", "--by", "no", "--target", "low")
+    assert status == 2 and "leave out --target" in err[-1]

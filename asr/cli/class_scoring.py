@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -92,15 +92,28 @@ NO_ANALYSIS = ClassAnalysis()
 
 
 def score_classifier(
-    model: Path, reference: Path, output: Path | None, analysis: ClassAnalysis, device: str
+    model: Path,
+    reference: Path,
+    output: Path | None,
+    analysis: ClassAnalysis,
+    device: str,
+    by: Sequence[str] = (),
+    against: Path | None = None,
 ) -> None:
-    """Print the score of a classifier; with an output folder, write it with its report."""
+    """Print the score of a classifier; with an output folder, write it with its report.
+
+    by: columns of the manifest, whose values have scores of their own; against: a second classifier
+    of the same recordings.
+    """
     from asr.data import manifest
     from asr.recognition.classifier import Classifier
-    from asr.scoring.classify import evaluate_classes
+    from asr.scoring.class_comparison import compare_classes
+    from asr.scoring.classify import evaluate_classes, scores_by
     from asr.scoring.verification import verification_trials
 
     analysis.check()
+    if (by or against) and analysis.given:
+        raise UserError("--by and --against: leave out --target, --verify and --outside")
     classifier = Classifier.load(model, device)
     utterances = manifest.read(reference)
     if analysis.outside is not None:
@@ -108,8 +121,10 @@ def score_classifier(
     if analysis.target is not None and analysis.target not in classifier.labels:
         named = ", ".join(classifier.labels[:10])
         raise UserError(f"--target {analysis.target}: not one of the classes: {named}")
+    other = None if against is None else Classifier.load(against, device)
     with progress_bars() as bars:
-        task = bars.add_task("recordings", total=len(utterances))
+        total = len(utterances) * (1 if other is None else 2)
+        task = bars.add_task("recordings", total=total)
         if analysis.verify is not None:
             trials = verification_trials(
                 classifier, utterances, analysis.enrol, analysis.verify, lambda: bars.advance(task)
@@ -117,17 +132,41 @@ def score_classifier(
             bars.stop()
             return result(f"verification by {analysis.verify}: {trials.equal_error_rate()}")
         found = evaluate_classes(classifier, utterances, lambda: bars.advance(task))
+        second = other and evaluate_classes(other, utterances, lambda: bars.advance(task))
     result(str(found.score))
     _print(_classes(found.score))
     _print(_confusions(found.score))
     if analysis.target is not None:
         result(f"{analysis.target}: {_target_rate(found.rows, analysis.target)}")
+    details: dict[str, Any] = {}
+    for column in dict.fromkeys(by):
+        groups = scores_by(found.rows, utterances, column)
+        _print(_groups(column, groups))
+        named = details.setdefault("by", {})
+        named[column] = {name: one.to_dict() for name, one in groups.items()}
+    if second is not None:
+        comparison = compare_classes(found.rows, second.rows)
+        result(f"first: {model}\nsecond: {against}\n{comparison}")
+        details["against"] = {"model": str(against)} | comparison.to_dict()
     if output is not None:
         by_id = {u.id: u for u in utterances}
         title = f"{model} on {reference}"
-        found.save(output, title, classifier.config, by_id)
+        found.save(output, title, classifier.config, by_id, details)
         _draw(output / "confusion.png", title, found.score)
     list_failures(found.failures)
+
+
+def _groups(column: str, groups: Mapping[str, ClassScore]) -> Table:
+    table = Table(box=None)
+    table.add_column(column)
+    for name in ("recordings", "accuracy", "95% interval", "macro F1"):
+        table.add_column(name, justify="right")
+    for label, s in groups.items():
+        low, high = s.interval
+        between = f"{1 - high:.1%} to {1 - low:.1%}" if s.recordings > 1 else ""
+        cells = [f"{s.accuracy:.1%}", between, f"{s.macro_f1:.1%}"]
+        table.add_row(Text(label), str(s.recordings), *cells)
+    return table
 
 
 def _score_detector(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import zip_longest
 from pathlib import Path
@@ -102,9 +102,17 @@ def score(
     if is_model(reference) and hypothesis is None:
         raise UserError(f"{reference}: give a manifest for the model")
     if hypothesis is not None and is_model(reference) and classifies(reference):
-        given = {"the options of error rates": analysis != SCORE_ALONE}
+        given = {"the options of texts": replace(analysis, by=None, against=None) != SCORE_ALONE}
         refuse_text_options(given | {"the options of decoding": decoding.given})
-        return score_classifier(reference, hypothesis, output, classes, decoding.device)
+        return score_classifier(
+            reference,
+            hypothesis,
+            output,
+            classes,
+            decoding.device,
+            analysis.by or (),
+            analysis.against,
+        )
     if classes.given:
         raise UserError(
             f"{reference}: --target, --verify and --outside are for a model that classifies"

@@ -17,6 +17,8 @@ from asr.recognition.classifier import Classifier
 from asr.recognition.transcribe import Failure
 from asr.scoring.class_report import write_class_report
 from asr.scoring.classes import ClassRow, ClassScore, score_classes
+from asr.scoring.error_analysis import by_column
+from asr.scoring.transcript_readers import columns_of
 from asr.scoring.wer import Pair
 
 
@@ -68,10 +70,18 @@ class ClassEvaluation:
         return cls(score_classes(rows), rows, [f for share in shares for f in share.failures])
 
     def save(
-        self, folder: Path, title: str, config: Any, utterances: Mapping[str, Utterance]
+        self,
+        folder: Path,
+        title: str,
+        config: Any,
+        utterances: Mapping[str, Utterance],
+        details: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write score.json, labels.jsonl, report.json and report.html into `folder`."""
-        figures = self.score.to_dict() | {"label": config.classify.label}
+        """Write score.json, labels.jsonl, report.json and report.html into `folder`.
+
+        details: more figures for score.json and report.json.
+        """
+        figures = self.score.to_dict() | {"label": config.classify.label} | dict(details or {})
         files.write(folder / "score.json", json.dumps(figures, ensure_ascii=False, indent=1) + "\n")
         lines = []
         for row in self.rows:
@@ -87,6 +97,17 @@ class ClassEvaluation:
             lines.append(json.dumps(found, ensure_ascii=False) + "\n")
         files.write(folder / "labels.jsonl", "".join(lines))
         write_class_report(folder, title, self.rows, figures, utterances)
+
+
+def scores_by(
+    rows: Sequence[ClassRow], utterances: Sequence[Utterance], column: str
+) -> dict[str, ClassScore]:
+    """The score of each value of a column (see `error_analysis.by_column`).
+
+    utterances: those of the rows, in their order.
+    """
+    groups = by_column([columns_of(u) for u in utterances], column, lambda: None)
+    return {name: score_classes([rows[i] for i in found]) for name, found in groups.items()}
 
 
 def evaluate_classes(
