@@ -14,7 +14,8 @@ from asr.errors import UserError
 from asr.plotting import figures
 from asr.plotting.recording import IN_TERMINAL, OF_CLASSIFIER, OF_MODEL, OF_SOUND
 
-What = Enum("What", {name: name for name in (*OF_SOUND, *OF_MODEL, *OF_CLASSIFIER)}, type=str)
+_NAMES = dict.fromkeys((*OF_SOUND, *OF_MODEL, *OF_CLASSIFIER))
+What = Enum("What", {name: name for name in _NAMES}, type=str)
 
 
 def show(
@@ -59,7 +60,10 @@ def show(
     for name in names:
         if name in (*OF_MODEL, *OF_CLASSIFIER) and model is None:
             raise UserError(f"--what {name}: this picture needs a model; add --model FILE")
-        if name in (OF_MODEL if of_classes else OF_CLASSIFIER):
+        if model is not None and name not in (
+            *OF_SOUND,
+            *(OF_CLASSIFIER if of_classes else OF_MODEL),
+        ):
             kind = "transcribes" if of_classes else "classifies"
             raise UserError(f"--what {name}: this picture needs a model that {kind}")
         if output is None and name not in IN_TERMINAL:
@@ -84,8 +88,9 @@ def show(
 
 def _usual(model: Path | None, to: Path | None, of_classes: bool = False) -> list[str]:
     if of_classes:
-        whole = [*OF_SOUND, *OF_CLASSIFIER] if to is not None and _is_folder(to) else OF_CLASSIFIER
-        return ["log-mel"] if to is None else list(whole)
+        if to is None:
+            return ["log-mel"]
+        return [*OF_SOUND, *OF_CLASSIFIER] if _is_folder(to) else ["pooling"]
     if to is None:
         return ["waveform", "spectrogram"] if model is None else ["log-mel", "emissions"]
     if _is_folder(to):

@@ -5,5 +5,5 @@ OF_SOUND = (
     *("augment", "voices", "spec-augment"),
 )
 OF_MODEL = ("cnn", "emissions", "alignment")
-OF_CLASSIFIER = ("pooling",)
+OF_CLASSIFIER = ("cnn", "pooling")
 IN_TERMINAL = ("waveform", "spectrogram", "log-mel", "emissions")

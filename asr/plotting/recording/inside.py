@@ -7,18 +7,20 @@ import torch
 from torch import nn
 
 from asr.errors import UserError
+from asr.model.classifier import ConvBlock, ConvBlocks
 from asr.model.deepspeech2 import CLIP, DeepSpeech2, FrameNorm
 from asr.model.emitter import TorchEmitter
 from asr.plotting.recording import drawing
 from asr.plotting.recording.batch import as_batch
 from asr.plotting.recording.drawing import Picture
 from asr.plotting.recording.excerpt import Excerpt
+from asr.recognition.classifier import Classifier
 from asr.recognition.recognizer import Recognizer
 
 COLUMNS = 4  # number of feature maps that are drawn for each convolution
 
 
-def cnn(excerpt: Excerpt, recognizer: Recognizer) -> Picture:
+def cnn(excerpt: Excerpt, recognizer: Recognizer | Classifier) -> Picture:
     """The model's input, and the channels of each convolution that vary most in this excerpt."""
     if not isinstance(recognizer.emitter, TorchEmitter):
         raise UserError("picture cnn: an exported model hides its layers; give the model file .asr")
@@ -32,9 +34,8 @@ def cnn(excerpt: Excerpt, recognizer: Recognizer) -> Picture:
     drawing.title(axes["input"], "the input: normalized features")
     drawing.label(axes["input"], y=drawing.bins_name(excerpt.features.kind))
     frame_s, facts = excerpt.hop_s, []
-    convolutions = [m for m in recognizer.emitter.acoustic.modules() if isinstance(m, nn.Conv2d)]
-    for layer, (found, convolution) in enumerate(zip(maps, convolutions, strict=True)):
-        frame_s *= convolution.stride[0]
+    for layer, (found, stride) in enumerate(zip(maps, _strides(recognizer), strict=True)):
+        frame_s *= stride
         brightest = np.quantile(found, 0.995)
         for i, channel in enumerate(_distinct_channels(found)):
             one = axes[f"{layer} {i}"]
@@ -71,17 +72,33 @@ def _distinct_channels(maps: np.ndarray) -> list[int]:
     return chosen
 
 
-def feature_maps(excerpt: Excerpt, recognizer: Recognizer) -> list[np.ndarray]:
-    """(C, T', F') outputs of each convolution, after its nonlinearity, without `model.edge`."""
+def _strides(recognizer: Recognizer | Classifier) -> list[int]:
+    """The time stride of each convolution, with that of the pooling after it."""
+    modules = list(recognizer.emitter.acoustic.modules())
+    blocks = [one.stride for one in modules if isinstance(one, ConvBlock)]
+    return blocks or [one.stride[0] for one in modules if isinstance(one, nn.Conv2d)]
+
+
+def feature_maps(excerpt: Excerpt, recognizer: Recognizer | Classifier) -> list[np.ndarray]:
+    """(C, T', F') outputs of each convolution after its nonlinearity, without `model.edge`.
+
+    In a classifier they are those of each block, after max pooling.
+    """
     acoustic, maps = recognizer.emitter.acoustic, []
 
     def keep(layer: nn.Module, inputs: tuple, out: torch.Tensor) -> None:
+        if isinstance(layer, ConvBlock):  # out: (B, C, T', F') and lengths
+            out = out[0]
         if isinstance(layer, FrameNorm):  # out: (B, T', C, F'), followed by a clipped ReLU
             out = out.transpose(1, 2).clamp(max=CLIP)
         maps.append(out[0].relu().cpu().numpy())
 
-    other = isinstance(acoustic, DeepSpeech2)
-    layers = acoustic.norms if other else acoustic.front_end.convolutions
+    if isinstance(acoustic, DeepSpeech2):
+        layers = acoustic.norms
+    elif isinstance(acoustic.front_end, ConvBlocks):
+        layers = acoustic.front_end.blocks
+    else:
+        layers = acoustic.front_end.convolutions
     hooks = [layer.register_forward_hook(keep) for layer in layers]
     try:
         recognizer.emissions([excerpt.samples])
@@ -89,8 +106,8 @@ def feature_maps(excerpt: Excerpt, recognizer: Recognizer) -> list[np.ndarray]:
         for hook in hooks:
             hook.remove()
     config, frame = recognizer.config.model, 1  # feature frames of a row
-    for i, layer in enumerate(layers if config.edge else ()):
-        frame *= layer.stride[0]
+    for i, stride in enumerate(_strides(recognizer) if config.edge else ()):
+        frame *= stride
         edge = config.edge * config.subsampling // frame
         maps[i] = maps[i][:, edge:-edge]
     return maps

@@ -61,4 +61,6 @@ def pooling_weights(excerpt: Excerpt, classifier: Classifier) -> tuple[np.ndarra
             *(tensor.to(emitter.device) for tensor in as_batch(excerpt.samples))
         )
         weights = emitter.acoustic.pool.weights(*emitter.acoustic.encode(features, frames))
-    return features[0].cpu().numpy(), weights[0].cpu().numpy()
+    edge = classifier.config.model.edge  # frames of quiet before and after the recording
+    inside = weights[0, edge:-edge] if edge else weights[0]
+    return features[0].cpu().numpy(), inside.cpu().numpy()
