@@ -15,7 +15,6 @@ from asr.export.acoustic import (
 from asr.export.graph import INT32, Graph
 from asr.export.layers import Layers
 from asr.model.classifier import (
-    PAST,
     VARIANCE_FLOOR,
     AttentivePooling,
     ClassificationModel,
@@ -54,14 +53,12 @@ def _blocks(layers: Layers, blocks: ConvBlocks, features: str, frames: str) -> t
     x = graph.op("Unsqueeze", features, graph.ints(1))
     for block in blocks.blocks:
         x = layers.convolution(x, block.convolution, (1, 1, 1, 1))
-        real = graph.op("Unsqueeze", graph.mask(frames, graph.size(x, 2)), graph.ints(1, 3))
+        mask = graph.floats(graph.mask(frames, graph.size(x, 2)))  # (B, T)
+        mask = graph.op("Unsqueeze", mask, graph.ints(1, 3))
+        x = graph.op("Relu", frame_norm(graph, x, block.norm.norm, mask, (1, -1, 1, 1)))
         size = [block.stride, 2]
-        x = graph.op("Where", real, x, graph.weight(PAST))
         x = graph.op("MaxPool", x, kernel_shape=size, strides=size, ceil_mode=1)
         frames = frames_after(graph, frames, block.stride)
-        mask = graph.floats(graph.mask(frames, graph.size(x, 2)))  # (B, T')
-        mask = graph.op("Unsqueeze", mask, graph.ints(1, 3))
-        x = graph.op("Relu", frame_norm(graph, x, block.norm, mask, (1, -1, 1, 1)))
     return layers.linear(time_first(graph, x), blocks.project), frames
 
 

@@ -18,40 +18,31 @@ from asr.model.acoustic import (
     add_quiet,
     reversal_of,
 )
+from asr.model.deepspeech2 import FrameNorm
 from asr.model.features import length_mask
 
-PAST = -1e4  # below any output of a convolution: frames past the end are no maximum
 VARIANCE_FLOOR = 1e-5  # of the frames of an utterance, which may be a single one
 WIDTHS = (1, 2, 4, 4)  # the channels of each block, in multiples of `model.channels`
 
 
 class ConvBlock(nn.Module):
-    """3x3 convolution, max pooling, batch normalization, ReLU: (B, C, T, F) -> (B, C', T', F / 2).
+    """3x3 convolution, batch normalization, ReLU, max pooling: (B, C, T, F) -> (B, C', T', F / 2).
 
-    T' is T / stride; the sizes are rounded up. Normalization after pooling computes a quarter as
-    much as before it. Its statistics are those of real frames.
+    T' is T / stride; the sizes are rounded up.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
         self.stride = stride
         self.convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.norm = FrameNorm(outputs)
+        # Outputs of ReLU are at least 0, so the zeros past the end change no maximum.
         self.pool = nn.MaxPool2d((stride, 2), ceil_mode=True)
-        self.norm = nn.BatchNorm1d(outputs)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Zeros past each length, in `x` and in the result."""
-        x = x.contiguous(memory_format=torch.channels_last)  # faster on a CPU
-        x = self.convolution(x)
-        past = ~length_mask(lengths, x.shape[2])[:, None, :, None]
-        x = self.pool(x.masked_fill_(past, PAST))
-        lengths = -(-lengths // self.stride)
-        mask = length_mask(lengths, x.shape[2])  # (B, T')
-        real = x.permute(0, 2, 3, 1)[mask]  # (frames, F', C')
-        real = torch.relu(self.norm(real.flatten(0, 1))).view_as(real)
-        y = real.new_zeros(*mask.shape, *real.shape[1:])  # (B, T', F', C')
-        y[mask] = real
-        return y.permute(0, 3, 1, 2), lengths
+        mask = length_mask(lengths, x.shape[2])  # (B, T)
+        x = self.norm(self.convolution(x).transpose(1, 2), mask).transpose(1, 2)
+        return self.pool(torch.relu(x)), -(-lengths // self.stride)
 
 
 class ConvBlocks(nn.Module):
