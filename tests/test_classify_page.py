@@ -49,6 +49,7 @@ def folder(tmp_path_factory):
                 path = folder / f"recordings/fsdd/{digit}_{speaker}_{number}.wav"
                 soundfile.write(path, noise(0.4, digit, 8000), 8000)
     soundfile.write(folder / "recordings/new.wav", speak(["low"] * 4, draw), RATE_HZ)
+    soundfile.write(folder / "recordings/seven.wav", speak(["high"], draw), RATE_HZ)
     for voice in ("asterisk_en", "rhasspy_kathleen", "ljspeech_part"):
         rows = ["id\taudio\tspeaker\ttext"]
         for number in range(12):
@@ -104,7 +105,8 @@ def test_the_commands_of_a_recipe_work(page, folder, run, monkeypatch):
 
 
 def test_the_commands_of_the_guide_work(folder, run, monkeypatch, tmp_path):
-    """On tones as sounds; the model of speakers is the same, with the tone as the speaker."""
+    """On tones as sounds; the models of speakers and keywords are the same, with the tone as the
+    speaker."""
     shutil.copytree(folder / "recordings", folder / "guide/recordings")
     folder = folder / "guide"
     monkeypatch.chdir(folder)
@@ -121,10 +123,16 @@ def test_the_commands_of_the_guide_work(folder, run, monkeypatch, tmp_path):
     (yaml,) = re.findall(r"^```yaml\n(.*?)^```", PAGES[0].read_text(), re.M | re.S)
     (folder / "sounds.yaml").write_text(yaml)
     for command in commands(PAGES[0]):
-        if "runs/speakers" in command:
-            command = command.replace("runs/speakers", "runs/sounds")
+        for name in ("speakers", "keywords"):
+            command = command.replace(f"runs/{name}", "runs/sounds")
         start(run, command)
-    for name in ("pooling.png", "scores/sounds/confusion.png", "scores/sounds/report.html"):
+    for name in (
+        "pooling.png",
+        "docs/pictures/classify-cnn.png",
+        "scores/stream/keywords.json",
+        "scores/sounds/confusion.png",
+        "scores/sounds/report.html",
+    ):
         assert (folder / name).stat().st_size > 1000, name
 
 
