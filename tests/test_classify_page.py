@@ -125,6 +125,7 @@ def test_the_commands_of_the_guide_work(folder, run, monkeypatch, tmp_path):
     for command in commands(PAGES[0]):
         for name in ("speakers", "keywords"):
             command = command.replace(f"runs/{name}", "runs/sounds")
+        command = command.replace("data/keywords", "data/sounds")
         start(run, command)
     for name in (
         "pooling.png",
