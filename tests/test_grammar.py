@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from asr.config import TextConfig
 from asr.errors import UserError
 from asr.lm.grammar import Grammar
+from asr.lm.network import GrammarTooLarge
 from asr.text.numbers import speller
 from asr.text.tokenizer import CharacterTokenizer
 from asr.text.tokenizer import train as train_tokenizer
@@ -260,3 +261,47 @@ def test_a_file_of_home_assistant_is_read():
         """
     )
     assert meaning(Grammar(text), "switch on lamps") == ("HassTurnOn", {"name": "lamp"})
+
+
+# ---- size ------------------------------------------------------------------------------------
+
+
+def test_a_grammar_beyond_its_arcs_is_refused_on_one_line():
+    templates = [f"room {a} to {{0..999999:level}}" for a in "abcdefghij"]
+    with pytest.raises(
+        GrammarTooLarge, match=r"^grammar: it needs more than 20000 arcs"
+    ) as refused:
+        Grammar(templates, 20_000)  # while it is built
+    assert "\n" not in str(refused.value)
+    many_ways = Grammar(["say" + "[ a|b|c|d]" * 60], 20_000)
+    with pytest.raises(GrammarTooLarge, match="more than 20000 arcs"):
+        many_ways.compile(CharacterTokenizer("aybcds"), TextConfig())
+
+
+def test_the_arcs_of_a_compilation_do_not_depend_on_earlier_ones():
+    grammar = Grammar(["set {0..100:level} percent"])
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    grammar.compile(CharacterTokenizer(letters), TextConfig())
+    spent = grammar._network.budget.spent
+    limited = Grammar(["set {0..100:level} percent"], spent)
+    limited.compile(CharacterTokenizer(letters), TextConfig())
+    other = limited.compile(CharacterTokenizer(letters + "'"), TextConfig())
+    assert limited.compile(CharacterTokenizer(letters + "'"), TextConfig()) is other
+
+
+@pytest.mark.parametrize(
+    "given, complaint",
+    [
+        ("{0..1000000000000:n}", "larger than 999999999999"),
+        ("{0..%s:n}" % ("9" * 5000), "a range needs whole numbers"),
+        ("{5..2:n}", "has no number"),
+        ("{0..5,0:n}", "has no number"),
+    ],
+)
+def test_ranges_in_templates_are_checked(given, complaint):
+    with pytest.raises(UserError, match=complaint):
+        Grammar([f"a {given}"])
+
+
+def test_ranges_in_templates_may_be_negative():
+    assert "minus two" in Grammar(["{-3..2:n}"]).sentences()

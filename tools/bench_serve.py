@@ -51,6 +51,7 @@ from asr import audio
 from asr.audio.microphone import PACKET_S
 
 console = Console()
+START_S = 600  # how long the server may take to start, and a client to send
 
 
 def main() -> None:
@@ -91,12 +92,13 @@ def serving(model: str, cores: str | None) -> Iterator[ServerProcess]:
     http, vosk = free_port(), free_port()
     command = [sys.executable, "-m", "asr.cli", "serve", f"model={model}", "-q"]
     command += ["--port", str(http), "--vosk-port", str(vosk), "--max-connections", "1000"]
+    command += ["--idle-s", str(START_S)]  # a busy machine may hold a client up
     pinned = ["taskset", "-c", cores] if cores else []
     environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
     process = subprocess.Popen([*pinned, *command], stderr=subprocess.DEVNULL, env=environment)
     try:
         url = f"http://127.0.0.1:{http}"
-        for _ in range(600):
+        for _ in range(10 * START_S):
             try:
                 urllib.request.urlopen(f"{url}/readyz")
                 break
@@ -251,6 +253,7 @@ def churn(options: argparse.Namespace) -> Table:
                 first_mb = first_mb or memory_mb
                 cells = f"{after_s:.0f} s", f"{clients}", f"{memory_mb:.0f} MB"
                 table.add_row(*cells, f"{memory_mb / first_mb:.2f}")
+                print(*cells, sep="\t", file=sys.stderr, flush=True)
             if after_s >= 60.0:
                 time.sleep(options.pause)
     return table

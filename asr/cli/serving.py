@@ -154,6 +154,9 @@ class LimitOptions:
     max_connections: Annotated[
         int, typer.Option(metavar="N", min=1, help="Live connections at once.")
     ] = 100
+    max_grammar_arcs: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Arcs to compile the grammar of a client.")
+    ] = 300_000
     idle_s: Annotated[
         float, typer.Option(metavar="S", min=1, help="Close a connection without data after this.")
     ] = 60.0
@@ -166,6 +169,7 @@ class LimitOptions:
             audio_s=self.max_audio_s,
             requests=self.max_requests,
             connections=self.max_connections,
+            grammar_arcs=self.max_grammar_arcs,
             idle_s=self.idle_s,
         )
 

@@ -11,7 +11,16 @@ from typing import Any
 
 from asr.config import TextConfig
 from asr.errors import UserError
-from asr.lm.network import SPACE, Instruction, Network, WordArc, build_network, words_after
+from asr.lm.network import (
+    SPACE,
+    ArcBudget,
+    GrammarTooLarge,
+    Instruction,
+    Network,
+    WordArc,
+    build_network,
+    words_after,
+)
 from asr.lm.templates import Definitions, parse_definitions, read_source
 from asr.lm.token_grammar import GrammarArrays, TokenNetwork, determinize
 from asr.text.normalize import normalize
@@ -31,27 +40,34 @@ class Grammar:
     >>> grammar
     <Grammar grammar: 2 templates, 105 sentences>
 
+    most_arcs: how many arcs its construction, and then its compilation, may take; None for no
+    limit. A million of them take about two seconds.
+
     `text` is the YAML that defines it and `language` the language of its numbers. Raises
-    `UserError` for a file that cannot be read and for any error in it.
+    `UserError` for a file that cannot be read and for any error in it, and `GrammarTooLarge`.
     """
 
-    def __init__(self, source: GrammarSource):
+    def __init__(self, source: GrammarSource, most_arcs: int | None = None):
         name, text = read_source(source)
-        self._define(name, text)
+        self._define(name, text, ArcBudget(most_arcs))
 
     @classmethod
     def parse(cls, text: str, name: str = "grammar") -> Grammar:
         """The grammar of a YAML text; name: what messages call it."""
         grammar = cls.__new__(cls)
-        grammar._define(name, text)
+        grammar._define(name, text, ArcBudget())
         return grammar
 
-    def _define(self, name: str, text: str) -> None:
+    def _define(self, name: str, text: str, budget: ArcBudget) -> None:
         self.name, self.text = name, text
         self._definitions: Definitions = parse_definitions(text, name)
         self.language = self._definitions.language
-        self._network: Network = build_network(self._definitions)
+        try:
+            self._network: Network = build_network(self._definitions, budget)
+        except GrammarTooLarge as error:
+            raise GrammarTooLarge(f"{name}: {error}") from None
         self._words: dict[int, tuple[list[WordArc], list[WordArc]]] = {}
+        self._compiled: tuple[tuple[str, bytes, TextConfig], CompiledGrammar] | None = None
 
     def __repr__(self) -> str:
         count = self.sentence_count
@@ -138,17 +154,24 @@ class Grammar:
         return " ".join(text.split())
 
     def compile(self, tokenizer: Tokenizer, text: TextConfig) -> CompiledGrammar:
-        """The grammar in the tokens of a model.
+        """The grammar in the tokens of a model; kept for the next call with the same arguments.
 
         text: how the model's training texts were normalized. Raises `UserError` for a word with a
-        character that the model cannot write, for a template that allows an empty sentence, and for
-        a grammar that is too large.
+        character that the model cannot write and for a template that allows an empty sentence, and
+        `GrammarTooLarge`.
         """
+        key = (tokenizer.kind, tokenizer.to_bytes(), text)
+        if self._compiled is None or self._compiled[0] != key:
+            self._compiled = key, self._compile(tokenizer, text)
+        return self._compiled[1]
+
+    def _compile(self, tokenizer: Tokenizer, text: TextConfig) -> CompiledGrammar:
+        self._network.budget.spent = 0
         try:
             network = TokenNetwork(self._network, partial(self._encode, tokenizer, text))
+            arrays = determinize(network)
         except UserError as error:
-            raise UserError(f"{self.name}: {error}") from None
-        arrays = determinize(network, self.name)
+            raise type(error)(f"{self.name}: {error}") from None
         return CompiledGrammar(self, network, arrays)
 
     def _encode(

@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from asr.errors import UserError
 from asr.lm.spoken_numbers import add_numbers
-from asr.lm.templates import Definitions, NumberRange, SlotList, Template
+from asr.lm.templates import Definitions, SlotList, Template, parse_range
 from asr.text.numbers import speller
 
 SPACE = " "
@@ -23,6 +24,29 @@ MOST_PERMUTED = 8  # items of a permutation, which has 2^N states
 # Instructions: ("template", number), ("set", slot, value), ("number", slot, multiplier) and
 # ("add", n), which adds n to the number of the slot that was named last.
 Instruction = tuple[Any, ...]
+
+
+class GrammarTooLarge(UserError):
+    """A grammar needs more arcs or states than are allowed."""
+
+
+@dataclass
+class ArcBudget:
+    """Counts the arcs that are made or followed while a grammar is compiled.
+
+    Their number bounds both the time and the memory, and is the same on every machine.
+    most: above it, `spend` raises `GrammarTooLarge`; None for no limit.
+    """
+
+    most: int | None = None
+    spent: int = 0
+
+    def spend(self, arcs: int = 1) -> None:
+        self.spent += arcs
+        if self.most is not None and self.spent > self.most:
+            raise GrammarTooLarge(
+                f"it needs more than {self.most} arcs to compile; shorten its lists and ranges"
+            )
 
 
 class Arc(NamedTuple):
@@ -40,6 +64,7 @@ class Network:
 
     arcs: list[list[Arc]] = field(default_factory=lambda: [[]])
     final: int = 0
+    budget: ArcBudget = field(default_factory=ArcBudget)
 
     def state(self) -> int:
         """A new state."""
@@ -49,6 +74,7 @@ class Network:
     def connect(
         self, source: int, to: int, *instructions: Instruction, text: str = "", weight: float = 0.0
     ) -> None:
+        self.budget.spend()
         self.arcs[source].append(Arc(text, to, instructions, weight))
 
     def say(self, source: int, text: str) -> int:
@@ -78,21 +104,22 @@ def _parts(text: str) -> Iterator[str]:
             yield word
 
 
-def build_network(definitions: Definitions) -> Network:
+def build_network(definitions: Definitions, budget: ArcBudget) -> Network:
     """The network of all templates of a grammar.
 
     Raises `UserError` for a list or rule that is not defined, a rule that contains itself, and a
-    list of any words (a wildcard).
+    list of any words (a wildcard), and `GrammarTooLarge` if the budget does not suffice.
     """
-    return _Builder(definitions).build()
+    return _Builder(definitions, budget).build()
 
 
 class _Builder:
-    def __init__(self, definitions: Definitions):
+    def __init__(self, definitions: Definitions, budget: ArcBudget):
         self._given = definitions
-        self._network = Network()
+        self._network = Network(budget=budget)
         try:
-            self._spell: Callable[[str], str] = speller(definitions.language)
+            # Ranges share most of their numbers.
+            self._spell: Callable[[str], str] = lru_cache(None)(speller(definitions.language))
         except UserError:  # a language whose numbers have no rule: its templates must not have any
             self._spell = str
         self._rules_open: list[str] = []
@@ -178,8 +205,9 @@ class _Builder:
     def _add_list(self, reference: Any, state: int) -> int:
         network = self._network
         name, slot = reference.list_name, reference.slot_name
-        if inline := reference.get_inline_range():
-            found: SlotList | None = SlotList(numbers=NumberRange(*inline))
+        where = f"{self._given.name}: {self._template.text!r}"
+        if slot != name and (inline := parse_range(name, where)):
+            found: SlotList | None = SlotList(numbers=inline)
         else:
             found = self._template.lists.get(name, self._given.lists.get(name))
         if found is None and name[:1].isdigit():
@@ -220,6 +248,7 @@ def words_after(network: Network, state: int) -> tuple[list[WordArc], list[WordA
         if seen.get((at, word, instructions), -math.inf) >= weight:
             continue
         seen[at, word, instructions] = weight
+        network.budget.spend(len(network.arcs[at]))
         if at == network.final:
             _keep_heaviest(found, (word, at, instructions), weight)
         for arc in reversed(network.arcs[at]):

@@ -33,6 +33,7 @@ IGNORED_DATA_KEYS = (
     "name_domains",
     "settings",
 )
+LARGEST = 10**12 - 1  # number of a range
 _RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)(?:,(\d+))?")
 
 
@@ -173,8 +174,8 @@ def _lists(contents: Mapping[str, Any], where: str) -> dict[str, SlotList]:
 
 def _slot_list(given: Any, where: str) -> SlotList | None:
     """A list in any of its forms; None for a wildcard, which is an error where it is used."""
-    if isinstance(given, str) and (match := _RANGE.fullmatch(given.replace(" ", ""))):
-        return SlotList(numbers=_number_range(*match.groups(), None, where))
+    if isinstance(given, str) and (numbers := parse_range(given, where)):
+        return SlotList(numbers=numbers)
     if isinstance(given, Mapping):
         if given.get("wildcard"):
             return None
@@ -194,12 +195,23 @@ def _slot_list(given: Any, where: str) -> SlotList | None:
 _RANGE_IGNORED = ("type", "digits", "words", "words_language")
 
 
+def parse_range(text: str, where: str) -> NumberRange | None:
+    """The range of a text such as 0..100 or 0..100,5; None for any other text.
+
+    where: the place in the file, for the message of a `UserError` about a range that is wrong.
+    """
+    match = _RANGE.fullmatch(text.replace(" ", ""))
+    return _number_range(*match.groups(), None, where) if match else None
+
+
 def _number_range(start: Any, stop: Any, step: Any, multiplier: Any, where: str) -> NumberRange:
     try:
         times = None if multiplier is None else float(multiplier)
-        found = NumberRange(int(start), int(stop), int(step or 1), times)
+        found = NumberRange(int(start), int(stop), int(1 if step is None else step), times)
     except (TypeError, ValueError):
         raise UserError(f"{where}: a range needs whole numbers from and to") from None
+    if max(-found.start, found.stop) > LARGEST:
+        raise UserError(f"{where}: a number of the range is larger than {LARGEST}; shorten it")
     if found.start > found.stop or found.step < 1:
         raise UserError(
             f"{where}: the range {found.start}..{found.stop},{found.step} has no number"

@@ -16,7 +16,7 @@ from itertools import count
 import numpy as np
 
 from asr.errors import UserError
-from asr.lm.network import Instruction, Network, words_after
+from asr.lm.network import ArcBudget, GrammarTooLarge, Instruction, Network, words_after
 
 MOST_STATES = 1_000_000
 _ROUNDING = 9  # decimals of a weight by which states are compared
@@ -54,6 +54,7 @@ class TokenNetwork:
         self.ends: list[list[tuple[int, tuple[Instruction, ...], float]]] = []
         self.final: dict[int, tuple[float, tuple[Instruction, ...]]] = {}  # root: end of a sentence
         self._network, self._encode = network, encode
+        self.budget: ArcBudget = network.budget
         self._roots: dict[int, int] = {}
         self.start = self.root(0)
         if self.start in self.final:
@@ -82,6 +83,7 @@ class TokenNetwork:
                 node = root
                 for token in tokens:
                     if token not in self.children[node]:
+                        self.budget.spend()
                         self.children[node][token] = self._node()
                     node = self.children[node][token]
                 self.ends[node].append((to, instructions, weight))
@@ -122,17 +124,18 @@ class TokenNetwork:
 _Subset = tuple[tuple[int, float], ...]
 
 
-def determinize(network: TokenNetwork, name: str) -> GrammarArrays:
+def determinize(network: TokenNetwork) -> GrammarArrays:
     """The minimal deterministic automaton of a network.
 
-    Raises `UserError` if it has more than `MOST_STATES` states before states are merged.
+    Raises `GrammarTooLarge` if it has more than `MOST_STATES` states before states are merged, or
+    needs more arcs than the budget of the network has.
     """
-    arcs, finals = _subsets(network, name)
+    arcs, finals = _subsets(network)
     return _arrays(*_merged(arcs, finals))
 
 
 def _subsets(
-    network: TokenNetwork, name: str
+    network: TokenNetwork,
 ) -> tuple[list[list[tuple[int, float, int]]], list[float]]:
     """Arcs (token, weight, next) and final weights of the states of the subset construction."""
     numbers: dict[_Subset, int] = {}
@@ -142,8 +145,8 @@ def _subsets(
     def number(subset: _Subset) -> int:
         if subset not in numbers:
             if len(numbers) == MOST_STATES:
-                raise UserError(
-                    f"{name}: the grammar needs more than {MOST_STATES} states; make lists shorter"
+                raise GrammarTooLarge(
+                    f"the grammar needs more than {MOST_STATES} states; make lists shorter"
                 )
             numbers[subset] = len(numbers)
             waiting.append(subset)
@@ -163,6 +166,7 @@ def _subsets(
             break
         reached: dict[int, dict[int, float]] = {}
         for node, weight in waiting[state]:
+            network.budget.spend(len(network.children[node]))
             for token, child in network.children[node].items():
                 _enter(network, reached.setdefault(token, {}), child, weight)
         for token in sorted(reached):
@@ -178,6 +182,7 @@ def _enter(network: TokenNetwork, reached: dict[int, float], node: int, weight: 
     """Add a node, and the tries of the words that follow if a word ends in it."""
     if weight > reached.get(node, -math.inf):
         reached[node] = weight
+    network.budget.spend(len(network.ends[node]))
     for to, _, extra in network.ends[node]:
         root = network.root(to)
         if weight + extra > reached.get(root, -math.inf):

@@ -44,7 +44,7 @@ def make_service(
     if not recognizers and not classifiers:
         raise UserError("server: give at least one model")
     metrics = Metrics()
-    engine = Engine(recognizers, metrics.observe)
+    engine = Engine(recognizers, metrics.observe, limits.grammar_arcs)
     admission = Admission(limits)
     gauges: dict[str, tuple[str, Callable[[], float]]] = {
         "asr_queue_recordings": ("Recordings that are not finished.", lambda: engine.waiting),

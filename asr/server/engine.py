@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -19,7 +18,8 @@ from asr.data.manifest import Utterance
 from asr.errors import UserError
 from asr.recognition.recognizer import Recognizer
 from asr.server.batching import BatchQueue, Observe, OnText
-from asr.server.grammars import grammar_of
+from asr.server.compiler import GrammarCompiler
+from asr.server.limits import DEFAULTS
 from asr.server.live import CausalStream, LiveStream, PauseStream
 from asr.server.live_batching import LiveBatches
 from asr.server.threads import set_threads
@@ -42,6 +42,7 @@ class DecodingOptions:
 
 
 AS_LOADED = DecodingOptions()
+_Variant = tuple[str, DecodingOptions]  # the name of a model, and the decoder
 
 
 class UnknownModel(UserError):
@@ -54,12 +55,16 @@ class Engine:
     A short recording waits for the batch under way and not for long ones (`asr.server.batching`).
     Packets of live connections are computed together (`asr.server.live_batching`). Its
     methods are called in the event loop.
+
+    grammar_arcs: how many arcs the grammar of a client may need to compile. Grammars are compiled
+    one at a time, and hotwords do not wait for them.
     """
 
     def __init__(
         self,
         recognizers: Mapping[str, Recognizer],
         observe: Observe = lambda stage, seconds: None,
+        grammar_arcs: int = DEFAULTS.grammar_arcs,
     ):
         self.recognizers = dict(recognizers)
         self._queue = BatchQueue(observe)
@@ -67,8 +72,10 @@ class Engine:
             os.cpu_count(), "asr-live", initializer=set_threads, initargs=(1,)
         )
         self._live = LiveBatches(self._pool, observe)
-        self._variants: OrderedDict[tuple[str, DecodingOptions], Recognizer] = OrderedDict()
-        self._building = threading.Lock()
+        self._compiler = GrammarCompiler(grammar_arcs)
+        self._variants: OrderedDict[_Variant, Future[Recognizer]] = OrderedDict()
+        self._grammars = ThreadPoolExecutor(1, "asr-grammar")
+        self._hotwords = ThreadPoolExecutor(1, "asr-hotwords")
 
     @property
     def waiting(self) -> int:
@@ -125,34 +132,44 @@ class Engine:
         name = self.name_of(model)
         if options == AS_LOADED:
             return self.recognizers[name]
-        return await asyncio.to_thread(self._variant, name, options)
+        key = (name, options)
+        if key not in self._variants:
+            builders = self._grammars if options.grammar else self._hotwords
+            self._variants[key] = builders.submit(self._build, name, options)
+        self._variants.move_to_end(key)
+        while len(self._variants) > VARIANTS:
+            self._variants.popitem(last=False)
+        building = self._variants[key]
+        try:
+            # Other clients may wait for the same one, so it is built even if this client leaves.
+            return await asyncio.shield(asyncio.wrap_future(building))
+        except Exception:
+            if self._variants.get(key) is building:
+                del self._variants[key]
+            raise
 
     async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call a function in one of the threads of the live connections."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, function, *arguments)
 
-    def _variant(self, name: str, options: DecodingOptions) -> Recognizer:
-        key = (name, options)
-        with self._building:
-            if key not in self._variants:
-                settings: dict[str, Any] = {}
-                if options.alternatives > 1:
-                    settings["n_best"] = options.alternatives
-                if not options.refuse:
-                    settings["min_fit"] = -math.inf
-                self._variants[key] = self.recognizers[name].with_decoder(
-                    options.hotwords,
-                    grammar=grammar_of(options.grammar) if options.grammar else None,
-                    **settings,
-                )
-            self._variants.move_to_end(key)
-            while len(self._variants) > VARIANTS:
-                self._variants.popitem(last=False)
-            return self._variants[key]
+    def _build(self, name: str, options: DecodingOptions) -> Recognizer:
+        recognizer, settings = self.recognizers[name], dict[str, Any]()
+        if options.alternatives > 1:
+            settings["n_best"] = options.alternatives
+        if not options.refuse:
+            settings["min_fit"] = -math.inf
+        grammar = None
+        if options.grammar:
+            tokenizer, text = recognizer.tokenizer, recognizer.config.text
+            grammar = self._compiler.compile(options.grammar, tokenizer, text)
+        return recognizer.with_decoder(options.hotwords, grammar=grammar, **settings)
 
     def close(self) -> None:
         """End the threads; recordings that are unfinished are cancelled."""
         self._queue.close()
         self._live.close()
         self._pool.shutdown()
+        for builders in (self._grammars, self._hotwords):
+            builders.shutdown(cancel_futures=True)
+        self._compiler.close()

@@ -9,8 +9,10 @@ from asr.errors import UserError
 from asr.lm.grammar import Grammar
 
 MAX_CHARACTERS = 10_000  # of a grammar; larger ones belong into a file of the server
+MAX_LIST_CHARACTERS = 100_000  # of a list of phrases, which has no ranges or options
 MAX_IN_TURN = 8  # phrases of a list that may follow one another in an utterance
 MAX_WORDS = 200  # of all these phrases together; with more words, fewer phrases may follow
+NESTED_TOO_DEEP = "grammar: a template is nested too deep; make it simpler"
 _TEMPLATE_SIGNS = re.compile(r"[\[\](){}<>|;:\\]")
 
 
@@ -30,8 +32,14 @@ def templates_of(text: str, name: str) -> tuple[str, ...]:
 def templates_for(phrases: Sequence[str]) -> tuple[str, ...]:
     """The template of a list of phrases of which one or more are said in turn.
 
-    At most `MAX_IN_TURN` phrases follow one another, and fewer if the list is long.
+    At most `MAX_IN_TURN` phrases follow one another, and fewer if the list is long. Raises
+    `UserError` for a list that is too long.
     """
+    characters = sum(map(len, phrases))
+    if characters > MAX_LIST_CHARACTERS:
+        raise UserError(
+            f"the phrases have {characters} characters; at most {MAX_LIST_CHARACTERS} are accepted"
+        )
     spoken = [" ".join(_TEMPLATE_SIGNS.sub(" ", phrase).split()) for phrase in phrases]
     spoken = [phrase for phrase in dict.fromkeys(spoken) if phrase]
     if not spoken:
@@ -44,9 +52,13 @@ def templates_for(phrases: Sequence[str]) -> tuple[str, ...]:
     return (template,)
 
 
-def grammar_of(templates: Sequence[str]) -> Grammar:
-    """The grammar of these templates. Raises `UserError` for one that is wrong."""
+def grammar_of(templates: Sequence[str], most_arcs: int | None = None) -> Grammar:
+    """The grammar of these templates.
+
+    most_arcs: how many arcs it may need to compile. Raises `UserError` for a template that is
+    wrong, and `GrammarTooLarge`.
+    """
     try:
-        return Grammar(list(templates))
+        return Grammar(list(templates), most_arcs)
     except RecursionError:
-        raise UserError("grammar: a template is nested too deep; make it simpler") from None
+        raise UserError(NESTED_TOO_DEEP) from None

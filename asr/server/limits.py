@@ -21,6 +21,7 @@ class ServerLimits:
     requests: int = 64  # recordings that are received, wait or are transcribed at once
     connections: int = 100  # live connections at once
     bytes_in_flight: int = 2 << 30  # of all uploads on the disk at once
+    grammar_arcs: int = 300_000  # to compile the grammar of a client: about a second
     idle_s: float = 60.0  # seconds without a byte from a client, then its connection is closed
 
 

@@ -140,7 +140,7 @@ async def _options(form: Form, service: Service, model: str) -> DecodingOptions:
         options = replace(options, grammar=templates_of(form.one("grammar"), "text"))
         await service.engine.recognizer(model, options)
     except UserError as error:
-        raise BadField("grammar", str(error)) from None
+        raise BadField("grammar", str(error).removeprefix("grammar: ")) from None
     return options
 
 
