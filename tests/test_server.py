@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -13,14 +14,20 @@ import openai
 import pytest
 import soundfile
 import srt
+import torch
 import webvtt
+from conftest import noise
 from serving import served
 from test_stream import said, save_streaming_model
 
 import asr
+from asr.audio.source import Samples
+from asr.data.manifest import Utterance
 from asr.recognition import waveforms
 from asr.recognition.recognizer import load
+from asr.server import batching
 from asr.server.auth import Tokens
+from asr.server.threads import set_threads
 from asr.transcript.writers import srt as as_srt
 
 RATE_HZ = 8000
@@ -350,3 +357,29 @@ def test_a_short_recording_overtakes_a_long_one(server, recognizers, tmp_path, r
         assert finished == ["r0.wav"]
         assert long.result() == recognizers["live"].transcribe(tmp_path / "long.wav").text
     assert finished == ["r0.wav", "long.wav"]
+
+
+def test_the_model_uses_all_cores(recognizers, monkeypatch):
+    """Alone with all threads of PyTorch, or in parts with one each, whatever other threads set."""
+    counts, compute = {}, batching._emissions
+
+    def noted(group):
+        counts[threading.current_thread().name.partition("_")[0]] = torch.get_num_threads()
+        return compute(group)
+
+    monkeypatch.setattr(batching, "_emissions", noted)
+    monkeypatch.setattr(batching.os, "cpu_count", lambda: 2)
+    recognizer, pieces = recognizers["whole"], [noise(0.5 + seed / 10, seed) for seed in range(5)]
+    queue = batching.BatchQueue()
+    other = threading.Thread(target=set_threads, args=(1,))
+    other.start()
+    other.join()
+    queue.submit(recognizer, Utterance("one", Samples(pieces[0], 16000))).result(60)
+    assert counts == {"asr-model": 2}
+    job = SimpleNamespace(recognizer=recognizer)
+    group = [(job, SimpleNamespace(samples=one, block=False)) for one in pieces]
+    found = queue._emissions(group)
+    assert counts == {"asr-model": 2, "asr-part": 1}
+    for row, waveform in zip(found, pieces, strict=True):
+        np.testing.assert_allclose(row, recognizer.emissions(waveform).rows()[0], atol=1e-4)
+    queue.close()

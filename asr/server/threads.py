@@ -12,4 +12,7 @@ def set_threads(count: int) -> None:
     """
     torch = sys.modules.get("torch")
     if torch is not None:
+        # The first call of a thread sets it to what any thread has set last, and later calls
+        # do not: without this one, that happens in the first operation, after the setting below.
+        torch.get_num_threads()
         torch.set_num_threads(count)
