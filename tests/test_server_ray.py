@@ -3,6 +3,7 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import openai
@@ -17,6 +18,7 @@ from asr.cluster.cluster import connected
 from asr.cluster.worker import Work
 from asr.errors import UserError
 from asr.recognition.recognizer import load
+from asr.server import deployment
 from asr.server.deployment import ReplicaSetup, deploy
 from asr.server.running import Address
 
@@ -34,6 +36,23 @@ def test_contradicting_options_are_errors(arguments, complaint):
     done = CliRunner().invoke(app, ["serve", "model.asr", *arguments])
     assert isinstance(done.exception, UserError)
     assert complaint in str(done.exception)
+
+
+def test_replicas_hear_the_grammar_of_the_command(tmp_path, monkeypatch):
+    """Files of the command line are found from any folder, and each replica loads the grammar."""
+    setups = []
+    monkeypatch.setattr(deployment, "serve_on_ray", lambda setup, *_: setups.append(setup))
+    monkeypatch.chdir(tmp_path)
+    save_streaming_model(tmp_path / "live.asr")
+    Path("home.yaml").write_text("sentences: ['(bad|fed) face']")
+    command = ["serve", "live.asr", "--engine", "ray", "--grammar"]
+    CliRunner().invoke(app, [*command, "home.yaml"], catch_exceptions=False)
+    monkeypatch.chdir("/")
+    service = setups[0].service()
+    assert service.engine.recognizers["live"].grammar.accepts("fed face")
+    service.engine.close()
+    lost = CliRunner().invoke(app, [*command, "home.yaml"])
+    assert isinstance(lost.exception, UserError) and "no such file" in str(lost.exception)
 
 
 @pytest.mark.slow

@@ -264,13 +264,13 @@ def _serve_on_ray(
     d = decoding
     models = {
         name: Work(
-            path.resolve(),
+            _there(path),
             d.device,
-            d.lm,
+            d.lm and _there(d.lm),
             d.hotwords,
             d.settings,
             quantized=d.int8,
-            grammar=d.grammar,
+            grammar=d.grammar and _there(d.grammar),
         )
         for name, path in files.items()
     }
@@ -278,6 +278,13 @@ def _serve_on_ray(
         setup = ReplicaSetup(models, limits, tokens)
         log = Path(folder) / "ray.log"
         serve_on_ray(setup, address, cluster.replicas, cluster.address, log, level)
+
+
+def _there(path: Path) -> Path:
+    """The path as replicas need it, whose working folder is another one."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; replicas need it under the same path")
+    return path.resolve()
 
 
 def _require_extra() -> None:
