@@ -26,6 +26,7 @@ from asr.data import corpora as corpora_table
 from asr.data import download as downloads
 from asr.data import manifest
 from asr.data.download import DownloadError, download, extract, sha256_of
+from asr.data.manifest import Utterance
 from asr.errors import Failed, UserError
 from asr.synthesis import ENGINES
 from asr.synthesis.quality import cut_to_sound
@@ -660,7 +661,10 @@ def english_corpora(folder: Path) -> Path:
 
 def test_english_keeps_speakers_and_prompts_apart(tmp_path, monkeypatch):
     recipe = load("english", "prepare", monkeypatch)
-    recipe.prepare(tmp_path / "out", english_corpora(tmp_path / "corpora"), None, [])
+    corpora = english_corpora(tmp_path / "corpora")
+    spelled = Utterance("an4", str(corpora / "ljspeech_part/audio/LJ001-0000.wav"), text="A B")
+    manifest.write(tmp_path / "more.jsonl", [spelled])
+    recipe.prepare(tmp_path / "out", corpora, None, [tmp_path / "more.jsonl"], [])
     sets = {path.stem: manifest.read(path) for path in (tmp_path / "out").glob("*.jsonl")}
     assert {"train", "dev", "test_adults", "test_children", "test_kathleen", "test_lj",
             "test_librispeech"} <= sets.keys()  # fmt: skip
@@ -674,13 +678,14 @@ def test_english_keeps_speakers_and_prompts_apart(tmp_path, monkeypatch):
     assert not any(texts["train"] & texts[name] for name in held_out)
     times = [u.text for u in sets["train"]].count("text of ls_32-1-0000")
     assert times == recipe.REPEAT["librispeech_part"]
+    assert [u.text for u in sets["train"]].count("A B") == recipe.REPEAT_MORE
     assert len(list((tmp_path / "out" / "noises").glob("babble-*.wav"))) == recipe.BABBLE
 
 
 def test_english_names_a_corpus_that_is_missing(tmp_path, monkeypatch):
     recipe = load("english", "prepare", monkeypatch)
     with pytest.raises(UserError, match=r"speechocean762: has no manifest\.tsv"):
-        recipe.prepare(tmp_path / "out", tmp_path, None, [])
+        recipe.prepare(tmp_path / "out", tmp_path, None, [], [])
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@
 
 FOLDER of --corpora has one folder for each of `CORPORA`, with a manifest.tsv (id, audio, speaker,
 text); that of speechocean762 also has a split.tsv (id, split, age, gender). FOLDER of --synthetic
-has corpora that `asr synth` wrote. OUT then has
+has corpora that `asr synth` wrote. --more names manifests of further training speech, such as those
+of AN4. OUT then has
 
     train.jsonl            all training speech; real utterances occur several times (`REPEAT`)
     dev.jsonl, dev_*.jsonl the dev sets, together and one by one
@@ -38,7 +39,8 @@ RATE_HZ = 16000
 ADULT = 18  # years
 LJ_TEST = 40  # the last utterances
 READERS = {"19", "26", "27"}  # the speakers of librispeech_part with many utterances
-REPEAT = {"speechocean762": 3, "librispeech_part": 5, "ljspeech_part": 4, "rhasspy_kathleen": 3}
+REPEAT = {"speechocean762": 2, "librispeech_part": 3, "ljspeech_part": 3, "rhasspy_kathleen": 2}
+REPEAT_MORE = 3
 BABBLE, BABBLE_S = 12, 20.0  # number of files with babble, and their length
 Split = Callable[[Utterance], str]
 
@@ -123,7 +125,9 @@ def write_babble(train: list[Utterance], out: Path) -> None:
             soundfile.write(beside, 0.5 * mix / np.abs(mix).max(), RATE_HZ, format="WAV")
 
 
-def prepare(out: Path, corpora: Path, synthetic: Path | None, noises: list[Path]) -> None:
+def prepare(
+    out: Path, corpora: Path, synthetic: Path | None, more: list[Path], noises: list[Path]
+) -> None:
     """Write the manifests to `out`; raises `UserError` if a corpus is missing."""
     sets: dict[str, list[Utterance]] = {}
     for name, split_of in CORPORA.items():
@@ -137,6 +141,9 @@ def prepare(out: Path, corpora: Path, synthetic: Path | None, noises: list[Path]
             sets.setdefault(key, []).append(as_wav(u, out / "audio" / name))
     real = {name: sets.pop(f"train_{name}") for name in CORPORA}
     train = [u for name, found in real.items() for u in repeated(found, REPEAT[name])]
+    further = [u for path in more for u in manifest.read(path)]
+    real["more"] = [as_wav(u, out / "audio" / "more") for u in track(further, "more")]
+    train += repeated(real["more"], REPEAT_MORE)
     corpora_spoken = sorted(synthetic.glob("*/manifest.jsonl")) if synthetic else []
     spoken = [u for path in corpora_spoken for u in manifest.read(path)]
     sets["train"] = train + spoken
@@ -161,6 +168,7 @@ if __name__ == "__main__":
         {
             "--corpora": {"type": Path, "required": True, "help": "folder of the real corpora"},
             "--synthetic": {"type": Path, "help": "folder of corpora that asr synth wrote"},
+            "--more": {"type": Path, "nargs": "*", "default": [], "help": "further manifests"},
             "--noises": {"type": Path, "nargs": "*", "default": [], "help": "recorded noise"},
         },
     )
