@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -226,15 +225,8 @@ def test_the_rate_of_false_accepts_and_the_recall_of_a_stream(classifier, folder
     rates = [found.curve[rate].false_accepts for rate in RATES]
     assert rates == sorted(rates)
     loose = score_keywords(classifier, words, speech, 1e6, s)
-    assert loose.chosen.false_accepts >= 1 and loose.chosen.found >= found.chosen.found
-    assert {name for name, _ in loose.accepted} >= {"0"}
-    # The same detections as those of the detector at that threshold.
-    samples = soundfile.read(tmp_path / "0.wav", dtype="float32")[0]
-    settings = replace(s, threshold=loose.chosen.threshold, near=0.0)
-    detector = Detector(classifier, RATE_HZ, settings)
-    wanted = [*detector.feed(samples), *detector.finish()]
-    ours = sorted((one for name, one in loose.accepted if name == "0"), key=lambda o: o.start_s)
-    assert [(o.label, o.start_s) for o in ours] == [(o.label, o.start_s) for o in wanted]
+    assert loose.chosen.found >= found.chosen.found
+    assert loose.chosen.wrong + loose.chosen.found <= len(words)
 
 
 def test_the_command_scores_a_detector(run, model, folder, tmp_path):

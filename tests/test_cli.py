@@ -365,7 +365,7 @@ def test_wrong_usage_is_status_2_and_suggests_a_fix(run, arguments, needle):
 
 
 # lines: all commands, one that scores two kinds of models, and one with a panel for each protocol
-SCREEN = {"": 58, "score": 46, "serve": 50}
+SCREEN = {"": 58, "score": 54, "serve": 50}
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])

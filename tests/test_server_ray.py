@@ -32,7 +32,9 @@ from asr.server.running import Address
         (["--engine", "ray", "--address", "127.0.0.1:1"], "no Ray cluster answers"),
     ],
 )
-def test_contradicting_options_are_errors(arguments, complaint):
+def test_contradicting_options_are_errors(arguments, complaint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("model.asr").touch()
     done = CliRunner().invoke(app, ["serve", "model.asr", *arguments])
     assert isinstance(done.exception, UserError)
     assert complaint in str(done.exception)
