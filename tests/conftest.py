@@ -113,3 +113,20 @@ def run(capfd, monkeypatch):
         return exit.value.code or 0, out, err.splitlines()
 
     return call
+
+
+@pytest.fixture(scope="module")
+def recognizer(tmp_path_factory):
+    """A small streaming model, for the tests of live connections."""
+    from serving import streaming_recognizer
+
+    return streaming_recognizer(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def service(recognizer, model_file):
+    """A server's service of that model."""
+    from serving import service_of
+
+    with service_of(recognizer, model_file) as service:
+        yield service

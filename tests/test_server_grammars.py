@@ -7,7 +7,7 @@ import signal
 
 import httpx
 import pytest
-from serving import LOOP, served, service_of, streaming_recognizer
+from serving import LOOP, served
 from test_stream import RATE_HZ, said
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
@@ -25,17 +25,6 @@ from asr.server.vosk.listener import vosk_listener
 # The model of these tests can write a to f.
 SMALL = ("(bad|fed) face", "cab [ab]")
 LARGE = ("fade" + "[ a|b|c|d|e|f]" * 200,)
-
-
-@pytest.fixture(scope="module")
-def recognizer(tmp_path_factory):
-    return streaming_recognizer(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def service(recognizer, model_file):
-    with service_of(recognizer, model_file) as service:
-        yield service
 
 
 def test_the_limit_is_that_of_the_server(recognizer):

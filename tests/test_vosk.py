@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from serving import LOOP, pcm, service_of, streaming_recognizer
+from serving import LOOP, pcm
 from test_stream import RATE_HZ, said
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
@@ -27,17 +27,6 @@ from asr.server.vosk.messages import VoskControl, VoskSettings, VoskText, parse,
 from asr.transcript import Word
 
 CHUNK = 4000  # bytes, of vosk-server's clients
-
-
-@pytest.fixture(scope="module")
-def recognizer(tmp_path_factory):
-    return streaming_recognizer(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def service(recognizer, model_file):
-    with service_of(recognizer, model_file) as service:
-        yield service
 
 
 @asynccontextmanager

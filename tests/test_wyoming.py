@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from serving import LOOP, pcm, service_of, streaming_recognizer
+from serving import LOOP, pcm, service_of
 from test_stream import RATE_HZ, said
 from wyoming.asr import Transcribe, Transcript, TranscriptChunk, TranscriptStart, TranscriptStop
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
@@ -30,17 +30,6 @@ from asr.server.wyoming.events import read_event, samples_of
 from asr.server.wyoming.listener import wyoming_listener
 
 CHUNK = 1024  # samples, as Home Assistant's satellites send
-
-
-@pytest.fixture(scope="module")
-def recognizer(tmp_path_factory):
-    return streaming_recognizer(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def service(recognizer, model_file):
-    with service_of(recognizer, model_file) as service:
-        yield service
 
 
 @asynccontextmanager

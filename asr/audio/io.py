@@ -1,8 +1,7 @@
 """Audio of any source (`asr.audio.source`) -> mono float32 samples at one rate.
 
-soundfile decodes WAV, FLAC and Ogg (Vorbis, Opus); PyAV, which is optional, decodes the other
-formats (MP3, M4A, MP4, WebM, AAC, video). Audio that cannot be read raises `UserError` with one
-line that names the source.
+soundfile decodes WAV, FLAC and Ogg (Vorbis, Opus), and `asr.audio.container` the other formats.
+Audio that cannot be read raises `UserError` with one line that names the source.
 """
 
 from __future__ import annotations
@@ -14,13 +13,14 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
 
+from asr.audio.container import Container, open_container
+from asr.audio.decoded import AudioInfo, finite, mono, truncated
 from asr.audio.level import Level
 from asr.audio.resampling import StreamResampler, resample
 from asr.audio.source import Encoded, Member, Samples, Source
@@ -28,26 +28,12 @@ from asr.audio.sphere import MAGIC as SPHERE_MAGIC
 from asr.audio.sphere import Sphere
 from asr.errors import UserError
 
-if TYPE_CHECKING:
-    import av
-
 log = logging.getLogger("asr")
 
 BLOCK_FRAMES = 1 << 16  # samples of one channel decoded at a time: 4 s at 16 kHz
 # Lengths that programs write into a header when they do not know the length. A file that is shorter
 # than one of these is not truncated.
 _UNKNOWN_SIZES = {0, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFFF000, 0x80000000}
-_PLAYLISTS = {"concat", "dash", "hls"}  # refused: FFmpeg would open any file that they name
-END_TOLERANCE_S = 0.25  # the streams of a complete file may end this long before its stated length
-
-
-@dataclass(frozen=True)
-class AudioInfo:
-    """What the header of a file states, without decoding its samples."""
-
-    duration_s: float
-    rate_hz: int
-    channels: int
 
 
 def info(path: Source) -> AudioInfo:
@@ -138,7 +124,7 @@ def blocks(
 
 
 @contextmanager
-def _open(source: Source) -> Iterator[_SoundFile | _Container | _Memory | _Sphere]:
+def _open(source: Source) -> Iterator[_SoundFile | Container | _Memory | _Sphere]:
     if isinstance(source, Samples):
         yield _Memory(source)
         return
@@ -159,7 +145,7 @@ def _open(source: Source) -> Iterator[_SoundFile | _Container | _Memory | _Spher
     mpeg = suffix.lower() == ".mp3" or head == b"ID" or head >= b"\xff\xe0"
     file = None if mpeg else _open_soundfile(source, data)
     if file is None:
-        with _open_container(source, data) as container:
+        with open_container(source, data) as container:
             yield container
         return
     with file:
@@ -197,48 +183,6 @@ def _head(path: Path) -> bytes:
         ) from None
 
 
-def _av_open(path: Source, data: bytes | None) -> av.container.InputContainer:
-    import av
-
-    # Without "file:", FFmpeg takes a name such as 12:30.m4a for a URL.
-    file = f"file:{path}" if data is None else io.BytesIO(data)
-    return av.open(file, options={"protocol_whitelist": "file"})
-
-
-@contextmanager
-def _open_container(path: Source, data: bytes | None) -> Iterator[_Container]:
-    try:
-        import av  # takes long to load, and WAV, FLAC and Ogg do not need it
-    except ModuleNotFoundError:
-        raise UserError(
-            f"{path}: not WAV, FLAC or Ogg audio; MP3, M4A, MP4, WebM and other formats need PyAV, "
-            "which is not installed: pip install 'asr[media]'"
-        ) from None
-    try:
-        container = _av_open(path, data)
-    except (av.FFmpegError, ValueError):
-        raise UserError(
-            f"{path}: not an audio file that soundfile or PyAV can read, or its end is missing"
-        ) from None
-    with container:
-        if container.format.name in _PLAYLISTS:
-            raise UserError(f"{path}: a playlist; give the files that it names")
-        if not container.streams.audio:
-            raise UserError(f"{path}: holds no audio stream")
-        yield _Container(path, container, data)
-
-
-def _mono(samples: np.ndarray, channel: int | None) -> np.ndarray:
-    """(channels, n) -> (n,)"""
-    return samples.mean(axis=0) if channel is None else samples[channel]
-
-
-def _finite(samples: np.ndarray, path: Source) -> np.ndarray:
-    if not np.isfinite(samples).all():
-        raise UserError(f"{path}: holds samples that are not finite numbers (NaN or infinity)")
-    return samples
-
-
 class _Memory:
     def __init__(self, source: Samples):
         self.source = source
@@ -254,7 +198,7 @@ class _Memory:
             end = min(end, start + round(duration_s * self.info.rate_hz))
         for at in range(start, end, BLOCK_FRAMES):
             chunk = self.source.samples[at : min(at + BLOCK_FRAMES, end)]
-            yield _finite(_mono(chunk.T, channel), self.source)
+            yield finite(mono(chunk.T, channel), self.source)
 
 
 class _Sphere:
@@ -275,7 +219,7 @@ class _Sphere:
         # A compressed file is decoded from its beginning for each block, so read one block only.
         step = max(end - start, 1) if self.file.header.shorten else BLOCK_FRAMES
         for at in range(start, end, step):
-            yield _mono(self.file.read(at, min(at + step, end)), channel)
+            yield mono(self.file.read(at, min(at + step, end)), channel)
 
 
 class _SoundFile:
@@ -289,7 +233,7 @@ class _SoundFile:
             stated, found = int(shortened[1]), int(shortened[2])
             if stated > found and stated not in _UNKNOWN_SIZES:
                 duration_s = file.frames / file.samplerate
-                raise _truncated(self.path, duration_s, duration_s * stated / max(found, 1))
+                raise truncated(self.path, duration_s, duration_s * stated / max(found, 1))
         self.info = AudioInfo(file.frames / file.samplerate, file.samplerate, file.channels)
 
     def blocks(
@@ -308,92 +252,12 @@ class _SoundFile:
                 if len(chunk) == 0:
                     break
                 left -= len(chunk)
-                yield _finite(_mono(chunk.T, channel), self.path)
+                yield finite(mono(chunk.T, channel), self.path)
         except soundfile.LibsndfileError as error:
             raise UserError(f"{self.path}: damaged: {error.error_string}") from None
         if left > 0:
             found = self.file.frames - left
-            raise _truncated(self.path, found / self.info.rate_hz, self.info.duration_s)
-
-
-class _Container:
-    def __init__(self, path: Source, container: av.container.InputContainer, data: bytes | None):
-        import av
-
-        self.path, self.container = path, container
-        self.stream = container.streams.audio[0]
-        raw = container.format.flags & av.format.Flags.generic_index.value
-        # FFmpeg estimates the length of a raw stream from the bit rate at its beginning.
-        stated = container.duration is not None and (not raw or _states_length(path, data))
-        self.stated_s = container.duration / av.time_base if stated else None
-        if not stated:
-            duration_s = _measure(path, data)
-        elif self.stream.duration is not None:
-            duration_s = float(self.stream.duration * self.stream.time_base)
-        else:
-            duration_s = self.stated_s
-        if duration_s <= 0:
-            raise UserError(f"{path}: holds no samples (0.00 s)")
-        self.info = AudioInfo(duration_s, self.stream.rate, self.stream.channels)
-
-    def blocks(
-        self, start_s: float, duration_s: float | None, channel: int | None = None
-    ) -> Iterator[np.ndarray]:
-        import av
-
-        skip = round(start_s * self.info.rate_hz)
-        left = None if duration_s is None else round(duration_s * self.info.rate_hz)
-        to_float = av.AudioResampler(format="fltp")
-        reached_s = 0.0  # the end of the last packet of any stream
-        try:
-            for packet in self.container.demux():
-                if packet.pts is not None:
-                    end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-                    reached_s = max(reached_s, end_s)
-                if packet.stream.index != self.stream.index:
-                    continue
-                for planar in (p for f in packet.decode() for p in to_float.resample(f)):
-                    samples = _mono(planar.to_ndarray(), channel)
-                    samples, skip = samples[skip:], max(0, skip - len(samples))
-                    if left is not None:
-                        samples = samples[:left]
-                        left -= len(samples)
-                    if len(samples):
-                        yield _finite(samples.astype(np.float32, copy=False), self.path)
-                    if left == 0:
-                        return
-        except av.FFmpegError as error:
-            raise UserError(f"{self.path}: damaged: {error.strerror}") from None
-        reached_s -= (self.container.start_time or 0) / av.time_base
-        if self.stated_s is not None and reached_s < self.stated_s - END_TOLERANCE_S:
-            raise _truncated(self.path, reached_s, self.stated_s)
-
-
-def _measure(path: Source, data: bytes | None) -> float:
-    """The duration of the audio stream by its packets, without decoding them."""
-    with _av_open(path, data) as container:
-        stream = container.streams.audio[0]
-        return float(sum(p.duration or 0 for p in container.demux(stream)) * stream.time_base)
-
-
-def _states_length(path: Source, data: bytes | None) -> bool:
-    """Whether an MP3 begins with the frame that states its length."""
-    with path.open("rb") if data is None else io.BytesIO(data) as file:
-        head = file.read(10)
-        if head[:3] == b"ID3":  # a tag whose size is stored in four bytes of seven bits each
-            size = 0
-            for byte in head[6:]:
-                size = size << 7 | byte
-            file.seek(10 + size)
-        frame = head + file.read(200)
-    return any(mark in frame for mark in (b"Xing", b"Info", b"VBRI"))
-
-
-def _truncated(path: Source, found_s: float, stated_s: float) -> UserError:
-    return UserError(
-        f"{path}: truncated: {found_s:.2f} s of the {stated_s:.2f} s that its header states; "
-        "copy the file again"
-    )
+            raise truncated(self.path, found / self.info.rate_hz, self.info.duration_s)
 
 
 # `audio_files` finds files with these suffixes; a file given by its own path may have any suffix.

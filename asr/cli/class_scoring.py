@@ -46,7 +46,6 @@ class ClassAnalysis:
     enrol: Annotated[
         int, typer.Option(metavar="N", help="With --verify: recordings to enrol a speaker.", min=1)
     ] = 3
-
     outside: Annotated[
         list[str] | None,
         typer.Option(

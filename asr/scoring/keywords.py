@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -125,7 +125,7 @@ def score_keywords(
     speech: list[tuple[str, list[ScoredWindow]]] = []
     seconds = 0.0
     for u in outside:
-        heard_s, windows = scan.windows([samples for samples in _blocks(classifier, u)])
+        heard_s, windows = scan.windows(list(_blocks(classifier, u)))
         seconds += heard_s
         speech.append((u.id, windows))
         on_progress()
@@ -187,7 +187,7 @@ class _Scan:
         return found + events.report()
 
 
-def _blocks(classifier: Classifier, u: Utterance):
+def _blocks(classifier: Classifier, u: Utterance) -> Iterator[np.ndarray]:
     return audio.blocks(u.audio, classifier.rate_hz, BLOCK_S, u.start_s, u.duration_s)
 
 
